@@ -1,0 +1,90 @@
+"""The five ways in which an action changes a state, as values.
+
+An operation is what the store writes; applying one to a dict of values is what the engine does. No I/O here, and
+no knowledge of actions or sessions.
+"""
+
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from app.engine.errors import OperationError
+
+__all__ = ["Append", "Delete", "Extend", "Increment", "Operation", "Set", "apply_all"]
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """`key` has `value` from now on, whether it existed or not."""
+
+    key: str
+    value: Any
+
+    def apply(self, values: MutableMapping[str, Any]) -> None:
+        values[self.key] = self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """The list at `key` gains `value` at its end; a missing key starts as an empty list."""
+
+    key: str
+    value: Any
+
+    def apply(self, values: MutableMapping[str, Any]) -> None:
+        values[self.key] = [*_list_at(values, self.key, "append to"), self.value]
+
+
+@dataclass(frozen=True, slots=True)
+class Extend:
+    """The list at `key` gains every one of `items` at its end; a missing key starts as an empty list."""
+
+    key: str
+    items: tuple[Any, ...]
+
+    def apply(self, values: MutableMapping[str, Any]) -> None:
+        values[self.key] = [*_list_at(values, self.key, "extend"), *self.items]
+
+
+@dataclass(frozen=True, slots=True)
+class Increment:
+    """The number at `key` grows by `by`; a missing key starts at zero."""
+
+    key: str
+    by: int | float
+
+    def apply(self, values: MutableMapping[str, Any]) -> None:
+        current = values.get(self.key, 0)
+        if not isinstance(current, int | float):
+            raise OperationError(
+                f"cannot increment key {self.key!r}: it holds a {type(current).__name__}, not a number"
+            )
+        values[self.key] = current + self.by
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """`key` is gone; nothing happens if it was not there."""
+
+    key: str
+
+    def apply(self, values: MutableMapping[str, Any]) -> None:
+        values.pop(self.key, None)
+
+
+Operation: TypeAlias = Set | Append | Extend | Increment | Delete
+
+
+def apply_all(values: Mapping[str, Any], operations: tuple[Operation, ...]) -> dict[str, Any]:
+    """Return a new dict: `values` after `operations`, in order. Values are shared, never copied in depth."""
+    after = dict(values)
+    for operation in operations:
+        operation.apply(after)
+    return after
+
+
+def _list_at(values: Mapping[str, Any], key: str, verb: str) -> list[Any]:
+    current = values.get(key, [])
+    if not isinstance(current, list):
+        raise OperationError(f"cannot {verb} key {key!r}: it holds a {type(current).__name__}, not a list")
+    return current

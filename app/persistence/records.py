@@ -1,0 +1,228 @@
+"""What goes into a store and comes out of it: frozen values, no rows, no SQL.
+
+Times are Unix seconds (float, UTC). Event ids are integers that grow within a session. `seq` counts the steps of a session
+from 0; a session without a step has `seq` -1. JSON-able mappings only in `metadata`, `parameters` and `error`;
+state values and results may be anything that `app.engine.serde` can write.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from app.engine.operations import Operation
+
+__all__ = [
+    "Commit",
+    "FailureRecord",
+    "LoadedSession",
+    "NewSession",
+    "RunEnd",
+    "RunRecord",
+    "RunStart",
+    "RunStatus",
+    "SessionFilter",
+    "SessionPage",
+    "SessionRecord",
+    "SessionStatus",
+    "StepCommit",
+    "StepKind",
+    "StepRecord",
+]
+
+
+class SessionStatus(StrEnum):
+    """What a session can do next. `running` is known to the replica that runs it and is never stored."""
+
+    IDLE = "idle"  # has a next action and waits for a request
+    RUNNING = "running"
+    ENDED = "ended"  # no transition leads on
+    FAILED = "failed"  # its last run failed; it may be run again
+
+
+class RunStatus(StrEnum):
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class StepKind(StrEnum):
+    ACTION = "action"
+    EDIT = "edit"  # a person changed the state by PATCH
+    FORK = "fork"  # reserved
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """A session to create. `seq` and `prior_action` differ from -1 and None only for a fork.
+
+    `state` becomes the snapshot at `seq`; steps before it are not there.
+    """
+
+    id: str
+    machine: str
+    machine_version: str
+    state: Mapping[str, Any]
+    next_action: str | None
+    created_at_s: float
+    event_id: int
+    partition_key: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    seq: int = -1
+    prior_action: str | None = None
+    parent_session_id: str | None = None
+    parent_seq: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """A session without its state."""
+
+    id: str
+    machine: str
+    machine_version: str
+    partition_key: str | None
+    metadata: Mapping[str, Any]
+    status: SessionStatus
+    seq: int
+    prior_action: str | None
+    next_action: str | None
+    created_at_s: float
+    updated_at_s: float
+    parent_session_id: str | None
+    parent_seq: int | None
+    last_event_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSession:
+    """A session with its state as of `record.seq`."""
+
+    record: SessionRecord
+    state: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RunStart:
+    """A run that begins. `parameters` is what the client asked for (inputs, halts, limits)."""
+
+    run_id: str
+    event_id: int
+    started_at_s: float
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StepCommit:
+    """Step `seq` of a session; valid only if the session stands at `seq - 1`.
+
+    `state` is the whole state after the step: the store reads it only when it decides to write a snapshot.
+    `first_event_id` is the id of its `step.started`, `event_id` that of its `step.finished`.
+    """
+
+    seq: int
+    action: str
+    operations: tuple[Operation, ...]
+    result: Any
+    state: Mapping[str, Any]
+    next_action: str | None
+    started_at_s: float
+    finished_at_s: float
+    first_event_id: int
+    event_id: int
+    kind: StepKind = StepKind.ACTION
+
+
+@dataclass(frozen=True, slots=True)
+class FailureRecord:
+    """An attempt at step `seq` that raised. `traceback` holds frames and lines of code, never values."""
+
+    seq: int
+    action: str
+    error_type: str
+    message: str
+    traceback: str
+    started_at_s: float
+    finished_at_s: float
+    first_event_id: int
+    event_id: int
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """How a run ended: `reason` for a finished one, `error` (a problem as a mapping) for a failed one."""
+
+    run_id: str
+    status: RunStatus
+    event_id: int
+    finished_at_s: float
+    steps: int
+    reason: str | None = None
+    error: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What changes for one session at one moment: all of it is stored, or nothing."""
+
+    session_id: str
+    status: SessionStatus
+    last_event_id: int
+    run_start: RunStart | None = None
+    step: StepCommit | None = None
+    failure: FailureRecord | None = None
+    run_end: RunEnd | None = None
+    run_id: str | None = None  # the run that the step or the failure belongs to
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """A committed step as history shows it, with the operations that it stored."""
+
+    session_id: str
+    seq: int
+    kind: StepKind
+    run_id: str | None
+    action: str
+    operations: tuple[Operation, ...]
+    result: Any
+    next_action: str | None
+    started_at_s: float
+    finished_at_s: float
+    first_event_id: int
+    event_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    id: str
+    session_id: str
+    status: RunStatus
+    parameters: Mapping[str, Any]
+    started_at_s: float
+    finished_at_s: float | None
+    steps: int
+    reason: str | None
+    error: Mapping[str, Any] | None
+    started_event_id: int
+    finished_event_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFilter:
+    """Which sessions a list shows; None means any. `metadata` matches by equality of each given key."""
+
+    machine: str | None = None
+    status: SessionStatus | None = None
+    partition_key: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPage:
+    """One page, newest first; `next_cursor` is None on the last one."""
+
+    sessions: tuple[SessionRecord, ...]
+    next_cursor: str | None

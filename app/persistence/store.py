@@ -1,0 +1,161 @@
+"""The port that every store implements, and its errors. `tests/persistence` holds the contract as one suite over all stores."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from app.persistence.records import (
+    Commit,
+    FailureRecord,
+    LoadedSession,
+    NewSession,
+    RunRecord,
+    SessionFilter,
+    SessionPage,
+    SessionRecord,
+    StepRecord,
+)
+
+__all__ = [
+    "CursorInvalid",
+    "RunNotFound",
+    "SessionExists",
+    "SessionNotFound",
+    "StepConflict",
+    "StepNotFound",
+    "Store",
+    "StoreError",
+    "StoreUnavailable",
+]
+
+
+class StoreError(Exception):
+    """Root of what a store raises on its own account."""
+
+
+class SessionNotFound(StoreError):
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"no session has the id {session_id!r}")
+        self.session_id = session_id
+
+
+class SessionExists(StoreError):
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"a session with the id {session_id!r} exists already")
+        self.session_id = session_id
+
+
+class StepNotFound(StoreError):
+    def __init__(self, session_id: str, seq: int) -> None:
+        super().__init__(f"session {session_id!r} has no step {seq}")
+        self.session_id = session_id
+        self.seq = seq
+
+
+class RunNotFound(StoreError):
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"no run has the id {run_id!r}")
+        self.run_id = run_id
+
+
+class StepConflict(StoreError):
+    """Somebody else committed this step: the writer's picture of the session is stale, and nothing was stored."""
+
+    def __init__(self, session_id: str, seq: int) -> None:
+        super().__init__(f"step {seq} of session {session_id!r} does not follow the last committed one")
+        self.session_id = session_id
+        self.seq = seq
+
+
+class CursorInvalid(StoreError):
+    """A list was asked to go on from a cursor that no list gave out."""
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be reached or refuses to work; nothing was stored. `retry_after_s` is a hint."""
+
+    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Store(Protocol):
+    """Sessions, steps, failures and runs, durable when a method returns.
+
+    Methods may be called from any number of tasks of one event loop. Ids that do not exist raise the errors above.
+    """
+
+    async def open(self) -> None:
+        """Connect and bring the schema up to date (or refuse, when it is not ours to change)."""
+        ...
+
+    async def close(self) -> None:
+        """Flush what waits, then disconnect."""
+        ...
+
+    async def ping(self) -> None:
+        """Return when the database answers; raises StoreUnavailable."""
+        ...
+
+    async def create_session(self, new: NewSession) -> None:
+        """Raises SessionExists. Grouped with other sessions' commits."""
+        ...
+
+    async def get_session(self, session_id: str) -> SessionRecord: ...
+
+    async def load_session(self, session_id: str) -> LoadedSession: ...
+
+    async def list_sessions(self, which: SessionFilter, limit: int, cursor: str | None) -> SessionPage:
+        """Raises CursorInvalid."""
+        ...
+
+    async def delete_session(self, session_id: str) -> None:
+        """Remove the session and everything that belongs to it."""
+        ...
+
+    async def commit(self, commit: Commit) -> None:
+        """Store `commit` whole, in one transaction with those of other sessions that wait at the same time.
+
+        Raises StepConflict if its step does not follow the session's last one, SessionNotFound if the session is gone.
+        Two commits of one session are stored in the order of their calls. Once called it is carried out even if the
+        caller is cancelled.
+        """
+        ...
+
+    async def list_steps(
+        self,
+        session_id: str,
+        *,
+        after_seq: int | None = None,
+        before_seq: int | None = None,
+        limit: int = 100,
+    ) -> Sequence[StepRecord]:
+        """Steps with `after_seq < seq < before_seq`, oldest first, at most `limit`; empty for an unknown session."""
+        ...
+
+    async def get_step(self, session_id: str, seq: int) -> StepRecord: ...
+
+    async def state_at(self, session_id: str, seq: int) -> dict[str, Any]:
+        """The state after step `seq` (-1: as created). Raises SessionNotFound, StepNotFound."""
+        ...
+
+    async def list_failures(
+        self, session_id: str, *, after_event_id: int = 0, limit: int = 100
+    ) -> Sequence[FailureRecord]: ...
+
+    async def get_run(self, run_id: str) -> RunRecord: ...
+
+    async def list_runs(
+        self, session_id: str, *, after_event_id: int = 0, limit: int = 100
+    ) -> Sequence[RunRecord]:
+        """Runs of which an event has an id above `after_event_id`, oldest first."""
+        ...
+
+    async def steps_after_event(
+        self, session_id: str, after_event_id: int, limit: int = 100
+    ) -> Sequence[StepRecord]:
+        """Steps whose `event_id` is above `after_event_id`, oldest first: what a follower that comes back has missed."""
+        ...
+
+    async def unfinished_runs(self, limit: int = 100) -> Sequence[RunRecord]:
+        """Runs stored as running, oldest first: at start these are what a crash left behind."""
+        ...
