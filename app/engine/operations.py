@@ -56,9 +56,7 @@ class Increment:
     def apply(self, values: MutableMapping[str, Any]) -> None:
         current = values.get(self.key, 0)
         if not isinstance(current, int | float):
-            raise OperationError(
-                f"cannot increment key {self.key!r}: it holds a {type(current).__name__}, not a number"
-            )
+            raise OperationError(f"cannot increment key {self.key!r}: it holds a {type(current).__name__}, not a number")
         values[self.key] = current + self.by
 
 

@@ -138,21 +138,15 @@ class Store(Protocol):
         """The state after step `seq` (-1: as created). Raises SessionNotFound, StepNotFound."""
         ...
 
-    async def list_failures(
-        self, session_id: str, *, after_event_id: int = 0, limit: int = 100
-    ) -> Sequence[FailureRecord]: ...
+    async def list_failures(self, session_id: str, *, after_event_id: int = 0, limit: int = 100) -> Sequence[FailureRecord]: ...
 
     async def get_run(self, run_id: str) -> RunRecord: ...
 
-    async def list_runs(
-        self, session_id: str, *, after_event_id: int = 0, limit: int = 100
-    ) -> Sequence[RunRecord]:
+    async def list_runs(self, session_id: str, *, after_event_id: int = 0, limit: int = 100) -> Sequence[RunRecord]:
         """Runs of which an event has an id above `after_event_id`, oldest first."""
         ...
 
-    async def steps_after_event(
-        self, session_id: str, after_event_id: int, limit: int = 100
-    ) -> Sequence[StepRecord]:
+    async def steps_after_event(self, session_id: str, after_event_id: int, limit: int = 100) -> Sequence[StepRecord]:
         """Steps whose `event_id` is above `after_event_id`, oldest first: what a follower that comes back has missed."""
         ...
 
