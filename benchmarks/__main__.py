@@ -1,0 +1,24 @@
+"""`python -m benchmarks [NAME …]`: run all benchmarks, or those that are named."""
+
+import sys
+from importlib import import_module
+
+# name → module with a `main()`; in the order in which they run
+BENCHMARKS = {
+    "engine": "benchmarks.engine_step",
+}
+
+
+def run(names: list[str]) -> int:
+    """Run the benchmarks called `names` (all of them if empty); return the exit code."""
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        print(f"no benchmark is called {unknown[0]!r}; there are: {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 2
+    for name in names or BENCHMARKS:
+        import_module(BENCHMARKS[name]).main()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,211 @@
+"""What one step of the engine costs beside apache-burr's and beside a loop written by hand, sync and async.
+
+The machine counts to N: one action that reads and writes one key, one transition back to itself, one that ends the run.
+Nothing is stored. The hand-written loop does what a step cannot do without: a new state, a condition, the action's call.
+"""
+
+import asyncio
+import importlib
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.measuring import alternate
+from benchmarks.tables import Bar, show, show_bars
+
+STEPS = 2_000
+ROUNDS = 7
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The names that an application needs, from one of the two packages that offer them."""
+
+    name: str
+    State: Any
+    action: Any
+    ApplicationBuilder: Any
+    when: Any
+    expr: Any
+    PostRunStepHook: Any
+    PostRunStepHookAsync: Any
+
+
+def stepwell() -> Engine:
+    core = importlib.import_module("app.engine")
+    return _engine("Stepwell", core, core)
+
+
+def burr() -> Engine:
+    return _engine("apache-burr", importlib.import_module("burr.core"), importlib.import_module("burr.lifecycle"))
+
+
+def _engine(name: str, core: Any, lifecycle: Any) -> Engine:
+    return Engine(
+        name=name,
+        State=core.State,
+        action=core.action,
+        ApplicationBuilder=core.ApplicationBuilder,
+        when=core.when,
+        expr=core.expr,
+        PostRunStepHook=lifecycle.PostRunStepHook,
+        PostRunStepHookAsync=lifecycle.PostRunStepHookAsync,
+    )
+
+
+def sync_machine(engine: Engine, state: Mapping[str, Any], steps: int, *, with_hook: bool = False) -> Any:
+    """Return a builder of the counting machine with sync actions; `state` holds whatever else a session carries."""
+
+    @engine.action(reads=["count"], writes=["count"])
+    def count(state: Any) -> Any:
+        return state.update(count=state["count"] + 1)
+
+    class Hook(engine.PostRunStepHook):  # type: ignore[misc, name-defined]  # the base comes from either package
+        def post_run_step(self, **_: Any) -> None:
+            pass
+
+    return _machine(engine, count, state, steps, Hook() if with_hook else None)
+
+
+def async_machine(engine: Engine, state: Mapping[str, Any], steps: int, *, with_hook: bool = False) -> Any:
+    """Return a builder of the same machine with an async action."""
+
+    @engine.action(reads=["count"], writes=["count"])
+    async def count(state: Any) -> Any:
+        return state.update(count=state["count"] + 1)
+
+    class Hook(engine.PostRunStepHookAsync):  # type: ignore[misc, name-defined]  # the base comes from either package
+        async def post_run_step(self, **_: Any) -> None:
+            pass
+
+    return _machine(engine, count, state, steps, Hook() if with_hook else None)
+
+
+def _machine(engine: Engine, count: Any, state: Mapping[str, Any], steps: int, hook: Any) -> Any:
+    @engine.action(reads=["count"], writes=["done"])
+    def finish(state: Any) -> Any:
+        return state.update(done=True)
+
+    builder = (
+        engine.ApplicationBuilder()
+        .with_actions(count=count, finish=finish)
+        .with_transitions(("count", "count", engine.expr(f"count < {steps}")), ("count", "finish"))
+        .with_state(count=0, **state)
+        .with_entrypoint("count")
+    )
+    return builder.with_hooks(hook) if hook is not None else builder
+
+
+def time_sync(engine: Engine, *, keys: int = 0, with_hook: bool = False) -> float:
+    """Return microseconds per sync step."""
+    builder = sync_machine(engine, _ballast(keys), STEPS, with_hook=with_hook)
+    application = builder.build()
+    began = time.perf_counter()
+    application.run(halt_before=["finish"])
+    return _per_step(began)
+
+
+def time_async(engine: Engine, *, keys: int = 0, with_hook: bool = False) -> float:
+    """Return microseconds per async step, the start of the event loop left out."""
+
+    async def measure() -> float:
+        builder = async_machine(engine, _ballast(keys), STEPS, with_hook=with_hook)
+        application = await builder.abuild() if with_hook else builder.build()
+        began = time.perf_counter()
+        await application.arun(halt_before=["finish"])
+        return _per_step(began)
+
+    return asyncio.run(measure())
+
+
+def time_sync_by_hand() -> float:
+    """Return microseconds per turn of a plain loop over immutable states."""
+
+    def count(state: Mapping[str, Any]) -> dict[str, Any]:
+        return {**state, "count": state["count"] + 1}
+
+    conditions: list[tuple[Callable[[Mapping[str, Any]], bool], Callable[[Mapping[str, Any]], dict[str, Any]]]]
+    conditions = [(lambda state: bool(state["count"] < STEPS), count)]
+    began = time.perf_counter()
+    state: Mapping[str, Any] = count({"count": 0})
+    while (following := next((action for holds, action in conditions if holds(state)), None)) is not None:
+        state = following(state)
+    return _per_step(began)
+
+
+def time_async_by_hand() -> float:
+    """Return microseconds per turn of the same loop over an async action."""
+
+    async def count(state: Mapping[str, Any]) -> dict[str, Any]:
+        return {**state, "count": state["count"] + 1}
+
+    conditions: list[tuple[Callable[[Mapping[str, Any]], bool], Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]]]
+    conditions = [(lambda state: bool(state["count"] < STEPS), count)]
+
+    async def measure() -> float:
+        began = time.perf_counter()
+        state: Mapping[str, Any] = await count({"count": 0})
+        while (following := next((action for holds, action in conditions if holds(state)), None)) is not None:
+            state = await following(state)
+        return _per_step(began)
+
+    return asyncio.run(measure())
+
+
+def _ballast(keys: int) -> dict[str, Any]:
+    return {f"key_{index}": index for index in range(keys)}
+
+
+def _per_step(began: float) -> float:
+    return (time.perf_counter() - began) / STEPS * 1e6
+
+
+def main() -> None:
+    ours, theirs = stepwell(), burr()
+    cases: dict[str, dict[str, Callable[[], float]]] = {
+        "sync": {"ours": lambda: time_sync(ours), "burr": lambda: time_sync(theirs), "hand": time_sync_by_hand},
+        "async": {"ours": lambda: time_async(ours), "burr": lambda: time_async(theirs), "hand": time_async_by_hand},
+        "sync, one hook": {
+            "ours": lambda: time_sync(ours, with_hook=True),
+            "burr": lambda: time_sync(theirs, with_hook=True),
+        },
+        "async, one hook": {
+            "ours": lambda: time_async(ours, with_hook=True),
+            "burr": lambda: time_async(theirs, with_hook=True),
+        },
+        "sync, 10 keys": {"ours": lambda: time_sync(ours, keys=10), "burr": lambda: time_sync(theirs, keys=10)},
+        "sync, 200 keys": {"ours": lambda: time_sync(ours, keys=200), "burr": lambda: time_sync(theirs, keys=200)},
+    }
+    medians = {
+        case: {name: statistics.median(figures) for name, figures in alternate(ROUNDS, subjects).items()}
+        for case, subjects in cases.items()
+    }
+    show(
+        f"Engine: µs per step (median of {ROUNDS} runs of {STEPS} steps, in turns)",
+        ["step", "Stepwell", "apache-burr", "by hand", "Burr / ours", "ours / by hand"],
+        [_row(case, figures) for case, figures in medians.items()],
+    )
+    worst = min(figures["burr"] / figures["ours"] for figures in medians.values())
+    growth = medians["sync, 200 keys"]["ours"] / medians["sync, 10 keys"]["ours"]
+    show_bars(
+        [
+            Bar("sync step", f"{medians['sync']['ours']:.1f} µs", "< 8 µs", medians["sync"]["ours"] < 8),
+            Bar("async step", f"{medians['async']['ours']:.1f} µs", "< 10 µs", medians["async"]["ours"] < 10),
+            Bar("faster than Burr, every row", f"{worst:.1f}x", ">= 10x", worst >= 10),
+            Bar("200 keys against 10", f"{growth:.2f}x", "<= 2x", growth <= 2),
+        ]
+    )
+
+
+def _row(case: str, figures: Mapping[str, float]) -> list[str]:
+    by_hand = figures.get("hand")
+    return [
+        case,
+        f"{figures['ours']:.2f}",
+        f"{figures['burr']:.1f}",
+        f"{by_hand:.2f}" if by_hand else "",
+        f"{figures['burr'] / figures['ours']:.1f}x",
+        f"{figures['ours'] / by_hand:.1f}x" if by_hand else "",
+    ]
