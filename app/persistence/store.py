@@ -25,6 +25,7 @@ __all__ = [
     "Store",
     "StoreError",
     "StoreUnavailable",
+    "TextUnstorable",
 ]
 
 
@@ -66,6 +67,14 @@ class StepConflict(StoreError):
         self.seq = seq
 
 
+class TextUnstorable(StoreError, ValueError):
+    """An id, a name or metadata holds a character that a database column cannot: NUL or a lone surrogate."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} must hold neither NUL nor lone surrogate characters")
+        self.what = what
+
+
 class CursorInvalid(StoreError):
     """A list was asked to go on from a cursor that no list gave out."""
 
@@ -97,7 +106,7 @@ class Store(Protocol):
         ...
 
     async def create_session(self, new: NewSession) -> None:
-        """Raises SessionExists. Grouped with other sessions' commits."""
+        """Raises SessionExists, TextUnstorable. Grouped with other sessions' commits."""
         ...
 
     async def get_session(self, session_id: str) -> SessionRecord: ...

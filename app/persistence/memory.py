@@ -1,0 +1,211 @@
+"""A store without a database, for tests, scripts and `--database-url memory:`. It forgets everything when it closes.
+
+It keeps what a database would keep, the encoded blobs, so that a value which no database could hold fails here too and nobody
+can change what was stored.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any
+
+from app.engine.operations import apply_all
+from app.persistence.codec import decode_payload, decode_state, encode_payload, encode_state
+from app.persistence.cursors import decode_cursor, encode_cursor
+from app.persistence.records import (
+    Commit,
+    FailureRecord,
+    LoadedSession,
+    NewSession,
+    RunRecord,
+    RunStatus,
+    SessionFilter,
+    SessionPage,
+    SessionRecord,
+    StepCommit,
+    StepRecord,
+)
+from app.persistence.store import RunNotFound, SessionExists, SessionNotFound, StepConflict, StepNotFound
+from app.persistence.transitions import after_commit, check_commit, check_new, created, ended_run, started_run
+
+__all__ = ["MemoryStore"]
+
+
+@dataclass(slots=True)
+class _Step:
+    record: StepRecord  # without operations and result: those are in the payload
+    payload: bytes
+
+    def read(self) -> StepRecord:
+        operations, result = decode_payload(self.payload)
+        return replace(self.record, operations=operations, result=result)
+
+
+@dataclass(slots=True)
+class _Session:
+    record: SessionRecord
+    base_seq: int
+    base_state: bytes
+    steps: list[_Step] = field(default_factory=list)
+    failures: list[FailureRecord] = field(default_factory=list)
+    run_ids: list[str] = field(default_factory=list)
+
+    def state_at(self, seq: int) -> dict[str, Any]:
+        state = decode_state(self.base_state)
+        for step in self.steps[: seq - self.base_seq]:
+            state = apply_all(state, decode_payload(step.payload)[0])
+        return state
+
+
+class MemoryStore:
+    """Everything in this process, durable until it ends."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, _Session] = {}
+        self._runs: dict[str, RunRecord] = {}
+
+    async def open(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        self._sessions.clear()
+        self._runs.clear()
+
+    async def ping(self) -> None:
+        pass
+
+    async def create_session(self, new: NewSession) -> None:
+        check_new(new)
+        base_state = encode_state(new.state)
+        if new.id in self._sessions:
+            raise SessionExists(new.id)
+        self._sessions[new.id] = _Session(created(new), new.seq, base_state)
+
+    async def get_session(self, session_id: str) -> SessionRecord:
+        return self._session(session_id).record
+
+    async def load_session(self, session_id: str) -> LoadedSession:
+        session = self._session(session_id)
+        return LoadedSession(session.record, session.state_at(session.record.seq))
+
+    async def list_sessions(self, which: SessionFilter, limit: int, cursor: str | None) -> SessionPage:
+        before = decode_cursor(cursor) if cursor is not None else None
+        matching = [
+            record
+            for session in self._sessions.values()
+            if _matches(which, record := session.record) and (before is None or (record.created_at_s, record.id) < before)
+        ]
+        matching.sort(key=lambda record: (record.created_at_s, record.id), reverse=True)
+        page = tuple(matching[:limit])
+        more = page and len(matching) > limit
+        return SessionPage(page, encode_cursor(page[-1].created_at_s, page[-1].id) if more else None)
+
+    async def delete_session(self, session_id: str) -> None:
+        for run_id in self._session(session_id).run_ids:
+            del self._runs[run_id]
+        del self._sessions[session_id]
+
+    async def commit(self, commit: Commit) -> None:
+        check_commit(commit)
+        payload = encode_payload(commit.step.operations, commit.step.result) if commit.step else b""
+        session = self._session(commit.session_id)
+        if commit.step and commit.step.seq != session.record.seq + 1:
+            raise StepConflict(commit.session_id, commit.step.seq)
+        session.record = after_commit(session.record, commit)
+        if commit.run_start and commit.run_start.run_id not in self._runs:
+            self._runs[commit.run_start.run_id] = started_run(commit.session_id, commit.run_start)
+            session.run_ids.append(commit.run_start.run_id)
+        if commit.step:
+            session.steps.append(_Step(_bare(commit, commit.step), payload))
+        if commit.failure:
+            run_id = commit.failure.run_id or commit.run_id
+            session.failures.append(replace(commit.failure, run_id=run_id))
+        if commit.run_end and (run := self._runs.get(commit.run_end.run_id)):
+            self._runs[run.id] = ended_run(run, commit.run_end)
+
+    async def list_steps(
+        self,
+        session_id: str,
+        *,
+        after_seq: int | None = None,
+        before_seq: int | None = None,
+        limit: int = 100,
+    ) -> Sequence[StepRecord]:
+        chosen = (
+            step.read()
+            for step in self._steps(session_id)
+            if (after_seq is None or step.record.seq > after_seq) and (before_seq is None or step.record.seq < before_seq)
+        )
+        return list(islice(chosen, limit))
+
+    async def get_step(self, session_id: str, seq: int) -> StepRecord:
+        session = self._session(session_id)
+        index = seq - session.base_seq - 1
+        if not 0 <= index < len(session.steps):
+            raise StepNotFound(session_id, seq)
+        return session.steps[index].read()
+
+    async def state_at(self, session_id: str, seq: int) -> dict[str, Any]:
+        session = self._session(session_id)
+        if not session.base_seq <= seq <= session.record.seq:
+            raise StepNotFound(session_id, seq)
+        return session.state_at(seq)
+
+    async def list_failures(self, session_id: str, *, after_event_id: int = 0, limit: int = 100) -> Sequence[FailureRecord]:
+        session = self._sessions.get(session_id)
+        failures = session.failures if session else []
+        return [failure for failure in failures if failure.event_id > after_event_id][:limit]
+
+    async def get_run(self, run_id: str) -> RunRecord:
+        try:
+            return self._runs[run_id]
+        except KeyError:
+            raise RunNotFound(run_id) from None
+
+    async def list_runs(self, session_id: str, *, after_event_id: int = 0, limit: int = 100) -> Sequence[RunRecord]:
+        session = self._sessions.get(session_id)
+        runs = [self._runs[run_id] for run_id in session.run_ids] if session else []
+        return [run for run in runs if max(run.started_event_id, run.finished_event_id or 0) > after_event_id][:limit]
+
+    async def steps_after_event(self, session_id: str, after_event_id: int, limit: int = 100) -> Sequence[StepRecord]:
+        missed = (step.read() for step in self._steps(session_id) if step.record.event_id > after_event_id)
+        return list(islice(missed, limit))
+
+    async def unfinished_runs(self, limit: int = 100) -> Sequence[RunRecord]:
+        return [run for run in self._runs.values() if run.status is RunStatus.RUNNING][:limit]
+
+    def _session(self, session_id: str) -> _Session:
+        try:
+            return self._sessions[session_id]
+        except KeyError:
+            raise SessionNotFound(session_id) from None
+
+    def _steps(self, session_id: str) -> Iterator[_Step]:
+        session = self._sessions.get(session_id)
+        return iter(session.steps if session else ())
+
+
+def _bare(commit: Commit, step: StepCommit) -> StepRecord:
+    return StepRecord(
+        session_id=commit.session_id,
+        seq=step.seq,
+        kind=step.kind,
+        run_id=commit.run_id,
+        action=step.action,
+        operations=(),
+        result=None,
+        next_action=step.next_action,
+        started_at_s=step.started_at_s,
+        finished_at_s=step.finished_at_s,
+        first_event_id=step.first_event_id,
+        event_id=step.event_id,
+    )
+
+
+def _matches(which: SessionFilter, record: SessionRecord) -> bool:
+    return (
+        which.machine in (None, record.machine)
+        and which.status in (None, record.status)
+        and which.partition_key in (None, record.partition_key)
+        and all(record.metadata.get(key) == value for key, value in which.metadata.items())
+    )

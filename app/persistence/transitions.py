@@ -1,0 +1,109 @@
+"""What a commit does to the records of its session, in plain functions. The SQL stores say the same in SQL."""
+
+from dataclasses import replace
+
+from app.persistence.records import (
+    Commit,
+    NewSession,
+    RunEnd,
+    RunRecord,
+    RunStart,
+    RunStatus,
+    SessionRecord,
+    SessionStatus,
+    StepKind,
+)
+from app.persistence.texts import is_storable, require_storable
+
+__all__ = ["after_commit", "check_commit", "check_new", "created", "ended_run", "started_run", "updated_at_s"]
+
+
+def check_new(new: NewSession) -> None:
+    """Raises TextUnstorable."""
+    require_storable("the session id", new.id)
+    require_storable("the machine", [new.machine, new.machine_version])
+    require_storable("the partition key", new.partition_key)
+    require_storable("the metadata", new.metadata)
+    require_storable("an action's name", [new.next_action, new.prior_action])
+
+
+def check_commit(commit: Commit) -> None:
+    """Raises TextUnstorable, and ValueError for the status `running`, which is never stored."""
+    if commit.status is SessionStatus.RUNNING:
+        raise ValueError("a session is not stored as running: give the status that it has when nobody runs it")
+    step = commit.step
+    if step and not (is_storable(step.action) and (step.next_action is None or is_storable(step.next_action))):
+        require_storable("an action's name", [step.action, step.next_action])
+
+
+def created(new: NewSession) -> SessionRecord:
+    """Return the record of a session that has just been created."""
+    return SessionRecord(
+        id=new.id,
+        machine=new.machine,
+        machine_version=new.machine_version,
+        partition_key=new.partition_key,
+        metadata=dict(new.metadata),
+        status=SessionStatus.IDLE if new.next_action is not None else SessionStatus.ENDED,
+        seq=new.seq,
+        prior_action=new.prior_action,
+        next_action=new.next_action,
+        created_at_s=new.created_at_s,
+        updated_at_s=new.created_at_s,
+        parent_session_id=new.parent_session_id,
+        parent_seq=new.parent_seq,
+        last_event_id=new.event_id,
+    )
+
+
+def updated_at_s(commit: Commit) -> float | None:
+    """Return the time of the last thing in `commit`, None for an empty one."""
+    if commit.run_end:
+        return commit.run_end.finished_at_s
+    if commit.failure:
+        return commit.failure.finished_at_s
+    if commit.step:
+        return commit.step.finished_at_s
+    return commit.run_start.started_at_s if commit.run_start else None
+
+
+def after_commit(record: SessionRecord, commit: Commit) -> SessionRecord:
+    """Return the session after `commit`. An edit moves `seq` and may change what is next, but no action ran."""
+    after = replace(
+        record,
+        status=commit.status,
+        last_event_id=max(record.last_event_id, commit.last_event_id),
+        updated_at_s=max(record.updated_at_s, updated_at_s(commit) or 0.0),
+    )
+    if step := commit.step:
+        prior = step.action if step.kind is StepKind.ACTION else record.prior_action
+        after = replace(after, seq=step.seq, prior_action=prior, next_action=step.next_action)
+    return after
+
+
+def started_run(session_id: str, start: RunStart) -> RunRecord:
+    return RunRecord(
+        id=start.run_id,
+        session_id=session_id,
+        status=RunStatus.RUNNING,
+        parameters=dict(start.parameters),
+        started_at_s=start.started_at_s,
+        finished_at_s=None,
+        steps=0,
+        reason=None,
+        error=None,
+        started_event_id=start.event_id,
+        finished_event_id=None,
+    )
+
+
+def ended_run(run: RunRecord, end: RunEnd) -> RunRecord:
+    return replace(
+        run,
+        status=end.status,
+        finished_at_s=end.finished_at_s,
+        steps=end.steps,
+        reason=end.reason,
+        error=end.error,
+        finished_event_id=end.event_id,
+    )
