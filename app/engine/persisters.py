@@ -50,11 +50,16 @@ class _Shelf:
         return list(self._saved.get(partition_key, {}))
 
 
+class _Hole(_Shelf):
+    def put(self, *_: Any) -> None:
+        """Keep nothing."""
+
+
 class InMemoryPersister(BaseStatePersister):
     """Keeps every saved state of every application until it is gone itself. Loads the last saved one, failed or not."""
 
     def __init__(self) -> None:
-        self._shelf = _Shelf()
+        self._shelf: _Shelf = _Shelf()
 
     def is_initialized(self) -> bool:
         return True
@@ -84,7 +89,7 @@ class AsyncInMemoryPersister(AsyncBaseStatePersister):
     """`InMemoryPersister` for async applications."""
 
     def __init__(self) -> None:
-        self._shelf = _Shelf()
+        self._shelf: _Shelf = _Shelf()
 
     async def is_initialized(self) -> bool:
         return True
@@ -110,55 +115,15 @@ class AsyncInMemoryPersister(AsyncBaseStatePersister):
         self._shelf.put(partition_key, app_id, sequence_id, position, state, status)
 
 
-class DevNullPersister(BaseStatePersister):
+class DevNullPersister(InMemoryPersister):
     """Forgets everything: what to measure other persisters against."""
 
-    def is_initialized(self) -> bool:
-        return True
-
-    def load(
-        self, partition_key: str | None, app_id: str | None, sequence_id: int | None = None, **_: Any
-    ) -> PersistedStateData | None:
-        return None
-
-    def list_app_ids(self, partition_key: str | None, **_: Any) -> list[str]:
-        return []
-
-    def save(
-        self,
-        partition_key: str | None,
-        app_id: str,
-        sequence_id: int,
-        position: str,
-        state: "State[Any]",
-        status: Literal["completed", "failed"],
-        **_: Any,
-    ) -> None:
-        """Do nothing."""
+    def __init__(self) -> None:
+        self._shelf = _Hole()
 
 
-class AsyncDevNullPersister(AsyncBaseStatePersister):
+class AsyncDevNullPersister(AsyncInMemoryPersister):
     """`DevNullPersister` for async applications."""
 
-    async def is_initialized(self) -> bool:
-        return True
-
-    async def load(
-        self, partition_key: str | None, app_id: str | None, sequence_id: int | None = None, **_: Any
-    ) -> PersistedStateData | None:
-        return None
-
-    async def list_app_ids(self, partition_key: str | None, **_: Any) -> list[str]:
-        return []
-
-    async def save(
-        self,
-        partition_key: str | None,
-        app_id: str,
-        sequence_id: int,
-        position: str,
-        state: "State[Any]",
-        status: Literal["completed", "failed"],
-        **_: Any,
-    ) -> None:
-        """Do nothing."""
+    def __init__(self) -> None:
+        self._shelf = _Hole()
