@@ -1,0 +1,128 @@
+"""One call on its way through a pool of threads, and the figures that are taken on the way."""
+
+import asyncio
+import contextvars
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, TypeAlias, TypeVar
+
+from app.executors.errors import ActionQuit
+
+__all__ = ["Job", "Observe", "Stage", "Usage"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one call took: seconds in the queue, on the clock and on the CPU.
+
+    `neighbours` is how many calls the pool was carrying out as this one began or ended, itself included: with the GIL between
+    them a call that only computes gets about one `neighbours`-th of the clock.
+    """
+
+    waited_s: float
+    wall_s: float
+    cpu_s: float
+    neighbours: int = 1
+
+
+Observe: TypeAlias = Callable[[Usage], None]
+
+
+class Stage(Enum):
+    QUEUED = 0
+    RUNNING = 1
+    ABANDONED = 2  # runs on, but nobody wants its result any more
+    DONE = 3
+
+
+class Job(Generic[T]):
+    """`work`, to be carried out once in a worker thread, and the future of its result in the loop that asked.
+
+    The pool that owns it guards `stage` with its lock.
+    """
+
+    __slots__ = (
+        "_context",
+        "_error",
+        "_loop",
+        "_observe",
+        "_value",
+        "_work",
+        "future",
+        "key",
+        "queued_at_s",
+        "stage",
+        "usage",
+    )
+
+    def __init__(self, work: Callable[[], T], key: str, observe: Observe | None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()
+        self._work: Callable[[], T] | None = work
+        self._observe = observe
+        self._value: T | None = None
+        self._error: BaseException | None = None
+        self.future: asyncio.Future[T] = self._loop.create_future()
+        self.key = key
+        self.queued_at_s = time.perf_counter()
+        self.stage = Stage.QUEUED
+        self.usage: Usage | None = None
+
+    def carry_out(self, count_neighbours: Callable[[], int]) -> None:
+        """Do the work in the calling thread and keep what it gave, or raised. Never raises."""
+        neighbours = count_neighbours()
+        work = self._work
+        self._work = None
+        assert work is not None, "a job is carried out once"  # noqa: S101 - for the type checker
+        started_at_s = time.perf_counter()
+        cpu_before_s = time.thread_time()
+        try:
+            self._value = self._context.run(work)
+        except BaseException as exc:  # the border: what user code raises belongs to whoever asked for it
+            self._error = fit_for_a_future(exc)
+        self.usage = Usage(
+            waited_s=started_at_s - self.queued_at_s,
+            wall_s=time.perf_counter() - started_at_s,
+            cpu_s=time.thread_time() - cpu_before_s,
+            neighbours=max(1, neighbours, count_neighbours()),
+        )
+
+    def hand_over(self) -> bool:
+        """Give the result to the loop that asked for it; False if that loop has gone."""
+        try:
+            self._loop.call_soon_threadsafe(self._settle)
+        except RuntimeError:
+            return False
+        return True
+
+    def fail(self, error: Exception) -> None:
+        """End the job with `error` without having carried it out."""
+        self._error = error
+        self.hand_over()
+
+    def _settle(self) -> None:
+        if self._observe is not None and self.usage is not None:
+            self._observe(self.usage)
+        error, self._error = self._error, None
+        if self.future.done():
+            return
+        if error is None:
+            self.future.set_result(self._value)  # type: ignore[arg-type] # set by carry_out when there is no error
+        else:
+            self.future.set_exception(error)
+
+
+def fit_for_a_future(error: BaseException) -> Exception:
+    """Return `error`, or what to raise in its place where it would end the loop or could not be set on a future."""
+    if isinstance(error, StopIteration):
+        replacement: Exception = RuntimeError("sync code raised StopIteration")
+    elif isinstance(error, Exception):
+        return error
+    else:
+        replacement = ActionQuit(f"sync code raised {type(error).__name__}, which ends only its own step here")
+    replacement.__cause__ = error
+    return replacement
