@@ -1,0 +1,1 @@
+"""Machines to try Stepwell with; `make serve` hosts them."""
