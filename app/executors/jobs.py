@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, TypeAlias, TypeVar
@@ -91,13 +92,10 @@ class Job(Generic[T]):
             neighbours=max(1, neighbours, count_neighbours()),
         )
 
-    def hand_over(self) -> bool:
-        """Give the result to the loop that asked for it; False if that loop has gone."""
-        try:
+    def hand_over(self) -> None:
+        """Give the result to the loop that asked for it, if that loop is still there."""
+        with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._settle)
-        except RuntimeError:
-            return False
-        return True
 
     def fail(self, error: Exception) -> None:
         """End the job with `error` without having carried it out."""

@@ -12,6 +12,7 @@ import math
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -115,6 +116,11 @@ class FairThreadPool:
         """Refuse new calls, fail the waiting ones with ExecutorsClosed, give the running ones `grace_s` to end."""
         loop = asyncio.get_running_loop()
         quiet = asyncio.Event()
+
+        def tell() -> None:
+            with suppress(RuntimeError):  # the loop did not wait
+                loop.call_soon_threadsafe(quiet.set)
+
         with self._lock:
             self._closed = True
             waiting = self._queue.clear()
@@ -123,7 +129,7 @@ class FairThreadPool:
             if self._busy == 0:
                 quiet.set()
             else:
-                self._quiet.append(lambda: loop.call_soon_threadsafe(quiet.set))
+                self._quiet.append(tell)
         for job in waiting:
             job.fail(ExecutorsClosed(f"{self._name}: the service is going down"))
         for worker in idle:
@@ -221,11 +227,13 @@ class FairThreadPool:
             job.stage = Stage.ABANDONED
             self._busy -= 1
             self._abandoned += 1
-            self._tell_if_quiet()
+            listeners = self._take_listeners()
             error = self._exhausted() if self._usable() <= 0 else None
             waiting = self._queue.clear() if error is not None else []
             self._refused += len(waiting)
             successor = self._replace() if error is None else None
+        for tell in listeners:
+            tell()
         for job_in_vain in waiting:
             job_in_vain.fail(error or ExecutorsClosed(self._name))
         if successor is not None:
@@ -248,11 +256,12 @@ class FairThreadPool:
     def _start_thread(self, worker: "_Worker") -> None:
         threading.Thread(target=self._serve, args=(worker,), name=f"stepwell-{self._name}", daemon=True).start()
 
-    def _tell_if_quiet(self) -> None:
+    def _take_listeners(self) -> "list[Callable[[], object]]":
+        """Return those who wait for the pool to be quiet, when it is."""
+        listeners: list[Callable[[], object]] = []
         if self._busy == 0 and self._quiet:
-            for tell in self._quiet:
-                tell()
-            self._quiet.clear()
+            listeners, self._quiet = self._quiet, listeners
+        return listeners
 
     # what the threads do
 
@@ -272,7 +281,6 @@ class FairThreadPool:
 
     def _finish(self, job: Job[Any], worker: "_Worker") -> "tuple[Job[Any] | None, bool]":
         """Settle `job`; return what this thread does next, and whether it stays."""
-        handed_over = job.hand_over()
         with self._lock:
             self._calls += 1
             if job.usage is not None:
@@ -283,18 +291,20 @@ class FairThreadPool:
                 self._late_results += 1
             else:
                 self._busy -= 1
-                self._late_results += not handed_over
-                self._tell_if_quiet()
             job.stage = Stage.DONE
-            if self._closed or self._threads - self._abandoned > self._size:
+            listeners = self._take_listeners()
+            following = None
+            stay = not self._closed and self._threads - self._abandoned <= self._size
+            if not stay:
                 self._threads -= 1
-                return None, False
-            following = self._queue.take()
-            if following is None:
-                self._idle.append(worker)
-            else:
+            elif (following := self._queue.take()) is not None:
                 self._begin(following)
-            return following, True
+            else:
+                self._idle.append(worker)
+        job.hand_over()
+        for tell in listeners:
+            tell()
+        return following, stay
 
 
 class _Worker:
