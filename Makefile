@@ -1,21 +1,29 @@
-# `make serve` and `make test` are all that a newcomer needs; both set up .venv first.
-PYTHON ?= python3
+# `make serve`, `make test` and `make demo` are all that a newcomer needs; each sets up .venv first.
+# Needs Python 3.11 or newer and make; everything else comes from the locks, checked by hash.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
+
+EXAMPLES := examples/counter.py examples/chess_game.py examples/chat.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup serve test check bench demo lock clean
 
 help:
 	@echo "make serve   set up .venv and start the service on SQLite with the example machines"
-	@echo "make test    set up .venv and run every test"
-	@echo "make check   ruff and mypy --strict"
-	@echo "make bench   print the benchmark tables"
 	@echo "make demo    replay ten chess games over HTTP against a fresh service"
+	@echo "make test    set up .venv, run ruff, mypy and every test"
+	@echo "make check   ruff and mypy --strict only"
+	@echo "make bench   print the benchmark tables"
 	@echo "make lock    refresh requirements*.lock from pyproject.toml"
+	@echo "make clean   remove .venv and the caches"
 
-$(VENV)/.serve: requirements.lock pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Stepwell needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.serve: requirements.lock pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -27,9 +35,12 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.serve
 setup: $(VENV)/.serve
 
 serve: $(VENV)/.serve
-	$(BIN)/stepwell serve examples/counter.py examples/chess_game.py examples/chat.py
+	$(BIN)/stepwell serve $(EXAMPLES)
 
-test: $(VENV)/.dev check
+demo: $(VENV)/.serve
+	$(BIN)/python -m examples.demo
+
+test: check
 	$(BIN)/python -m pytest -n 2
 
 check: $(VENV)/.dev
@@ -40,10 +51,7 @@ check: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
 
-demo: $(VENV)/.serve
-	$(BIN)/python -m examples.demo
-
-lock:
+lock: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		--extra build --extra examples pyproject.toml -o requirements.lock

@@ -1,0 +1,66 @@
+"""Where log lines go and what they look like: coloured and quiet for people, JSON for machines. Called once, at start."""
+
+import logging
+import sys
+import warnings
+from typing import Any, TextIO
+
+import orjson
+import structlog
+
+from app.settings import LogFormat, LogLevel
+
+__all__ = ["set_up_logging"]
+
+_LIBRARY_LEVEL = logging.WARNING
+
+
+def set_up_logging(level: LogLevel, log_format: LogFormat, stream: TextIO | None = None) -> None:
+    """Send every log line to `stream` (stderr), ours from `level` on and those of libraries from warnings on.
+
+    Fields given as `extra` become fields of the line. Python warnings become log lines, too.
+    """
+    target = stream or sys.stderr
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(),
+        _drop_uvicorn_colours,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S" if log_format == "console" else "iso", utc=log_format == "json"),
+    ]
+    if log_format == "json":
+        last: list[Any] = [
+            structlog.stdlib.add_logger_name,
+            structlog.processors.format_exc_info,
+            structlog.processors.EventRenamer("message"),
+            structlog.processors.JSONRenderer(serializer=_to_json),
+        ]
+    else:
+        last = [structlog.dev.ConsoleRenderer(colors=target.isatty(), pad_event_to=0)]
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
+    )
+    handler = logging.StreamHandler(target)
+    handler.setFormatter(formatter)
+    logging.basicConfig(handlers=[handler], level=_LIBRARY_LEVEL, force=True)
+    logging.getLogger("app").setLevel(level.upper())
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):  # uvicorn gives its loggers handlers of their own
+        library = logging.getLogger(name)
+        library.handlers.clear()
+        library.propagate = name != "uvicorn.access"
+        library.setLevel(_LIBRARY_LEVEL)
+    warnings.formatwarning = _warning_line
+    logging.captureWarnings(True)
+
+
+def _warning_line(message: Warning | str, category: type[Warning], filename: str, lineno: int, _line: str | None = None) -> str:
+    return f"{category.__name__}: {message} ({filename}:{lineno})"
+
+
+def _drop_uvicorn_colours(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    event.pop("color_message", None)
+    return event
+
+
+def _to_json(event: dict[str, Any], **options: Any) -> str:
+    return orjson.dumps(event, default=options.get("default", str), option=orjson.OPT_NON_STR_KEYS).decode()

@@ -1,0 +1,111 @@
+"""The process around the application: its socket, its server, its signals.
+
+Uvicorn's own handling of SIGTERM waits for open responses before the application hears of the end; an event stream never
+ends by itself. `told_of_signals` tells the application at once, under this server and under `uvicorn app.main:app` alike.
+"""
+
+import asyncio
+import contextlib
+import math
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+__all__ = ["AddressUnavailable", "address_of", "listen", "serve", "told_of_signals"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_BACKLOG = 2048
+_AFTER_GRACE_S = 2.0  # for the answers that the drain has let go
+
+
+class AddressUnavailable(Exception):
+    """The host and port cannot be listened on."""
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        super().__init__(f"cannot listen on {host}:{port}: {reason}")
+        self.host = host
+        self.port = port
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket; port 0 takes a free one. Raises AddressUnavailable."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server((address[0], port), family=family, backlog=_BACKLOG)
+    except OSError as exc:
+        raise AddressUnavailable(host, port, (exc.strerror or str(exc)).lower()) from exc
+
+
+def address_of(listener: socket.socket) -> str:
+    """The URL under which a client on this machine reaches `listener`."""
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def serve(app: FastAPI, listener: socket.socket, *, grace_s: float, ready: Callable[[], None]) -> None:
+    """Serve `app` until SIGINT or SIGTERM, and return when it is drained. Calls `ready` once, after the application's start.
+
+    What the application raises at its start is raised here.
+    """
+    config = uvicorn.Config(
+        app,
+        lifespan="off",  # entered below, so that its errors are ours to tell
+        loop="auto",
+        http="httptools",
+        ws="none",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=math.ceil(grace_s + _AFTER_GRACE_S),
+    )
+    server = _Server(config)
+    with _handlers(server.handle_exit), asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(_serve(app, server, listener, ready))
+
+
+async def _serve(app: FastAPI, server: "_Server", listener: socket.socket, ready: Callable[[], None]) -> None:
+    async with app.router.lifespan_context(app):
+        ready()
+        await server.serve(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield  # `serve` has the handlers, from before the application's start until after its end
+
+
+@contextlib.contextmanager
+def told_of_signals(callback: Callable[[], None]) -> Iterator[None]:
+    """While this lasts, SIGINT and SIGTERM also call `callback`, in the running loop. Does nothing outside the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    previous: dict[int, Any] = {number: signal.getsignal(number) for number in _SIGNALS}
+
+    def tell(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(callback)
+        before = previous[number]
+        if callable(before):
+            before(number, frame)
+
+    with _handlers(tell):
+        yield
+
+
+@contextlib.contextmanager
+def _handlers(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    previous = {number: signal.signal(number, handler) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, before in previous.items():
+            signal.signal(number, before)

@@ -1,0 +1,81 @@
+"""Every setting of the service, in one class, read from `STEPWELL_…` variables; the command's options override them.
+
+No reading of files, no connecting, no defaults that depend on another layer.
+"""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+__all__ = ["LogFormat", "LogLevel", "Settings", "SettingsInvalid", "read_settings"]
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["console", "json"]
+
+_SEPARATORS = re.compile(r"[,\s]+")
+_SECRET = frozenset({"database_url"})  # a wrong value of these is not repeated in a message
+
+
+class SettingsInvalid(Exception):
+    """At least one setting has a value that cannot be. `problems` holds one line for each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class Settings(BaseSettings):
+    """What the service can be told. Times are in seconds, sizes in bytes."""
+
+    model_config = SettingsConfigDict(env_prefix="STEPWELL_", frozen=True, extra="forbid")
+
+    machines: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Machines to host, each `package.module:name`, `path/to/file.py:name` or `path/to/file.py`; "
+        "commas or blanks between them.",
+    )
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 lets the system choose one.")
+    database_url: str = Field(
+        default="sqlite:///stepwell.db",
+        description="`sqlite:///file.db`, `postgresql://user:password@host/name`, or `memory://` to keep nothing.",
+    )
+    migrate: bool = Field(default=True, description="Bring the database's schema up to date at start.")
+    log_level: LogLevel = Field(default="info", description="Least level of the service's own log lines.")
+    log_format: LogFormat = Field(default="console", description="`console` for people, `json` for machines.")
+    threads: int = Field(default=32, ge=1, le=1000, description="Threads that run sync actions.")
+    max_body_bytes: int = Field(default=1_000_000, ge=1_000, description="A larger request body is answered with 413.")
+    idle_ttl_s: float = Field(default=300.0, gt=0, description="A session without requests leaves memory after this.")
+    max_live_sessions: int = Field(default=10_000, ge=1, description="Idle sessions above this number leave memory at once.")
+    sse_ping_s: float = Field(default=15.0, gt=0, description="A silent event stream gets a comment this often.")
+    shutdown_grace_s: float = Field(default=10.0, ge=0, description="Running steps have this long to commit at shutdown.")
+
+    @field_validator("machines", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(filter(None, _SEPARATORS.split(value))) if isinstance(value, str) else value
+
+    @field_validator("log_level", "log_format", mode="before")
+    @classmethod
+    def _lower(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
+
+
+def read_settings(**overrides: Any) -> Settings:
+    """Return the settings from `overrides` and, where these are silent, from the environment.
+
+    Raises SettingsInvalid, with a line per wrong setting that names its variable.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as exc:
+        raise SettingsInvalid([_line(error) for error in exc.errors(include_url=False)]) from exc
+
+
+def _line(error: Any) -> str:
+    name = str(error["loc"][0]) if error["loc"] else "settings"
+    found = "" if name in _SECRET else f", not {error['input']!r}"
+    reason = error["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    return f"STEPWELL_{name.upper()} {reason}{found}"
