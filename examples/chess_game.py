@@ -8,7 +8,8 @@ to move, and takes the move as its input:
     {"inputs": {"move": "Nf3"}, "halt_before": ["move"]}
 
 A move is in SAN or UCI. As at the end of a PGN, "1-0", "0-1" and "1/2-1/2" resign or agree on a draw; "resign" and "draw"
-do it for the side to move. An illegal move is an error and leaves the game as it was.
+do it for the side to move. An illegal move is an error and leaves the game as it was. With `recorded` set, the moves come
+from a score sheet, and "--" stands for one that nobody wrote down.
 """
 
 import random
@@ -42,13 +43,14 @@ class ImpossibleGame(ValueError):
 # --- actions -----------------------------------------------------------------------------------------------------------
 
 GAME = ["fen", "moves", "result", "ending", "waits_for"]  # what every move changes
-SETTINGS = ["white", "black", "depth", "seed", "start"]  # what a session is created with
+SETTINGS = ["white", "black", "recorded", "depth", "seed", "start"]  # what a session is created with
 
 
 @action(reads=SETTINGS, writes=[*SETTINGS, *GAME])
 async def new_game(state: State) -> State:
     """Set up the board. Raises ImpossibleGame for players, a depth or a position that do not exist."""
     white, black = state.get("white", "person"), state.get("black", "engine")
+    recorded = bool(state.get("recorded", False))
     depth, seed, start = state.get("depth", 2), state.get("seed", 0), state.get("start", library.STARTING_FEN)
     if white not in PLAYERS or black not in PLAYERS:
         raise ImpossibleGame("'white' and 'black' must each be 'person' or 'engine'")
@@ -60,11 +62,11 @@ async def new_game(state: State) -> State:
         raise ImpossibleGame("'start' must be a position in FEN") from exc
     if not board.is_valid():
         raise ImpossibleGame("'start' is a position that no game of chess can reach")
-    settled = state.update(white=white, black=black, depth=depth, seed=seed, start=start, moves=[])
+    settled = state.update(white=white, black=black, recorded=recorded, depth=depth, seed=seed, start=start, moves=[])
     return settled.update(fen=board.fen(), **_standing(board, white, black))
 
 
-@action(reads=["white", "black", "start", "fen", "moves"], writes=GAME)
+@action(reads=["white", "black", "recorded", "start", "fen", "moves"], writes=GAME)
 async def move(state: State, move: str) -> tuple[dict[str, Any], State]:
     """Make the move, or resign or agree on a draw. Raises IllegalMove."""
     board = _board(state)
@@ -72,7 +74,7 @@ async def move(state: State, move: str) -> tuple[dict[str, Any], State]:
     if text in ("resign", "draw", "1-0", "0-1", "1/2-1/2"):
         over = _ended_by_players(text, board, state["white"], state["black"])
         return {"move": text, **over}, state.update(**over, waits_for="nobody", fen=state["fen"], moves=state["moves"])
-    return _moved(state, board, _parsed(board, text))
+    return _moved(state, board, _parsed(board, text, is_recorded=state["recorded"]))
 
 
 @action(reads=["white", "black", "depth", "seed", "start", "fen", "moves"], writes=GAME)
@@ -91,7 +93,7 @@ def chess() -> ApplicationBuilder:
             (["new_game", "move", "reply"], "move", when(waits_for="person")),
             (["new_game", "move", "reply"], "reply", when(waits_for="engine")),
         )
-        .with_state(white="person", black="engine", depth=2, seed=0, start=library.STARTING_FEN)
+        .with_state(white="person", black="engine", recorded=False, depth=2, seed=0, start=library.STARTING_FEN)
         .with_entrypoint("new_game")
     )
 
@@ -110,13 +112,13 @@ def _board(state: State) -> Board:
     return board
 
 
-def _parsed(board: Board, text: str) -> Move:
+def _parsed(board: Board, text: str, *, is_recorded: bool) -> Move:
     for parse in (board.parse_san, board.parse_uci):
         try:
             found = parse(text)
         except ValueError:
             continue
-        if found:  # not the null move
+        if found or (is_recorded and not board.is_check()):  # the null move is false
             return found
     side = "White" if board.turn == library.WHITE else "Black"
     legal = ", ".join(sorted(board.san(each) for each in board.legal_moves))
