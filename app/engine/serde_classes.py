@@ -1,0 +1,228 @@
+"""How instances of a user's classes are written: enums, dataclasses, pydantic models and named tuples.
+
+A class is stored as the path under which it can be imported again. Only those four kinds of class are ever loaded from such
+a path, and only from modules that the allowlist permits when one is set; an instance is restored field by field, no
+constructor is called, and nothing else of the class but its defaults for fields that it gained since.
+"""
+
+import contextlib
+import dataclasses
+import enum
+import functools
+import importlib
+import sys
+from collections.abc import Iterable, Mapping
+from types import ModuleType
+from typing import Any
+
+import pydantic
+from pydantic_core import PydanticUndefined
+
+from app.engine.serde_codec import UndecodableValue, UnserializableValue, decode, define_class_kind, encode_at
+
+__all__ = ["class_at", "path_of", "set_allowlist", "with_colon"]
+
+_allowlist: tuple[str, ...] | None = None
+
+
+def set_allowlist(allowlist: Iterable[str] | None) -> None:
+    """Permit classes of these modules and their sub-modules only, when values are read back. None permits all."""
+    global _allowlist  # one process, one policy
+    _allowlist = None if allowlist is None else tuple(allowlist)
+
+
+def path_of(cls: type) -> str:
+    """Return `module:qualified.name` of a class. Raises UnserializableValue if that path does not lead to it."""
+    path = f"{cls.__module__}:{cls.__qualname__}"
+    with contextlib.suppress(UndecodableValue):
+        if _follow(path) is cls:
+            return path
+    raise UnserializableValue(path.replace(":", "."), "its class cannot be imported again: define it at the top of a module")
+
+
+def class_at(path: str, allowlist: Iterable[str] | None = None) -> type:
+    """Return the class at `module:qualified.name`, which must be of a kind that is stored. Raises UndecodableValue."""
+    permitted = _allowlist if allowlist is None else tuple(allowlist)
+    module = path.partition(":")[0]
+    if permitted is not None and not any(module == name or module.startswith(f"{name}.") for name in permitted):
+        raise UndecodableValue(f"a stored value is of class {path!r}, whose module is not in the allowlist")
+    found = _follow(path)
+    if isinstance(found, type) and (_is_enum(found) or _is_model(found) or _is_dataclass(found) or _is_named_tuple(found)):
+        return found
+    raise UndecodableValue(f"a stored value is of {path!r}, which is no dataclass, pydantic model, enum or named tuple")
+
+
+def with_colon(dotted: str) -> str:
+    """Return a path in Burr's form, dots only, in ours: the module is the longest beginning that can be imported."""
+    names, bracket, arguments = dotted.partition("[")
+    parts = names.split(".")
+    for count in range(len(parts) - 1, 0, -1):
+        with contextlib.suppress(ImportError, ValueError):
+            _module(".".join(parts[:count]))
+            return f"{'.'.join(parts[:count])}:{'.'.join(parts[count:])}{bracket}{arguments}"
+    raise UndecodableValue(f"a stored value is of class {dotted!r}, whose module cannot be imported")
+
+
+def _module(name: str) -> ModuleType:
+    return sys.modules.get(name) or importlib.import_module(name)
+
+
+def _follow(path: str) -> Any:
+    module_name, _, qualified = path.partition(":")
+    try:
+        module = _module(module_name)
+    except (ImportError, ValueError):
+        raise UndecodableValue(f"a stored value is of class {path!r}, whose module cannot be imported") from None
+    # a parametrized pydantic model has dots and brackets in one name, and stands in its module under all of it
+    found = vars(module).get(qualified)
+    if found is None:
+        try:
+            found = functools.reduce(getattr, qualified.split("."), module)
+        except AttributeError:
+            raise UndecodableValue(f"a stored value is of class {path!r}, which does not exist any more") from None
+    return found
+
+
+def _is_enum(cls: type) -> bool:
+    return issubclass(cls, enum.Enum)
+
+
+def _is_model(cls: type) -> bool:
+    return issubclass(cls, pydantic.BaseModel)
+
+
+def _is_dataclass(cls: type) -> bool:
+    return dataclasses.is_dataclass(cls) and cls.__new__ is object.__new__
+
+
+def _is_named_tuple(cls: type) -> bool:
+    return issubclass(cls, tuple) and isinstance(getattr(cls, "_fields", None), tuple) and cls.__bases__ == (tuple,)
+
+
+def _encode_fields(values: Mapping[str, Any], depth: int) -> dict[str, Any]:
+    documents = {}
+    for name, value in values.items():
+        try:
+            documents[name] = encode_at(value, depth + 1)
+        except UnserializableValue as error:
+            raise error.under(f".{name}") from None
+    return documents
+
+
+def _decode_fields(documents: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: decode(document) for name, document in documents.items()}
+
+
+def _encode_enum(value: enum.Enum, depth: int) -> list[Any]:
+    cls = type(value)
+    path = path_of(cls)
+    # a combination of flags has no name of its own
+    return [path, value.name] if cls.__members__.get(value.name) is value else [path, None, encode_at(value.value, depth + 1)]
+
+
+def _decode_enum(path: str, name: str | None, *value: Any) -> enum.Enum:
+    cls = class_at(path)
+    if not issubclass(cls, enum.Enum):
+        raise UndecodableValue(f"{path!r} is no enum")
+    return cls[name] if name is not None else cls(decode(value[0]))
+
+
+def _encode_dataclass(value: Any, depth: int) -> list[Any]:
+    cls = type(value)
+    fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(cls) if hasattr(value, field.name)}
+    extra = {name: item for name, item in getattr(value, "__dict__", {}).items() if not _is_cache(cls, name)}
+    return [path_of(cls), _encode_fields({**fields, **extra}, depth + 1)]
+
+
+def _is_cache(cls: type, name: str) -> bool:
+    return isinstance(getattr(cls, name, None), functools.cached_property)
+
+
+def _decode_dataclass(path: str, documents: Mapping[str, Any]) -> Any:
+    cls = class_at(path)
+    if not _is_dataclass(cls):
+        raise UndecodableValue(f"{path!r} is no dataclass")
+    value: Any = object.__new__(cls)
+    values = _decode_fields(documents)
+    for field in dataclasses.fields(cls):
+        if field.name not in values and field.default_factory is not dataclasses.MISSING:
+            values[field.name] = field.default_factory()  # a field that the class gained after the value was stored
+        elif field.name not in values and field.default is not dataclasses.MISSING:
+            values[field.name] = field.default
+    for name, item in values.items():
+        with contextlib.suppress(AttributeError):  # a class with slots that lost this field
+            object.__setattr__(value, name, item)
+    return value
+
+
+def _encode_model(value: pydantic.BaseModel, depth: int) -> list[Any]:
+    cls = type(value)
+    path = path_of(cls)
+    fields = {name: item for name, item in value.__dict__.items() if name in cls.model_fields}
+    try:
+        documents = _encode_fields(fields, depth + 1)
+    except UnserializableValue:
+        document = _own_json(value)
+        if document is None:
+            raise
+        return [path, {"json": encode_at(document, depth + 1)}]
+    names = sorted(value.model_fields_set)
+    rest: dict[str, Any] = {"fields": documents} if names == sorted(fields) else {"fields": documents, "set": names}
+    if value.__pydantic_extra__:
+        rest["extra"] = _encode_fields(value.__pydantic_extra__, depth + 1)
+    if value.__pydantic_private__:
+        rest["private"] = _encode_fields(value.__pydantic_private__, depth + 1)
+    return [path, rest]
+
+
+def _own_json(value: pydantic.BaseModel) -> Any:
+    """Return the model's own JSON form, if that brings back an equal model: it knows fields that the codec does not."""
+    try:
+        document = value.model_dump(mode="json", round_trip=True)
+        return document if type(value).model_validate(document, by_name=True) == value else None
+    except (ValueError, TypeError):
+        return None
+
+
+def _decode_model(path: str, parts: Mapping[str, Any]) -> pydantic.BaseModel:
+    cls = class_at(path)
+    if not issubclass(cls, pydantic.BaseModel):
+        raise UndecodableValue(f"{path!r} is no pydantic model")
+    if "json" in parts:
+        return cls.model_validate(decode(parts["json"]), by_name=True)
+    values = _decode_fields(parts["fields"])
+    if values.keys() != cls.model_fields.keys():  # the class has changed since: let it judge, and fill in its defaults
+        return cls.model_validate(values, by_name=True)
+    model = cls.__new__(cls)
+    model.__setstate__(
+        {
+            "__dict__": values,
+            "__pydantic_fields_set__": set(parts.get("set", values)),
+            "__pydantic_extra__": _decode_fields(parts.get("extra", {})) if cls.model_config.get("extra") == "allow" else None,
+            "__pydantic_private__": _decode_fields(parts["private"]) if "private" in parts else _fresh_private(cls),
+        }
+    )
+    return model
+
+
+def _fresh_private(cls: type[pydantic.BaseModel]) -> dict[str, Any] | None:
+    defaults = {name: attribute.get_default() for name, attribute in cls.__private_attributes__.items()}
+    return {name: value for name, value in defaults.items() if value is not PydanticUndefined} if defaults else None
+
+
+def _encode_named_tuple(value: Any, depth: int) -> list[Any]:
+    return [path_of(type(value)), _encode_fields(dict(zip(value._fields, value, strict=True)), depth + 1)]
+
+
+def _decode_named_tuple(path: str, documents: Mapping[str, Any]) -> Any:
+    cls: Any = class_at(path)
+    if not _is_named_tuple(cls):
+        raise UndecodableValue(f"{path!r} is no named tuple")
+    values = {**cls._field_defaults, **_decode_fields(documents)}
+    return tuple.__new__(cls, [values[name] for name in cls._fields])
+
+
+define_class_kind(_is_enum, "enum", _encode_enum, _decode_enum)
+define_class_kind(_is_model, "model", _encode_model, _decode_model)
+define_class_kind(_is_dataclass, "dataclass", _encode_dataclass, _decode_dataclass)
+define_class_kind(_is_named_tuple, "namedtuple", _encode_named_tuple, _decode_named_tuple)

@@ -1,0 +1,264 @@
+"""Values to JSON and back, exactly: what goes in comes out, with its types.
+
+JSON's own values stand for themselves; everything else is an object with the one key `$`, whose value is a list: the name of a
+kind, then what that kind needs. A dict that has a `$` of its own is written as a list of pairs. This file holds the walk,
+the JSON-like kinds and the table; other kinds are added by `serde_types` and `serde_classes`. It reads and writes no bytes.
+"""
+
+import base64
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary
+
+from app.engine.errors import EngineError
+from app.engine.serde_registry import KEY, deserializer, registered_serializer
+
+__all__ = ["TAG", "UndecodableValue", "UnserializableValue", "decode", "define_class_kind", "define_type", "encode", "encode_at"]
+
+TAG = "$"
+_MAX_DEPTH = 230  # the JSON library stops at 254, and what is stored wraps values a few levels deep
+_INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
+
+Encoder: TypeAlias = Callable[[Any, int], list[Any]]  # value, depth -> what follows the name of the kind
+Decoder: TypeAlias = Callable[..., Any]  # what follows the name of the kind -> value
+
+
+class UnserializableValue(EngineError, ValueError):
+    """A value cannot be stored. `path` leads to it from where encoding began; `type_name` is its type. Never the value."""
+
+    def __init__(self, type_name: str, reason: str = "its type is not known", path: tuple[str, ...] = ()) -> None:
+        super().__init__(type_name, reason, path)
+        self.type_name = type_name
+        self.reason = reason
+        self.path = path
+
+    def under(self, step: str) -> "UnserializableValue":
+        """Return the same error, one step further out."""
+        return UnserializableValue(self.type_name, self.reason, (step, *self.path))
+
+    def __str__(self) -> str:
+        place = "".join(self.path) or "the value itself"
+        return (
+            f"cannot store {place}, a {self.type_name}: {self.reason}. Use JSON values, dataclasses, pydantic models, enums or "
+            "the standard types for times, ids and numbers, or register the type with app.engine.serde"
+        )
+
+
+class UndecodableValue(EngineError, ValueError):
+    """A stored value is damaged, or of a kind that is not known here."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    name: str
+    encode: Encoder
+
+
+_NATIVE: dict[type, Callable[[Any, int], Any]] = {}
+_TYPES: dict[type, _Kind] = {}
+_CLASS_KINDS: list[tuple[Callable[[type], bool], _Kind]] = []
+_KIND_OF_CLASS: WeakKeyDictionary[type, _Kind] = WeakKeyDictionary()
+_DECODERS: dict[str, Decoder] = {}
+
+
+def define_type(cls: type, name: str, encoder: Encoder, decoder: Decoder) -> None:
+    """Say how values whose type is exactly `cls` are written, under the name `name`."""
+    _TYPES[cls] = _Kind(name, encoder)
+    _DECODERS[name] = decoder
+
+
+def define_class_kind(matches: Callable[[type], bool], name: str, encoder: Encoder, decoder: Decoder) -> None:
+    """Say how instances of every class for which `matches` holds are written. The first kind that matches is taken."""
+    _CLASS_KINDS.append((matches, _Kind(name, encoder)))
+    _DECODERS[name] = decoder
+
+
+def encode(value: Any) -> Any:
+    """Return a document of JSON values for `value`; containers that are plain JSON already are returned as they are, not copied.
+
+    Raises UnserializableValue.
+    """
+    return encode_at(value, 0)
+
+
+def decode(document: Any) -> Any:
+    """Return the value that `document` stands for; plain containers are returned as they are. Raises UndecodableValue."""
+    kind = type(document)
+    if kind is list:
+        return _decode_list(document)
+    if kind is dict:
+        return _decode_tagged(document[TAG]) if TAG in document else _decode_dict(document)
+    return document
+
+
+def encode_at(value: Any, depth: int) -> Any:
+    """`encode` for a part of a value, `depth` levels of JSON below the top."""
+    native = _NATIVE.get(type(value))
+    return native(value, depth) if native is not None else _encode_other(value, depth)
+
+
+def _encode_other(value: Any, depth: int) -> Any:
+    if depth > _MAX_DEPTH:
+        raise _too_deep(value)
+    cls = type(value)
+    serializer = registered_serializer(cls)
+    if serializer is not None:
+        return {TAG: ["registered", encode_at(serializer(value), depth + 2)]}
+    kind = _TYPES.get(cls) or _kind_of_class(cls)
+    return {TAG: [kind.name, *kind.encode(value, depth + 2)]}
+
+
+def _kind_of_class(cls: type) -> _Kind:
+    kind = _KIND_OF_CLASS.get(cls)
+    if kind is None:
+        kind = next((kind for matches, kind in _CLASS_KINDS if matches(cls)), None)
+        if kind is None:
+            raise UnserializableValue(f"{cls.__module__}.{cls.__qualname__}")
+        _KIND_OF_CLASS[cls] = kind
+    return kind
+
+
+def _encode_same(value: Any, _: int) -> Any:
+    return value
+
+
+def _encode_int(value: int, _: int) -> Any:
+    return value if _INT_MIN <= value <= _INT_MAX else {TAG: ["int", hex(value)]}
+
+
+def _encode_float(value: float, _: int) -> Any:
+    return value if isfinite(value) else {TAG: ["float", str(value)]}
+
+
+def _encode_str(value: str, _: int) -> Any:
+    return value if _is_unicode(value) else {TAG: ["str", base64.b64encode(value.encode("utf-8", "surrogatepass")).decode()]}
+
+
+def _is_unicode(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate, which no JSON text can hold
+        return False
+    return True
+
+
+def _encode_list(value: list[Any], depth: int) -> Any:
+    if depth > _MAX_DEPTH:
+        raise _too_deep(value)
+    changed: list[Any] | None = None
+    index = 0
+    try:
+        for index, item in enumerate(value):  # read by the handler below
+            native = _NATIVE.get(type(item))
+            document = native(item, depth + 1) if native is not None else _encode_other(item, depth + 1)
+            if document is not item:
+                if changed is None:
+                    changed = list(value)
+                changed[index] = document
+    except UnserializableValue as error:
+        raise error.under(f"[{index}]") from None
+    return value if changed is None else changed
+
+
+def _encode_dict(value: dict[Any, Any], depth: int) -> Any:
+    if depth > _MAX_DEPTH:
+        raise _too_deep(value)
+    if TAG in value:
+        return {TAG: ["dict", _encode_pairs(value.items(), depth + 3)]}
+    changed: dict[str, Any] | None = None
+    key = None
+    try:
+        for key, item in value.items():
+            if type(key) is not str or not (key.isascii() or _is_unicode(key)):
+                break
+            native = _NATIVE.get(type(item))
+            document = native(item, depth + 1) if native is not None else _encode_other(item, depth + 1)
+            if document is not item:
+                if changed is None:
+                    changed = dict(value)
+                changed[key] = document
+        else:
+            return value if changed is None else changed
+    except UnserializableValue as error:
+        raise error.under(f"[{key!r}]") from None
+    return {TAG: ["dict", _encode_pairs(value.items(), depth + 3)]}  # a key that a JSON object cannot have
+
+
+def _encode_pairs(items: Iterable[tuple[Any, Any]], depth: int) -> list[Any]:
+    pairs = []
+    for key, item in items:
+        shown = repr(key) if isinstance(key, str | int | float) else f"<{type(key).__name__}>"
+        try:
+            pairs.append([encode_at(key, depth + 1), encode_at(item, depth + 1)])
+        except UnserializableValue as error:
+            raise error.under(f"[{shown}]") from None
+    return pairs
+
+
+def _too_deep(value: Any) -> UnserializableValue:
+    return UnserializableValue(type(value).__name__, "it is nested too deeply, or contains itself")
+
+
+def _decode_list(document: list[Any]) -> Any:
+    changed: list[Any] | None = None
+    for index, item in enumerate(document):
+        if type(item) is dict or type(item) is list:
+            value = decode(item)
+            if value is not item:
+                if changed is None:
+                    changed = list(document)
+                changed[index] = value
+    return document if changed is None else changed
+
+
+def _decode_dict(document: dict[str, Any]) -> Any:
+    changed: dict[str, Any] | None = None
+    for key, item in document.items():
+        if type(item) is dict or type(item) is list:
+            value = decode(item)
+            if value is not item:
+                if changed is None:
+                    changed = dict(document)
+                changed[key] = value
+    return document if changed is None else changed
+
+
+def _decode_tagged(parts: Any) -> Any:
+    name = parts[0] if isinstance(parts, list) and parts and isinstance(parts[0], str) else None
+    decoder = _DECODERS.get(name) if name is not None else None
+    if decoder is None:
+        raise UndecodableValue(f"a stored value is of the unknown kind {name!r}")
+    try:
+        return decoder(*parts[1:])
+    except UndecodableValue:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # `from None`: the message of the cause may hold the value
+        raise UndecodableValue(f"a stored {name} cannot be read back ({type(error).__name__})") from None
+
+
+def _decode_registered(document: Any) -> Any:
+    value = decode(document)
+    return deserializer.call(value[KEY], value) if isinstance(value, dict) and KEY in value else value
+
+
+_NATIVE |= {
+    type(None): _encode_same,
+    bool: _encode_same,
+    int: _encode_int,
+    float: _encode_float,
+    str: _encode_str,
+    list: _encode_list,
+    dict: _encode_dict,
+}
+_DECODERS |= {
+    "int": lambda text: int(text, 16),
+    "float": float,
+    "str": lambda text: base64.b64decode(text).decode("utf-8", "surrogatepass"),
+    "dict": lambda pairs: {decode(key): decode(value) for key, value in pairs},
+    "registered": _decode_registered,
+}
