@@ -6,7 +6,7 @@ the JSON-like kinds and the table; other kinds are added by `serde_types` and `s
 """
 
 import base64
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any, TypeAlias
@@ -15,7 +15,17 @@ from weakref import WeakKeyDictionary
 from app.engine.errors import EngineError
 from app.engine.serde_registry import KEY, deserializer, registered_serializer
 
-__all__ = ["TAG", "UndecodableValue", "UnserializableValue", "decode", "define_class_kind", "define_type", "encode", "encode_at"]
+__all__ = [
+    "TAG",
+    "UndecodableValue",
+    "UnserializableValue",
+    "decode",
+    "define_class_kind",
+    "define_type",
+    "encode",
+    "encode_at",
+    "encode_pairs",
+]
 
 TAG = "$"
 _MAX_DEPTH = 230  # the JSON library stops at 254, and what is stored wraps values a few levels deep
@@ -99,6 +109,18 @@ def encode_at(value: Any, depth: int) -> Any:
     return native(value, depth) if native is not None else _encode_other(value, depth)
 
 
+def encode_pairs(value: Mapping[Any, Any], depth: int) -> list[Any]:
+    """Return the items of a dict as a list of encoded pairs, which stands `depth` levels of JSON below the top."""
+    pairs = []
+    for key, item in value.items():
+        shown = repr(key) if isinstance(key, str | int | float) else f"<{type(key).__name__}>"
+        try:
+            pairs.append([encode_at(key, depth + 2), encode_at(item, depth + 2)])
+        except UnserializableValue as error:
+            raise error.under(f"[{shown}]") from None
+    return pairs
+
+
 def _encode_other(value: Any, depth: int) -> Any:
     if depth > _MAX_DEPTH:
         raise _too_deep(value)
@@ -168,7 +190,7 @@ def _encode_dict(value: dict[Any, Any], depth: int) -> Any:
     if depth > _MAX_DEPTH:
         raise _too_deep(value)
     if TAG in value:
-        return {TAG: ["dict", _encode_pairs(value.items(), depth + 3)]}
+        return {TAG: ["dict", encode_pairs(value, depth + 2)]}
     changed: dict[str, Any] | None = None
     key = None
     try:
@@ -185,18 +207,7 @@ def _encode_dict(value: dict[Any, Any], depth: int) -> Any:
             return value if changed is None else changed
     except UnserializableValue as error:
         raise error.under(f"[{key!r}]") from None
-    return {TAG: ["dict", _encode_pairs(value.items(), depth + 3)]}  # a key that a JSON object cannot have
-
-
-def _encode_pairs(items: Iterable[tuple[Any, Any]], depth: int) -> list[Any]:
-    pairs = []
-    for key, item in items:
-        shown = repr(key) if isinstance(key, str | int | float) else f"<{type(key).__name__}>"
-        try:
-            pairs.append([encode_at(key, depth + 1), encode_at(item, depth + 1)])
-        except UnserializableValue as error:
-            raise error.under(f"[{shown}]") from None
-    return pairs
+    return {TAG: ["dict", encode_pairs(value, depth + 2)]}  # a key that a JSON object cannot have
 
 
 def _too_deep(value: Any) -> UnserializableValue:

@@ -14,7 +14,7 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from app.engine.serde_codec import UnserializableValue, decode, define_type, encode_at
+from app.engine.serde_codec import UnserializableValue, decode, define_type, encode_at, encode_pairs
 
 __all__: list[str] = []
 
@@ -45,14 +45,7 @@ def _members(values: Iterable[Any], depth: int) -> list[list[Any]]:
 
 
 def _pairs(values: dict[Any, Any], depth: int) -> list[list[Any]]:
-    documents = []
-    for key, value in values.items():
-        shown = repr(key) if isinstance(key, str | int | float) else f"<{type(key).__name__}>"
-        try:
-            documents.append([encode_at(key, depth + 2), encode_at(value, depth + 2)])
-        except UnserializableValue as error:
-            raise error.under(f"[{shown}]") from None
-    return [documents]
+    return [encode_pairs(values, depth)]
 
 
 def _decoded(documents: list[Any]) -> list[Any]:
