@@ -9,6 +9,7 @@ __all__ = [
     "ExecutorError",
     "ExecutorsClosed",
     "PoolExhausted",
+    "RemoteActionError",
     "RungUnavailable",
     "UnknownRung",
     "WorkerDied",
@@ -59,13 +60,21 @@ class WorkerDied(ExecutorError):
 class CannotTravel(ExecutorError):
     """Something that has to go to another process, or come back, cannot be pickled.
 
-    `where` is "state", "input", "result" or "error" and `key` the name in it.
+    `where` is "state", "input", "result", "item" or "machine", and `key` the name in it.
     """
 
-    def __init__(self, message: str, *, where: str, key: str | None) -> None:
+    def __init__(self, message: str, *, where: str = "state", key: str | None = None) -> None:
         super().__init__(message)
         self.where = where
         self.key = key
+
+
+class RemoteActionError(ExecutorError):
+    """An action raised, in another process, an exception that cannot be pickled; `type_name` is its class's name."""
+
+    def __init__(self, message: str, type_name: str = "Exception") -> None:
+        super().__init__(message)
+        self.type_name = type_name
 
 
 class ActionQuit(ExecutorError):

@@ -1,43 +1,53 @@
 """The executor ladder: carries out sync code on the rung that its action, its machine or the service asks for.
 
-`loop` (async actions, no concern of this file) → `thread` → `process` → `dask`. Every call is measured.
+`loop` (async actions, no concern of this file) → `thread` → `process` → `dask`. Every call of an action is measured.
 """
 
+import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
+from app.engine.actions import Action
+from app.engine.mode_warnings import blocking_action
 from app.engine.ports import ActionOutcome, BlockingCall
-from app.executors.errors import UnknownRung
-from app.executors.notices import Notice, Notify
+from app.executors import verdicts
+from app.executors.errors import CannotTravel, RungUnavailable
+from app.executors.jobs import Usage
+from app.executors.measure import CpuLimits
+from app.executors.notices import Notice, NoticeKind, Notify, tell
 from app.executors.owner import CallOwner
+from app.executors.processes import ProcessRung
+from app.executors.roster import Entry, Roster
+from app.executors.rungs import Rung
 from app.executors.threads import FairThreadPool, PoolStats
+from app.executors.travel import Errand, MachineSource, pack, pack_outcome
+from app.executors.workers import ForkingLauncher, SpawningLauncher
 
-__all__ = ["ExecutorSettings", "Executors", "Rung"]
+__all__ = ["ExecutorSettings", "Executors"]
 
 T = TypeVar("T")
 
 
-class Rung(StrEnum):
-    """Where a sync action can be carried out. `auto` starts in threads and moves what proves to be CPU-bound."""
-
-    THREAD = "thread"
-    PROCESS = "process"
-    DASK = "dask"
-    AUTO = "auto"
-
-
 @dataclass(frozen=True, slots=True)
 class ExecutorSettings:
-    """How large the rungs are and which one is the default."""
+    """How large the rungs are and which one is the default.
+
+    `compute_threads` is how many calls of actions known to be CPU-bound may share the GIL. `start_method` is "forkserver"
+    or "spawn".
+    """
 
     default: Rung = Rung.THREAD
     threads: int = 64
     thread_replacements: int = 64
+    compute_threads: int = 2
     max_queued: int = 10_000
     processes: int = os.cpu_count() or 1
+    process_recycle_after: int = 1_000
+    start_method: str = "forkserver"
+    cpu_limits: CpuLimits = field(default_factory=CpuLimits)
 
 
 class Executors:
@@ -47,21 +57,45 @@ class Executors:
     """
 
     def __init__(self, settings: ExecutorSettings | None = None, *, notify: Notify | None = None) -> None:
-        self._settings = settings or ExecutorSettings()
+        chosen = self._settings = settings or ExecutorSettings()
         self._notify = notify or _ignore
+        self._roster = Roster(chosen.default)
         self._threads = FairThreadPool(
-            "thread",
-            size=self._settings.threads,
-            replacements=self._settings.thread_replacements,
-            max_queued=self._settings.max_queued,
+            "thread", size=chosen.threads, replacements=chosen.thread_replacements, max_queued=chosen.max_queued
+        )
+        self._compute = FairThreadPool(
+            "compute", size=chosen.compute_threads, replacements=chosen.thread_replacements, max_queued=chosen.max_queued
+        )
+        self._processes = ProcessRung(
+            SpawningLauncher() if chosen.start_method == "spawn" else ForkingLauncher(),
+            size=chosen.processes,
+            recycle_after=chosen.process_recycle_after,
+            max_queued=chosen.max_queued,
         )
 
+    def register(
+        self,
+        machine: str,
+        *,
+        source: MachineSource | None = None,
+        executor: str | None = None,
+        actions: Iterable[Action] = (),
+    ) -> None:
+        """Make a machine known before its first call: where other processes find it, and its own choice of a rung.
+
+        Raises UnknownRung when it, or one of `actions`, asks for a rung that there is not.
+        """
+        self._roster.register(machine, source=source, executor=executor, actions=actions)
+
     async def start(self) -> None:
-        """Open what has to be open before the first call."""
+        """Open what has to be open before the first call: the worker processes, if an action asks for them."""
+        entries = [entry for entry in self._roster.entries() if entry.rung is Rung.PROCESS]
+        if entries:
+            await self._processes.warm(*[entry.source for entry in entries if entry.source is not None])
 
     async def close(self, grace_s: float = 5.0) -> None:
-        """Refuse new calls, give running ones `grace_s` seconds, then leave them behind."""
-        await self._threads.close(grace_s)
+        """Refuse new calls, give running ones `grace_s` seconds, then leave them behind, or kill their processes."""
+        await asyncio.gather(*[pool.close(grace_s) for pool in (self._threads, self._compute, self._processes)])
 
     async def __aenter__(self) -> "Executors":
         await self.start()
@@ -72,35 +106,119 @@ class Executors:
 
     async def call(self, call: BlockingCall, *, owner: CallOwner) -> ActionOutcome:
         """Return the outcome of a sync action. Cancelling frees the caller at once on every rung."""
-        return await self._threads.run(call.perform, key=owner.session_id)
+        entry = self._roster.entry(owner.machine, call.action)
+        observe = partial(self._observe, entry, owner)
+        if entry.rung is Rung.THREAD:
+            return await self._call_here(entry, call, owner, observe)
+        try:
+            errand = partial(_errand, entry, call, is_streaming=False)
+            return await self._processes.call(errand, key=owner.session_id, observe=observe)
+        except (CannotTravel, RungUnavailable) as exc:
+            self._come_back(entry, owner, exc)
+            return await self._call_here(entry, call, owner, observe)
 
     async def stream(self, call: BlockingCall, *, owner: CallOwner) -> AsyncGenerator[Any, None]:
         """Yield the items of a sync streaming action and, last, its ActionOutcome."""
-        items = self._threads.stream(call.stream, key=owner.session_id)
+        entry = self._roster.entry(owner.machine, call.action)
+        observe = partial(self._observe, entry, owner)
+        is_here = entry.rung is Rung.THREAD
+        if is_here:
+            self._tell_if_blocking(entry, owner)
+            items = self._pool_for(entry).stream(call.stream, key=owner.session_id, observe=observe)
+        else:
+            errand = partial(_errand, entry, call, is_streaming=True)
+            items = self._processes.stream(errand, key=owner.session_id, observe=observe)
+        last: Any = None
         try:
             async for item in items:
+                last = item
                 yield item
         finally:
             await items.aclose()
+        if is_here and isinstance(last, ActionOutcome):
+            await self._settle(entry, call, last, owner)
 
     async def call_plain(self, call: Callable[[], T], *, owner: CallOwner) -> T:
         """Return what a sync hook or persister returns, carried out in a thread."""
         return await self._threads.run(call, key=owner.session_id)
 
+    def describe(self, machine: str) -> Mapping[str, Mapping[str, Any]]:
+        """Return, per action of `machine`, the executor it asks for, where it runs now, and its mean times."""
+        return {entry.action: entry.report() for entry in self._roster.entries(machine)}
+
+    def notices(self, machine: str | None = None) -> tuple[Notice, ...]:
+        """Return what has been told so far, about one machine or all."""
+        return tuple(notice for entry in self._roster.entries(machine) for notice in entry.notices.values())
+
     def stats(self) -> tuple[PoolStats, ...]:
         """Every pool as it is now."""
-        return (self._threads.stats(),)
+        return (self._threads.stats(), self._compute.stats(), self._processes.stats())
+
+    async def _call_here(
+        self, entry: Entry, call: BlockingCall, owner: CallOwner, observe: Callable[[Usage], None]
+    ) -> ActionOutcome:
+        self._tell_if_blocking(entry, owner)
+        outcome = await self._pool_for(entry).run(call.perform, key=owner.session_id, observe=observe)
+        await self._settle(entry, call, outcome, owner)
+        return outcome
+
+    def _pool_for(self, entry: Entry) -> FairThreadPool:
+        """Threads for what waits; few threads for what computes: more of them would only share the GIL, and its misery."""
+        return self._compute if entry.figures.cpu_bound_calls >= self._settings.cpu_limits.proofs else self._threads
+
+    def _tell_if_blocking(self, entry: Entry, owner: CallOwner) -> None:
+        if not entry.is_chosen and NoticeKind.BLOCKING_ACTION not in entry.notices:
+            self._publish(entry, verdicts.notice(NoticeKind.BLOCKING_ACTION, entry, owner, str(blocking_action(entry.action))))
+
+    def _observe(self, entry: Entry, owner: CallOwner, usage: Usage) -> None:
+        is_bound = entry.figures.add(usage, self._settings.cpu_limits)
+        if is_bound and entry.rung is Rung.THREAD and NoticeKind.CPU_BOUND_ACTION not in entry.notices:
+            self._publish(entry, verdicts.cpu_bound(entry, owner, usage))
+
+    async def _settle(self, entry: Entry, call: BlockingCall, outcome: ActionOutcome, owner: CallOwner) -> None:
+        """Under `auto`, decide once about an action that has proven to be CPU-bound: to processes, or not for this reason."""
+        if entry.asked is not Rung.AUTO or entry.is_settled:
+            return
+        if entry.figures.cpu_bound_calls < self._settings.cpu_limits.proofs:
+            return
+        entry.is_settled = True
+        try:
+            await self._threads.run(partial(_try_to_pack, entry, call, outcome), key=owner.session_id)
+            sources = [] if entry.source is None else [entry.source]
+            await self._processes.warm(*sources)
+        except (CannotTravel, RungUnavailable) as exc:
+            self._publish(entry, verdicts.stays_in_thread(entry, owner, exc))
+            return
+        entry.rung = Rung.PROCESS
+        self._publish(entry, verdicts.moved_to_process(entry, owner))
+
+    def _come_back(self, entry: Entry, owner: CallOwner, error: CannotTravel | RungUnavailable) -> None:
+        """What `auto` has moved comes back to the threads when it cannot travel after all. Raises `error` for the others."""
+        if entry.asked is not Rung.AUTO:
+            raise error
+        entry.rung = Rung.THREAD
+        self._publish(entry, verdicts.stays_in_thread(entry, owner, error))
+
+    def _publish(self, entry: Entry, notice: Notice) -> None:
+        entry.notices[notice.kind] = notice
+        tell(notice, entry.place)
+        self._notify(notice)
 
 
-def rung_named(name: str | None) -> Rung | None:
-    """Return the rung called `name`; None for None. Raises UnknownRung."""
-    if name is None:
-        return None
-    try:
-        return Rung(name)
-    except ValueError:
-        known = ", ".join(rung.value for rung in Rung)
-        raise UnknownRung(f"there is no executor {name!r}; there are {known}") from None
+def _errand(entry: Entry, call: BlockingCall, *, is_streaming: bool) -> Errand:
+    if entry.source is None:
+        raise RungUnavailable(
+            f"action {entry.action!r}: machine {entry.machine!r} was not loaded from a path, so no other process can find it",
+            rung=Rung.PROCESS,
+            retry_after_s=None,
+        )
+    return Errand(entry.source, entry.action, is_streaming, pack(call.view, call.inputs, entry.action))
+
+
+def _try_to_pack(entry: Entry, call: BlockingCall, outcome: ActionOutcome) -> None:
+    """Raises what would go wrong if this call were made in another process."""
+    _errand(entry, call, is_streaming=False)
+    pack_outcome(outcome, entry.action)
 
 
 def _ignore(_notice: Notice) -> None:

@@ -1,24 +1,41 @@
-"""What this layer has to tell the user about an action, as values. The host decides where it is shown."""
+"""What this layer has to tell the user about an action: as a value, a Python warning and a log line.
 
+The value goes on to the host, which shows it where its users look: the event stream, the metrics, the machine's page.
+"""
+
+import logging
+import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
 
+from app.engine.mode_warnings import BlockingActionWarning
+
 __all__ = [
     "CpuBoundActionWarning",
+    "ExecutorWarning",
     "LoopBlockedWarning",
     "Notice",
     "NoticeKind",
     "Notify",
+    "Place",
+    "tell",
 ]
 
+logger = logging.getLogger(__name__)
 
-class CpuBoundActionWarning(UserWarning):
+
+class ExecutorWarning(UserWarning):
+    """Something about where actions are carried out that the user should know."""
+
+
+class CpuBoundActionWarning(ExecutorWarning):
     """A sync action burns CPU in a thread and so holds up every session of the process."""
 
 
-class LoopBlockedWarning(UserWarning):
+class LoopBlockedWarning(ExecutorWarning):
     """An async action blocks the event loop."""
 
 
@@ -43,7 +60,7 @@ class Notice:
     """
 
     kind: NoticeKind
-    machine: str
+    machine: str | None
     action: str | None
     message: str
     session_id: str | None = None
@@ -51,3 +68,25 @@ class Notice:
 
 
 Notify: TypeAlias = Callable[[Notice], None]
+"""Called on the loop. The notice has been logged and given as a Python warning already."""
+
+Place: TypeAlias = tuple[str, int]
+"""A source file and a line in it."""
+
+CATEGORIES: Mapping[NoticeKind, type[Warning]] = {
+    NoticeKind.BLOCKING_ACTION: BlockingActionWarning,
+    NoticeKind.CPU_BOUND_ACTION: CpuBoundActionWarning,
+    NoticeKind.LOOP_BLOCKED: LoopBlockedWarning,
+}
+
+
+def tell(notice: Notice, place: Place | None) -> None:
+    """Log `notice` and give it as a Python warning that points to `place`. Any thread may call it."""
+    logger.warning(
+        notice.message,
+        extra={"kind": notice.kind.value, "machine": notice.machine, "action": notice.action, "session_id": notice.session_id},
+    )
+    file, line = place or ("<unknown>", 0)
+    # a filter that makes errors of warnings must not fail a step whose work is done
+    with suppress(Warning):
+        warnings.warn_explicit(notice.message, CATEGORIES.get(notice.kind, ExecutorWarning), file, line)

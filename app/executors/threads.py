@@ -31,7 +31,7 @@ class PoolStats:
     """A pool at one moment, and its totals since it was made. Times in seconds.
 
     `busy` calls are being carried out for somebody; `abandoned` ones hold a thread for nobody; `late_results` came back
-    from such threads and were dropped.
+    from such threads and were dropped. `died` counts worker processes that ended by themselves.
     """
 
     name: str
@@ -47,6 +47,7 @@ class PoolStats:
     late_results: int
     replaced: int
     refused: int
+    died: int = 0
 
 
 class FairThreadPool:

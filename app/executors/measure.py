@@ -1,0 +1,49 @@
+"""What is known about each sync action from its calls, and what follows from it. Decides; carries nothing out."""
+
+from dataclasses import dataclass
+
+from app.executors.jobs import Usage
+
+__all__ = ["ActionFigures", "CpuLimits", "is_cpu_bound"]
+
+
+@dataclass(frozen=True, slots=True)
+class CpuLimits:
+    """When a call counts as CPU-bound, and when an action has proven to be.
+
+    A call that takes less than `cpu_s` of CPU cannot hold the others up for long, whatever its share; it would also not
+    repay the way to another process. An action is proven by `proofs` such calls: the first may only have been warming up.
+    """
+
+    cpu_s: float = 0.02
+    share: float = 0.5
+    proofs: int = 2
+
+
+@dataclass(slots=True)
+class ActionFigures:
+    """The calls of one action so far, on every rung. Seconds."""
+
+    calls: int = 0
+    waited_s: float = 0.0
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    cpu_bound_calls: int = 0
+
+    def add(self, usage: Usage, limits: CpuLimits) -> bool:
+        """Take note of one call; return whether it was CPU-bound."""
+        self.calls += 1
+        self.waited_s += usage.waited_s
+        self.wall_s += usage.wall_s
+        self.cpu_s += usage.cpu_s
+        bound = is_cpu_bound(usage, limits)
+        self.cpu_bound_calls += bound
+        return bound
+
+
+def is_cpu_bound(usage: Usage, limits: CpuLimits) -> bool:
+    """Whether a call mostly computes: were all its neighbours like it, the GIL would be taken for `share` of the time.
+
+    The share of the clock alone would not do: eight threads that only compute get an eighth of the GIL each.
+    """
+    return usage.cpu_s >= limits.cpu_s and usage.cpu_s * usage.neighbours >= limits.share * usage.wall_s

@@ -1,0 +1,66 @@
+"""What happens in the other process: load the machine, carry the action out, pack what it gave. Used by worker processes
+and by Dask's workers alike.
+"""
+
+import importlib
+import pickle
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any
+
+from app.engine.actions import Action
+from app.engine.perform import perform_sync, stream_sync
+from app.engine.ports import ActionOutcome
+from app.executors.errors import CannotTravel
+from app.executors.jobs import fit_for_a_future
+from app.executors.travel import Errand, MachineSource, Reply, describe_failure, pack_item, pack_outcome
+
+__all__ = ["carry_out", "preload"]
+
+
+def carry_out(errand: Errand, send_item: Callable[[bytes], None]) -> Reply:
+    """Return how `errand` ended; `send_item` gets each packed item of a streaming action. Never raises."""
+    outcome = failure = None
+    began_s, cpu_before_s = time.perf_counter(), time.thread_time()
+    try:
+        outcome = pack_outcome(_perform(errand, send_item), errand.action)
+    except BaseException as exc:  # the border: whatever user code raises goes home
+        failure = describe_failure(fit_for_a_future(exc))
+    return Reply(outcome, failure, time.perf_counter() - began_s, time.thread_time() - cpu_before_s)
+
+
+def preload(source: MachineSource) -> None:
+    """Import the machine while there is nothing else to do; an error is left to the first errand."""
+    with suppress(Exception):
+        _actions(source)
+
+
+def _perform(errand: Errand, send_item: Callable[[bytes], None]) -> ActionOutcome:
+    action = _actions(errand.source).get(errand.action)
+    if action is None:
+        raise CannotTravel(
+            f"machine {errand.source.spec!r} has no action {errand.action!r} in the other process",
+            where="machine",
+            key=errand.action,
+        )
+    # the machine is imported before its values are read: their classes may be its own
+    view, inputs = pickle.loads(errand.payload)  # noqa: S301 - packed by the service
+    if not errand.is_streaming:
+        return perform_sync(action, view, inputs)
+    outcome: ActionOutcome | None = None
+    for index, item in enumerate(stream_sync(action, view, inputs)):
+        if isinstance(item, ActionOutcome):
+            outcome = item
+        else:
+            send_item(pack_item(item, errand.action, index))
+    assert outcome is not None, "a stream ends with its outcome"  # noqa: S101 - for the type checker
+    return outcome
+
+
+@lru_cache(maxsize=64)
+def _actions(source: MachineSource) -> dict[str, Action]:
+    module, _, function = source.loader.partition(":")
+    load: Callable[[str], Any] = getattr(importlib.import_module(module), function)
+    return {action.name: action for action in load(source.spec).blueprint.graph.actions}
