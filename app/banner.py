@@ -1,0 +1,76 @@
+"""The first lines that `stepwell serve` prints: where the service is, what it hosts, where it stores, and how to try it."""
+
+import inspect
+import json
+import secrets
+import shlex
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any, get_args, get_type_hints
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from app.engine.actions import Action
+from app.engine.machine import Machine
+from app.settings import Settings
+
+__all__ = ["banner", "curl_line", "without_password"]
+
+_SAMPLES: dict[Any, Any] = {str: "hello", int: 1, float: 1.5, bool: True, list: [], dict: {}}
+
+
+def banner(address: str, machines: Sequence[Machine], settings: Settings) -> str:
+    """Return the lines, without a newline at the end."""
+    width = max(len(machine.name) for machine in machines)
+    lines = [f"Stepwell {version('stepwell')} listens on {address} (see {address}/docs)"]
+    lines += [f"  machine  {machine.name:{width}}  {_actions(machine)}" for machine in machines]
+    lines += [f"  database {without_password(settings.database_url)}"]
+    lines += ["Create a session and take its first step:", f"  {curl_line(address, machines[0])}"]
+    return "\n".join(lines)
+
+
+def without_password(database_url: str) -> str:
+    """Return the url with *** for its password, wherever it stands in it."""
+    try:
+        url = make_url(database_url)
+    except ArgumentError:
+        return database_url.partition(":")[0]
+    hidden = {name: "***" for name in url.query if "password" in name}
+    return url.update_query_dict(hidden).render_as_string(hide_password=True)
+
+
+def curl_line(address: str, machine: Machine) -> str:
+    """Return one line for a shell that makes a session of `machine` and takes a step with inputs that fit by their types."""
+    session = f"try-{secrets.token_hex(3)}"
+    inputs = sample_inputs(machine.blueprint.graph.get_action(machine.blueprint.entrypoint))
+    create = _post(f"{address}/v1/sessions", {"machine": machine.name, "id": session})
+    step = _post(f"{address}/v1/sessions/{session}/steps", {"inputs": inputs} if inputs else {})
+    return f"{create} && echo && {step}"
+
+
+def sample_inputs(action: Action | None) -> dict[str, Any]:
+    """Return a value for each input that `action` requires, after the type of its parameter."""
+    if action is None:
+        return {}
+    required, _ = action.optional_and_required_inputs
+    function = getattr(action, "fn", None)
+    hints = get_type_hints(function) if inspect.isfunction(function) else {}
+    return {name: _sample(hints.get(name, str)) for name in sorted(required)}
+
+
+def _sample(hint: Any) -> Any:
+    choices = [hint, *get_args(hint)]
+    return next((_SAMPLES[choice] for choice in choices if choice in _SAMPLES), "hello")
+
+
+def _post(url: str, body: Any) -> str:
+    return f"curl -s {url} -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body))}"
+
+
+def _actions(machine: Machine) -> str:
+    return ", ".join(f"{action.name} ({_executor(machine, action)})" for action in machine.blueprint.graph.actions)
+
+
+def _executor(machine: Machine, action: Action) -> str:
+    return "loop" if action.is_async() else action.executor or machine.options.executor or "thread"

@@ -1,0 +1,104 @@
+"""The `stepwell` command: reads its options, says in one line each what is wrong with them, and starts the service."""
+
+import sys
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+
+from app.banner import banner
+from app.logging_setup import set_up_logging
+from app.main import StartupError, create_app
+from app.serving import AddressUnavailable, address_of, listen, serve
+from app.sessions.loading import MachineLoadError, load_machines
+from app.settings import Settings, SettingsInvalid, read_settings
+
+__all__ = ["main"]
+
+_WRONG = 2  # the exit code for everything that the user can put right
+
+command = typer.Typer(
+    name="stepwell",
+    help="Host many concurrent state-machine sessions over REST and server-sent events.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def main() -> None:
+    """Run the command line; the entry point of the installed script."""
+    command()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"stepwell {version('stepwell')}")
+        raise typer.Exit
+
+
+@command.callback()
+def _root(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+@command.command("serve")
+def serve_command(
+    machines: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MACHINE]...",
+            help="What to host: package.module:name, path/to/file.py:name, or a file that defines one machine.",
+            show_default=False,
+        ),
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1].")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on, 0 for a free one [default: 8000].")] = None,
+    database_url: Annotated[
+        str | None,
+        typer.Option(
+            help="sqlite:///file.db, postgresql://user:password@host/name or memory:// [default: sqlite:///stepwell.db]."
+        ),
+    ] = None,
+    migrate: Annotated[bool | None, typer.Option(help="Bring the database's schema up to date at start.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads that run sync actions [default: 64].")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error [default: info].")] = None,
+    log_format: Annotated[str | None, typer.Option(help="console or json [default: console].")] = None,
+) -> None:
+    """Start the service. Every option, and more, is also a STEPWELL_... environment variable."""
+    options: dict[str, Any] = {
+        "machines": tuple(machines) if machines else None,
+        "host": host,
+        "port": port,
+        "database_url": database_url,
+        "migrate": migrate,
+        "threads": threads,
+        "log_level": log_level,
+        "log_format": log_format,
+    }
+    try:
+        _serve(read_settings(**{name: value for name, value in options.items() if value is not None}))
+    except SettingsInvalid as exc:
+        _stop(*exc.problems)
+    except (MachineLoadError, AddressUnavailable, StartupError) as exc:
+        _stop(str(exc))
+
+
+def _serve(settings: Settings) -> None:
+    set_up_logging(settings.log_level, settings.log_format)
+    machines = load_machines(settings.machines)
+    app = create_app(settings, machines)
+    with listen(settings.host, settings.port) as listener:
+        lines = banner(address_of(listener), machines, settings)
+        serve(app, listener, grace_s=settings.shutdown_grace_s, ready=lambda: typer.echo(lines))
+
+
+def _stop(*problems: str) -> None:
+    for problem in problems:
+        typer.echo(f"stepwell: {problem}", err=True)
+    sys.exit(_WRONG)

@@ -1,0 +1,105 @@
+"""The composition root: puts store, sessions and routes together, for the command and for `uvicorn app.main:app`.
+
+Importing this does nothing. The attribute `app` is made on first use, configured by the environment alone.
+"""
+
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.types import Message, Receive, Scope, Send
+
+from app.banner import without_password
+from app.engine.machine import Machine
+from app.executors.ladder import ExecutorSettings
+from app.logging_setup import set_up_logging
+from app.persistence.factory import DatabaseUrlInvalid, open_store
+from app.persistence.store import Store, StoreError
+from app.routes.api import build_api
+from app.serving import told_of_signals
+from app.sessions.host import HostSettings, SessionHost
+from app.sessions.loading import MachineLoadError, load_machines
+from app.settings import Settings, SettingsInvalid, read_settings
+
+__all__ = ["StartupError", "create_app"]
+
+
+class StartupError(Exception):
+    """The service cannot start; the message is one line for whoever started it."""
+
+
+def create_app(settings: Settings, machines: Sequence[Machine]) -> FastAPI:
+    """Return the service, which opens its database when its lifespan begins.
+
+    Raises StartupError here for settings that cannot work, and at the start of the lifespan for a database that does not.
+    """
+    if not machines:
+        raise StartupError("no machine to host: name one, as in `stepwell serve examples/counter.py`, or set STEPWELL_MACHINES")
+    host = SessionHost(machines, _store(settings), _host_settings(settings))
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(host)
+            except StoreError as exc:
+                raise StartupError(_database_line(settings, exc)) from exc
+            stack.enter_context(told_of_signals(host.begin_drain))
+            yield
+
+    api = build_api(host, lifespan=lifespan, max_body_bytes=settings.max_body_bytes)
+    _tell_failed_starts_in_one_line(api)
+    return api
+
+
+def __getattr__(name: str) -> FastAPI:
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        settings = read_settings()
+        set_up_logging(settings.log_level, settings.log_format)
+        made = create_app(settings, load_machines(settings.machines))
+    except (SettingsInvalid, MachineLoadError, StartupError) as exc:
+        sys.stderr.write(f"stepwell: {exc}\n")
+        raise SystemExit(2) from exc
+    globals()["app"] = made
+    return made
+
+
+def _store(settings: Settings) -> Store:
+    try:
+        return open_store(settings.database_url)
+    except DatabaseUrlInvalid as exc:
+        raise StartupError(_database_line(settings, exc)) from exc
+
+
+def _database_line(settings: Settings, exc: StoreError) -> str:
+    return f"database {without_password(settings.database_url)}: {' '.join(str(exc).split())}"
+
+
+def _host_settings(settings: Settings) -> HostSettings:
+    return HostSettings(
+        idle_ttl_s=settings.idle_ttl_s,
+        max_live_sessions=settings.max_live_sessions,
+        ping_s=settings.sse_ping_s,
+        shutdown_grace_s=settings.shutdown_grace_s,
+        executors=ExecutorSettings(threads=settings.threads),
+    )
+
+
+def _tell_failed_starts_in_one_line(api: FastAPI) -> None:
+    """Make a server log the line of a StartupError, where it would log the traceback that Starlette sends."""
+    lifespan = api.router.lifespan
+
+    async def told(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_line(message: Message) -> None:
+            error: Any = sys.exception()
+            if message["type"] == "lifespan.startup.failed" and isinstance(error, StartupError):
+                message = {**message, "message": str(error)}
+            await send(message)
+
+        await lifespan(scope, receive, send_line)
+
+    api.router.lifespan = told  # type: ignore[method-assign]  # a middleware would cost every request, for this one message

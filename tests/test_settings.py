@@ -1,0 +1,58 @@
+"""Settings: from variables, from options, and what a wrong one says."""
+
+import pytest
+
+from app.settings import Settings, SettingsInvalid, read_settings
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"STEPWELL_{name.upper()}", raising=False)
+
+
+def test_without_variables_the_service_listens_here_and_stores_in_a_file() -> None:
+    settings = read_settings()
+    assert (settings.host, settings.port, settings.database_url) == ("127.0.0.1", 8000, "sqlite:///stepwell.db")
+    assert settings.machines == ()
+
+
+@pytest.mark.parametrize("text", ["a.py:one,b:two", "a.py:one b:two", " a.py:one,\n b:two ,"])
+def test_machines_are_separated_by_commas_or_blanks(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEPWELL_MACHINES", text)
+    assert read_settings().machines == ("a.py:one", "b:two")
+
+
+def test_every_setting_is_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, field in Settings.model_fields.items():
+        value = "x.py" if name == "machines" else str(field.default)
+        monkeypatch.setenv(f"STEPWELL_{name.upper()}", value)
+    assert read_settings() == Settings(machines=("x.py",))
+
+
+def test_an_option_beats_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEPWELL_PORT", "1234")
+    assert read_settings(port=4321).port == 4321
+    assert read_settings().port == 1234
+
+
+def test_levels_are_read_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEPWELL_LOG_LEVEL", "DEBUG")
+    assert read_settings().log_level == "debug"
+
+
+def test_each_wrong_setting_has_a_line_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEPWELL_PORT", "99999")
+    monkeypatch.setenv("STEPWELL_THREADS", "many")
+    with pytest.raises(SettingsInvalid) as caught:
+        read_settings()
+    assert caught.value.problems == [
+        "STEPWELL_PORT should be less than or equal to 65535, not '99999'",
+        "STEPWELL_THREADS should be a valid integer, unable to parse string as an integer, not 'many'",
+    ]
+
+
+def test_a_wrong_database_url_is_not_repeated() -> None:
+    with pytest.raises(SettingsInvalid) as caught:
+        read_settings(database_url=["secret"])
+    assert "secret" not in str(caught.value)
