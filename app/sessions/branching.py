@@ -1,0 +1,107 @@
+"""New sessions and changes by hand: what to store for them. Reads the store, writes nothing."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from app.engine.machine import Machine
+from app.engine.operations import Delete, Operation, Set, apply_all
+from app.persistence.records import NewSession, SessionRecord, StepCommit, StepKind
+from app.persistence.store import StepNotFound, Store
+from app.sessions.errors import MachineChanged
+from app.sessions.ids import check_id, new_id
+from app.sessions.live import LiveSession
+from app.sessions.requests import ForkRequest, NewSessionRequest, StateEdit
+
+__all__ = ["edited", "forked", "made"]
+
+
+def made(request: NewSessionRequest, machine: Machine) -> NewSession:
+    """Return the session that `request` asks for: the machine's default state with the given one over it. Raises IdInvalid."""
+    blueprint = machine.blueprint
+    state = {**blueprint.default_state, **request.state}
+    now_s = time.time()
+    return NewSession(
+        id=new_id() if request.id is None else check_id(request.id, "id"),
+        machine=machine.name,
+        machine_version=machine.version,
+        state=state,
+        next_action=blueprint.next_action(state, None),
+        created_at_s=now_s,
+        event_id=int(now_s * 1e6),
+        partition_key=request.partition_key,
+        metadata=request.metadata,
+    )
+
+
+async def forked(store: Store, parent: SessionRecord, request: ForkRequest, machine: Machine) -> NewSession:
+    """Return a session that begins where `parent` stood at `request.seq`. Raises StepNotFound, IdInvalid, MachineChanged."""
+    child_id = new_id() if request.id is None else check_id(request.id, "id")
+    seq = parent.seq if request.seq is None else request.seq
+    state = await store.state_at(parent.id, seq)
+    prior_action = await _prior_action(store, parent, seq)
+    now_s = time.time()
+    return NewSession(
+        id=child_id,
+        machine=machine.name,
+        machine_version=machine.version,
+        state=state,
+        next_action=next_action(machine, parent.id, state, prior_action),
+        created_at_s=now_s,
+        event_id=int(now_s * 1e6),
+        partition_key=parent.partition_key if request.partition_key is None else request.partition_key,
+        metadata=parent.metadata if request.metadata is None else request.metadata,
+        seq=seq,
+        prior_action=prior_action,
+        parent_session_id=parent.id,
+        parent_seq=seq,
+    )
+
+
+def edited(live: LiveSession, edit: StateEdit, event_id: int) -> StepCommit:
+    """Return the step that `edit` makes of `live`. Raises MachineChanged.
+
+    The step stands for no action: its `action` repeats the one before it, so that a fork from here knows where it stands.
+    """
+    operations: tuple[Operation, ...] = (
+        *(Set(key, value) for key, value in edit.set.items()),
+        *(Delete(key) for key in edit.delete),
+    )
+    state = apply_all(live.state, operations)
+    now_s = time.time()
+    return StepCommit(
+        seq=live.seq + 1,
+        action=live.prior_action or "",
+        operations=operations,
+        result=None,
+        state=state,
+        next_action=next_action(live.machine, live.id, state, live.prior_action),
+        started_at_s=now_s,
+        finished_at_s=now_s,
+        first_event_id=event_id,
+        event_id=event_id,
+        kind=StepKind.EDIT,
+    )
+
+
+def next_action(machine: Machine, session_id: str, state: Mapping[str, Any], prior_action: str | None) -> str | None:
+    """Return what the machine would run next. Raises MachineChanged if it does not know `prior_action`."""
+    if prior_action is not None and prior_action not in machine.blueprint.graph.action_names:
+        raise MachineChanged(session_id, machine.name, prior_action)
+    return machine.blueprint.next_action(state, prior_action)
+
+
+async def _prior_action(store: Store, session: SessionRecord, seq: int) -> str | None:
+    """The last action before or at step `seq`. A fork's own beginning is told by the session that it comes from."""
+    if seq == session.seq:
+        return session.prior_action
+    while seq >= 0:
+        try:
+            return (await store.get_step(session.id, seq)).action or None
+        except StepNotFound:
+            if session.parent_session_id is None or session.parent_seq != seq:
+                raise
+            session = await store.get_session(session.parent_session_id)
+            if session.seq == seq:
+                return session.prior_action
+    return None

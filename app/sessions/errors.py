@@ -1,0 +1,138 @@
+"""What can go wrong between a request and the engine: one class per thing that a caller would handle differently.
+
+Ids are attributes as well as text. Messages never hold a state value.
+"""
+
+__all__ = [
+    "ActionFailed",
+    "IdInvalid",
+    "MachineChanged",
+    "MachineNotHosted",
+    "MachineUnknown",
+    "PositionInvalid",
+    "RunCancelled",
+    "RunUnknown",
+    "SeqMismatch",
+    "SessionBusy",
+    "SessionEnded",
+    "SessionsError",
+    "ShuttingDown",
+]
+
+
+class SessionsError(Exception):
+    """Root of what this layer raises on its own account."""
+
+
+class MachineUnknown(SessionsError):
+    """Somebody named a machine that this service does not host."""
+
+    def __init__(self, machine: str, hosted: list[str]) -> None:
+        super().__init__(f"no machine is named {machine!r}; there are {', '.join(hosted) or 'none'}")
+        self.machine = machine
+
+
+class MachineNotHosted(SessionsError):
+    """The session is there, but the machine that it was made for is not hosted now."""
+
+    def __init__(self, session_id: str, machine: str) -> None:
+        super().__init__(f"session {session_id!r} belongs to machine {machine!r}, which this service does not host now")
+        self.session_id = session_id
+        self.machine = machine
+
+
+class MachineChanged(SessionsError):
+    """The machine of the session has no action any more that the session stands at."""
+
+    def __init__(self, session_id: str, machine: str, action: str) -> None:
+        super().__init__(
+            f"session {session_id!r} stands after action {action!r}, which machine {machine!r} does not have any more"
+        )
+        self.session_id = session_id
+        self.machine = machine
+        self.action = action
+
+
+class IdInvalid(SessionsError, ValueError):
+    """An id that cannot be one."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} must be 1 to 128 characters out of A-Z a-z 0-9 . _ ~ : @ -")
+        self.what = what
+
+
+class SessionBusy(SessionsError):
+    """The session has a run already, and one is all it can have."""
+
+    def __init__(self, session_id: str, run_id: str | None) -> None:
+        super().__init__(f"session {session_id!r} is busy with {f'run {run_id!r}' if run_id else 'an edit or a deletion'}")
+        self.session_id = session_id
+        self.run_id = run_id
+
+
+class SessionEnded(SessionsError):
+    """No transition leads on from where the session stands."""
+
+    def __init__(self, session_id: str, seq: int) -> None:
+        super().__init__(f"session {session_id!r} has ended: no action follows step {seq}")
+        self.session_id = session_id
+        self.seq = seq
+
+
+class SeqMismatch(SessionsError):
+    """The session has moved since the caller looked at it."""
+
+    def __init__(self, session_id: str, seq: int) -> None:
+        super().__init__(f"session {session_id!r} stands at seq {seq}, not where If-Match says")
+        self.session_id = session_id
+        self.seq = seq
+
+
+class RunUnknown(SessionsError):
+    """No run with this id belongs to the session."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"no run has the id {run_id!r}")
+        self.run_id = run_id
+
+
+class PositionInvalid(SessionsError, ValueError):
+    """A follower asked to go on after an event that no stream can have sent."""
+
+    def __init__(self) -> None:
+        super().__init__("Last-Event-ID must be the id of an event of this stream, or 0")
+
+
+class ActionFailed(SessionsError):
+    """An action raised, or a hook around it; the failure is recorded and the state stands where it stood."""
+
+    def __init__(
+        self, session_id: str, run_id: str, seq: int, action: str | None, error_type: str, message: str, steps: int
+    ) -> None:
+        super().__init__(f"{f'action {action!r}' if action else 'the run'} failed at step {seq} with {error_type}")
+        self.session_id = session_id
+        self.run_id = run_id
+        self.seq = seq
+        self.action = action
+        self.error_type = error_type
+        self.message = message
+        self.steps = steps
+
+
+class RunCancelled(SessionsError):
+    """The run was ended from outside; what it had committed stays."""
+
+    def __init__(self, session_id: str, run_id: str, reason: str, seq: int, steps: int) -> None:
+        super().__init__(f"run {run_id!r} was cancelled ({reason}) after {steps} steps")
+        self.session_id = session_id
+        self.run_id = run_id
+        self.reason = reason
+        self.seq = seq
+        self.steps = steps
+
+
+class ShuttingDown(SessionsError):
+    """The service is going down and takes no new work."""
+
+    def __init__(self) -> None:
+        super().__init__("the service is shutting down and takes no new work")

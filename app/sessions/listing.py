@@ -1,0 +1,48 @@
+"""Lists of sessions in which those that run are shown as running, which no store knows."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from app.persistence.cursors import decode_cursor, encode_cursor
+from app.persistence.records import SessionFilter, SessionPage, SessionRecord
+from app.sessions.residents import Residents
+
+__all__ = ["running_page", "with_running"]
+
+
+def running_page(residents: Residents, which: SessionFilter, limit: int, cursor: str | None) -> SessionPage:
+    """Return a page of the sessions that run now, newest first. Raises CursorInvalid."""
+    before = None if cursor is None else decode_cursor(cursor)
+    found = [record for record in _busy(residents) if _matches(record, which)]
+    found.sort(key=_position, reverse=True)
+    if before is not None:
+        found = [record for record in found if _position(record) < before]
+    page = tuple(found[:limit])
+    return SessionPage(page, encode_cursor(*_position(page[-1])) if len(found) > limit else None)
+
+
+def with_running(page: SessionPage, residents: Residents, which: SessionFilter) -> SessionPage:
+    """Return `page` as it is now: what runs is shown as running, and left out of a list of another status."""
+    current = []
+    for stored in page.sessions:
+        live = residents.get(stored.id)
+        record = stored if live is None else live.record()
+        if which.status in (None, record.status):
+            current.append(record)
+    return replace(page, sessions=tuple(current))
+
+
+def _busy(residents: Residents) -> Iterable[SessionRecord]:
+    return (live.record() for live in residents if live.is_busy)
+
+
+def _position(record: SessionRecord) -> tuple[float, str]:
+    return record.created_at_s, record.id
+
+
+def _matches(record: SessionRecord, which: SessionFilter) -> bool:
+    return (
+        which.machine in (None, record.machine)
+        and which.partition_key in (None, record.partition_key)
+        and all(record.metadata.get(key) == value for key, value in which.metadata.items())
+    )

@@ -1,0 +1,101 @@
+"""A session in memory: where it stands after its last commit, and who works on it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from app.engine.application import Application
+from app.engine.machine import Machine
+from app.persistence.records import LoadedSession, SessionRecord, SessionStatus
+from app.sessions.errors import MachineChanged, SessionBusy
+from app.sessions.stream import EventStream
+
+if TYPE_CHECKING:
+    from app.sessions.run import Run
+
+__all__ = ["LiveSession"]
+
+
+@dataclass(slots=True, eq=False)
+class LiveSession:
+    """One session of this process. Only its run, or an edit while there is none, moves it.
+
+    `loaded` is the record as it was read: what of it never changes is still true. `state` holds the user's keys only.
+    """
+
+    id: str
+    loaded: SessionRecord
+    machine: Machine
+    stream: EventStream
+    state: Mapping[str, Any]
+    seq: int
+    prior_action: str | None
+    next_action: str | None
+    status: SessionStatus
+    updated_at_s: float
+    touched_s: float = 0.0
+    run: "Run | None" = None
+    is_edited: bool = False
+    is_closing: bool = False  # somebody deletes it
+    is_stale: bool = False  # the store may have something else
+    _application: "Application[Any] | None" = None
+
+    @classmethod
+    def of(cls, loaded: LoadedSession, machine: Machine, stream: EventStream) -> "LiveSession":
+        """Return the session as the store has it."""
+        record = loaded.record
+        return cls(
+            record.id,
+            record,
+            machine,
+            stream,
+            loaded.state,
+            record.seq,
+            record.prior_action,
+            record.next_action,
+            record.status,
+            record.updated_at_s,
+        )
+
+    @property
+    def is_busy(self) -> bool:
+        return self.run is not None or self.is_edited or self.is_closing
+
+    def require_idle(self) -> None:
+        """Raises SessionBusy."""
+        if self.run is not None:
+            raise SessionBusy(self.id, self.run.id)
+        if self.is_edited or self.is_closing:
+            raise SessionBusy(self.id, None)
+
+    def application(self) -> "Application[Any]":
+        """The engine's object, standing where the session stands. Raises MachineChanged."""
+        application = self._application
+        if application is None:
+            blueprint = self.machine.blueprint
+            if self.prior_action is not None and self.prior_action not in blueprint.graph.action_names:
+                raise MachineChanged(self.id, self.machine.name, self.prior_action)
+            application = self._application = blueprint.instantiate(
+                app_id=self.id,
+                partition_key=self.loaded.partition_key,
+                state=self.state,
+                seq=self.seq,
+                prior_action=self.prior_action,
+            )
+        return application
+
+    def forget_application(self) -> None:
+        """The next run starts from what is committed: the engine's object may have gone further, or be broken."""
+        self._application = None
+
+    def record(self) -> SessionRecord:
+        """The session without its state, as it is now."""
+        return replace(
+            self.loaded,
+            status=SessionStatus.RUNNING if self.is_busy else self.status,
+            seq=self.seq,
+            prior_action=self.prior_action,
+            next_action=self.next_action,
+            updated_at_s=self.updated_at_s,
+            last_event_id=self.stream.last_id,
+        )

@@ -1,0 +1,72 @@
+"""Durable events, rebuilt from the rows that hold their ids. Reads the store and nothing else.
+
+Streamed items and warnings are not stored: after they have left memory, the result in `step.finished` stands for them.
+"""
+
+from collections.abc import AsyncGenerator, Iterable
+
+from app.persistence.records import FailureRecord, RunEnd, RunRecord, RunStart, RunStatus, StepKind, StepRecord
+from app.persistence.store import Store
+from app.sessions.events import Event, EventType, StepDone, StepStarted, end_type
+
+__all__ = ["replay"]
+
+_PAGE = 100
+
+
+async def replay(store: Store, session_id: str, after: int, through: int) -> AsyncGenerator[Event, None]:
+    """Yield the stored events with `after < id <= through`, in order.
+
+    Everything up to `through` must have been committed before the call: what is committed meanwhile may be seen in part.
+    """
+    while after < through:
+        runs = await store.list_runs(session_id, after_event_id=after, limit=_PAGE)
+        steps = await store.steps_after_event(session_id, after, limit=_PAGE)
+        failures = await store.list_failures(session_id, after_event_id=after, limit=_PAGE)
+        known_to = through
+        if len(runs) == _PAGE:
+            known_to = min(known_to, runs[-1].started_event_id)
+        if len(steps) == _PAGE:
+            known_to = min(known_to, steps[-1].event_id)
+        if len(failures) == _PAGE:
+            known_to = min(known_to, failures[-1].event_id)
+        events = [*_of_runs(runs), *_of_steps(steps), *_of_failures(failures)]
+        events.sort(key=lambda event: event.id)
+        for event in events:
+            if after < event.id <= known_to:
+                yield event
+        after = known_to
+
+
+def _of_runs(runs: Iterable[RunRecord]) -> Iterable[Event]:
+    for run in runs:
+        start = RunStart(run.id, run.started_event_id, run.started_at_s, run.parameters)
+        yield Event(run.started_event_id, EventType.RUN_STARTED, run.id, start)
+        if run.status is not RunStatus.RUNNING and run.finished_event_id is not None and run.finished_at_s is not None:
+            end = RunEnd(run.id, run.status, run.finished_event_id, run.finished_at_s, run.steps, run.reason, run.error)
+            yield Event(run.finished_event_id, end_type(run.status), run.id, end)
+
+
+def _of_steps(steps: Iterable[StepRecord]) -> Iterable[Event]:
+    for step in steps:
+        if step.kind is StepKind.ACTION:
+            begun = StepStarted(step.seq, step.action)
+            yield Event(step.first_event_id, EventType.STEP_STARTED, step.run_id, begun)
+        done = StepDone(
+            step.seq,
+            step.kind,
+            step.action,
+            step.operations,
+            step.result,
+            step.next_action,
+            step.started_at_s,
+            step.finished_at_s,
+        )
+        yield Event(step.event_id, EventType.STEP_FINISHED, step.run_id, done)
+
+
+def _of_failures(failures: Iterable[FailureRecord]) -> Iterable[Event]:
+    for failure in failures:
+        begun = StepStarted(failure.seq, failure.action)
+        yield Event(failure.first_event_id, EventType.STEP_STARTED, failure.run_id, begun)
+        yield Event(failure.event_id, EventType.STEP_FAILED, failure.run_id, failure)

@@ -1,0 +1,103 @@
+"""Which sessions are in memory: they come when they are asked for, and leave when they have been idle for long or are too many.
+
+Performs no I/O: the host loads, and hands over what it has loaded.
+"""
+
+from collections.abc import Iterator
+
+from app.sessions.live import LiveSession
+from app.sessions.stream import EventStream
+
+__all__ = ["Residents"]
+
+_LOOKED_AT = 16  # busy sessions passed over, for each one that comes, in search of an idle one that can leave
+
+
+class Residents:
+    """The sessions of one process, least recently used first, and the event streams that outlive them while followed."""
+
+    def __init__(self, *, limit: int, idle_ttl_s: float, event_capacity: int) -> None:
+        self._limit = limit
+        self._idle_ttl_s = idle_ttl_s
+        self._event_capacity = event_capacity
+        self._sessions: dict[str, LiveSession] = {}
+        self._followed: dict[str, EventStream] = {}
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __iter__(self) -> Iterator[LiveSession]:
+        return iter(list(self._sessions.values()))
+
+    def get(self, session_id: str) -> LiveSession | None:
+        """Return the session if it is in memory."""
+        return self._sessions.get(session_id)
+
+    def stream(self, session_id: str, last_event_id: int) -> EventStream:
+        """Return the stream that the session's followers read, or a new one that begins after `last_event_id`."""
+        live = self._sessions.get(session_id)
+        if live is not None:
+            return live.stream
+        return self._followed.get(session_id) or EventStream(last_event_id, self._event_capacity)
+
+    def keep_followed(self, session_id: str, stream: EventStream) -> None:
+        """`stream` has a follower: it is to outlive the session's stay in memory."""
+        self._followed[session_id] = stream
+
+    def release_followed(self, session_id: str) -> None:
+        """A follower has gone."""
+        stream = self._followed.get(session_id)
+        if stream is not None and not stream.followers:
+            del self._followed[session_id]
+
+    def add(self, live: LiveSession, now_s: float) -> None:
+        """Take `live` in; an idle session leaves if there are too many."""
+        live.touched_s = now_s
+        self._sessions[live.id] = live
+        looked_at = 0
+        while len(self._sessions) > self._limit and looked_at < _LOOKED_AT:
+            oldest = next(iter(self._sessions.values()))
+            if oldest.is_busy or oldest is live:
+                self.touch(oldest, oldest.touched_s)
+            else:
+                del self._sessions[oldest.id]
+            looked_at += 1
+
+    def touch(self, live: LiveSession, now_s: float) -> None:
+        """`live` has been used: it is the last one to leave now."""
+        live.touched_s = now_s
+        sessions = self._sessions
+        if sessions.pop(live.id, None) is live:
+            sessions[live.id] = live
+
+    def remove(self, live: LiveSession) -> None:
+        """Let `live` go, whatever it does."""
+        if self._sessions.get(live.id) is live:
+            del self._sessions[live.id]
+
+    def expire(self, now_s: float) -> int:
+        """Let every session go that has been idle for too long; return how many."""
+        expired = []
+        for live in self._sessions.values():
+            if now_s - live.touched_s < self._idle_ttl_s:
+                break
+            if not live.is_busy:
+                expired.append(live)
+        for live in expired:
+            del self._sessions[live.id]
+        return len(expired)
+
+    def close_session(self, session_id: str) -> None:
+        """The session is no more: whoever follows it has seen the last of it."""
+        live = self._sessions.pop(session_id, None)
+        if live is not None:
+            live.stream.close()
+        if (stream := self._followed.pop(session_id, None)) is not None:
+            stream.close()
+
+    def close_streams(self) -> None:
+        """Nothing will come any more, on any stream."""
+        for live in self._sessions.values():
+            live.stream.close()
+        for stream in self._followed.values():
+            stream.close()

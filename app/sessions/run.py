@@ -1,0 +1,261 @@
+"""One run of one session: a task of its own, so that neither a client that leaves nor one that waits has a hand in it."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any
+
+from app.engine.ports import ActionOutcome, BlockingCall, Step, StepBegun, StepEvent, StepFailure
+from app.executors.ladder import Executors
+from app.executors.owner import CallOwner, current_owner
+from app.persistence.records import RunStatus, SessionStatus
+from app.persistence.store import Store, StoreError
+from app.sessions.errors import ActionFailed, RunCancelled, ShuttingDown
+from app.sessions.failures import frames_of, message_of, type_of
+from app.sessions.journal import Journal
+from app.sessions.live import LiveSession
+from app.sessions.requests import RunOutcome, RunRequest
+
+__all__ = ["SHUTDOWN", "Run"]
+
+SHUTDOWN = "shutdown"  # the reason of a run that the end of the service has ended
+
+logger = logging.getLogger(__name__)
+
+
+class Run:
+    """Implements RunPorts. Owned by the host: `on_end` is called once, when nothing is left to do."""
+
+    def __init__(
+        self,
+        run_id: str,
+        live: LiveSession,
+        request: RunRequest,
+        store: Store,
+        executors: Executors,
+        on_end: "Callable[[Run], None]",
+    ) -> None:
+        self.id = run_id
+        self.live = live
+        self.journal = Journal(run_id, live, store, request.parameters())
+        self.task: asyncio.Task[None] | None = None
+        self._request = request
+        self._executors = executors
+        self._on_end = on_end
+        self._waiters: list[asyncio.Future[None]] = []
+        self._stop_reason: str | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_entered = False
+        self._is_writing = False
+        self._is_over = False
+        self._store_error: StoreError | None = None
+        self._error: BaseException | None = None
+        self._outcome: RunOutcome | None = None
+
+    def start(self) -> None:
+        """Begin. Must be called in the same breath as the check that the session is idle."""
+        loop = asyncio.get_running_loop()
+        self.live.run = self
+        self.task = loop.create_task(self._main())
+        if self._request.timeout_s is not None:
+            self._timer = loop.call_later(self._request.timeout_s, self.cancel, "timeout")
+
+    def cancel(self, reason: str) -> None:
+        """End the run at once: its action is cancelled. A commit that is under way is awaited, and stands."""
+        self.stop_after_step(reason)
+        # a task that is cancelled before it is entered would never come to its own end
+        if self.task is not None and self._is_entered and not self._is_writing and self.journal.end is None:
+            self.task.cancel()
+
+    def stop_after_step(self, reason: str) -> None:
+        """End the run as soon as the step under way is committed. The first reason given is the one that is told."""
+        if self._stop_reason is None:
+            self._stop_reason = reason
+
+    async def begun(self) -> None:
+        """Return when the run has begun. Raises what kept it from beginning."""
+        while not (self.journal.has_begun or self._is_over):
+            await self._news()
+        if not self.journal.has_begun and self._error is not None:
+            raise self._error
+
+    async def ended(self) -> None:
+        """Return when the run is over, however it ended."""
+        while not self._is_over:
+            await self._news()
+
+    async def outcome(self) -> RunOutcome:
+        """Wait for the end. Raises ActionFailed, RunCancelled, ShuttingDown, a StoreError, or what kept it from beginning."""
+        await self.ended()
+        if self._outcome is None:
+            raise self._error or ShuttingDown()
+        return self._outcome
+
+    async def secure(self) -> None:
+        """Store the start of the run, if nothing of it is stored yet. A store that refuses is asked again with the first step."""
+        try:
+            await self.journal.secure_start()
+        except StoreError as exc:
+            logger.warning("the start of a run could not be stored", exc_info=exc, extra=self._names())
+
+    # what the engine asks for: RunPorts
+
+    async def call_action(self, call: BlockingCall) -> ActionOutcome:
+        return await self._executors.call(call, owner=self._owner(call.action.name))
+
+    async def stream_action(self, call: BlockingCall) -> AsyncGenerator[Any, None]:
+        async with aclosing(self._executors.stream(call, owner=self._owner(call.action.name))) as items:
+            async for item in items:
+                yield item
+
+    async def call_hook(self, call: Callable[[], Any]) -> Any:
+        return await self._executors.call_plain(call, owner=current_owner.get() or self._owner(None))
+
+    def emit(self, event: StepEvent) -> None:
+        if isinstance(event, StepBegun):
+            current_owner.set(self._owner(event.action))
+            self.journal.step_begun(event)
+            if self._waiters:
+                self._wake()
+        else:
+            self.journal.item(event)
+
+    async def commit(self, step: Step) -> None:
+        self._is_writing = True
+        try:
+            await self.journal.step(step)
+        except StoreError as exc:
+            self._store_error = exc
+            raise
+        finally:
+            self._is_writing = False
+        if self._stop_reason is not None and step.halt is None:
+            raise asyncio.CancelledError(self._stop_reason)
+
+    async def record_failure(self, failure: StepFailure) -> None:
+        if self._store_error is None:
+            await self.journal.failed(failure)
+
+    # from the first step to the last word
+
+    async def _main(self) -> None:
+        self._is_entered = True
+        try:
+            if self._stop_reason is None:
+                await self._drive()
+            else:
+                await self._end_cancelled(self._stop_reason)
+        except asyncio.CancelledError:
+            if self._stop_reason is None:
+                self._error = ShuttingDown()
+                raise  # not ours: the event loop itself is coming to its end
+            await self._end_cancelled(self._stop_reason)
+        except Exception as exc:  # the border to the user's code, and to whatever else can break a run
+            await self._end_failed(exc)
+        finally:
+            self._leave()
+
+    async def _drive(self) -> None:
+        request, journal = self._request, self.journal
+        result = await self.live.application().drive(
+            self,
+            inputs=request.inputs,
+            halt_before=request.halt_before,
+            halt_after=request.halt_after,
+            max_steps=request.max_steps,
+        )
+        if journal.end is None:  # nothing was left to do from the beginning
+            journal.begin()
+            await self._close(RunStatus.FINISHED, self._resting_status(), result.halt.value)
+
+    async def _end_cancelled(self, reason: str) -> None:
+        self.live.forget_application()
+        journal = self.journal
+        if journal.has_begun and journal.end is None:
+            journal.broken_off("cancelled", f"the run was cancelled: {reason}")
+            await self._close(RunStatus.CANCELLED, self._resting_status(), reason)
+        cancelled = RunCancelled(self.live.id, self.id, reason, self.live.seq, journal.steps)
+        self._error = ShuttingDown() if reason == SHUTDOWN else cancelled
+
+    async def _end_failed(self, exc: Exception) -> None:
+        journal, live = self.journal, self.live
+        live.forget_application()
+        self._error = exc
+        if journal.end is not None:
+            logger.warning("a hook failed after the end of a run", exc_info=exc, extra=self._names())
+        elif journal.has_begun and self._store_error is not None:
+            live.is_stale = True  # what the store has may be something else than what we hold
+            logger.warning("the store refused a step", exc_info=exc, extra=self._names())
+            await self._close(RunStatus.FAILED, self._resting_status(), None, {"type": "store", "error_type": type_of(exc)})
+        elif journal.has_begun:
+            if journal.failure is None:
+                journal.broken_off(type_of(exc), message_of(exc), frames_of(exc))
+            await self._end_with_failure(exc)
+
+    async def _end_with_failure(self, exc: Exception) -> None:
+        failure = self.journal.failure
+        seq, action = (failure.seq, failure.action) if failure else (self.live.seq + 1, None)
+        error_type, message = type_of(exc), message_of(exc)
+        told = {"type": "step-failed", "seq": seq, "action": action, "error_type": error_type, "message": message}
+        logger.warning("a step failed", extra={**self._names(), **told, "traceback": frames_of(exc)})
+        self._error = ActionFailed(self.live.id, self.id, seq, action, error_type, message, self.journal.steps)
+        await self._close(RunStatus.FAILED, SessionStatus.FAILED, None, told)
+
+    async def _close(
+        self, status: RunStatus, session_status: SessionStatus, reason: str | None, error: dict[str, Any] | None = None
+    ) -> None:
+        self._is_writing = True
+        try:
+            await self.journal.close(status, session_status, reason, error)
+        except StoreError as exc:
+            self.live.is_stale = True
+            self._error = exc
+            logger.error("the end of a run could not be stored", exc_info=exc, extra=self._names())
+        finally:
+            self._is_writing = False
+
+    def _leave(self) -> None:
+        journal, live = self.journal, self.live
+        end, last = journal.end, journal.last
+        if end is not None and end.status is RunStatus.FINISHED:
+            self._outcome = RunOutcome(
+                live.id,
+                self.id,
+                end.status,
+                end.reason,
+                journal.steps,
+                live.seq,
+                last.action if last else None,
+                last.result if last else None,
+                live.state,
+                live.status,
+                live.next_action,
+            )
+        if self._timer is not None:
+            self._timer.cancel()
+        live.run = None
+        self._is_over = True
+        self._wake()
+        self._on_end(self)
+
+    async def _news(self) -> None:
+        """Wait until the run has begun or ended. Each waiter has a future of its own, or one that goes would take all along."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _resting_status(self) -> SessionStatus:
+        return SessionStatus.ENDED if self.live.next_action is None else SessionStatus.IDLE
+
+    def _owner(self, action: str | None) -> CallOwner:
+        return CallOwner(self.live.id, self.live.machine.name, action)
+
+    def _names(self) -> dict[str, Any]:
+        return {"machine": self.live.machine.name, "session_id": self.live.id, "run_id": self.id}

@@ -1,0 +1,133 @@
+"""The recent events of one session, kept in memory in order, and the bell that wakes who follows them.
+
+Knows neither runs nor stores. A follower that asks for something older than `floor` has to look into the store.
+"""
+
+import asyncio
+import time
+from collections import deque
+
+from app.sessions.events import Body, Event, EventType
+
+__all__ = ["EventStream"]
+
+
+class EventStream:
+    """What a session's followers read. Lives as long as the session is in memory or somebody follows it.
+
+    Every event with an id above `floor` is in the buffer. `undurable` holds those that were shown before they could be stored:
+    the start of a run and of a step, until the commit that holds them.
+    """
+
+    __slots__ = (
+        "_capacity",
+        "_deferred",
+        "_events",
+        "_holding",
+        "_last_id",
+        "_waiters",
+        "closed",
+        "floor",
+        "followers",
+        "undurable",
+    )
+
+    def __init__(self, last_event_id: int, capacity: int) -> None:
+        self.floor = last_event_id
+        self.followers = 0
+        self.closed = False
+        self.undurable: list[Event] = []
+        self._last_id = last_event_id
+        self._capacity = capacity
+        self._events: deque[Event] = deque()
+        self._waiters: list[asyncio.Future[bool]] = []
+        self._holding = False
+        self._deferred: list[tuple[EventType, str | None, Body]] = []
+
+    @property
+    def last_id(self) -> int:
+        """The id that was given out last."""
+        return self._last_id
+
+    def next_id(self) -> int:
+        """Return a new id: microseconds since 1970, or one more than the last where the clock does not move on."""
+        now = time.time_ns() // 1000
+        last = self._last_id
+        self._last_id = last = now if now > last else last + 1
+        return last
+
+    def emit(self, type_: EventType, run_id: str | None, body: Body) -> None:
+        """Append an event with a new id, or after `release` if ids are reserved for a commit that is under way."""
+        if self._holding:
+            self._deferred.append((type_, run_id, body))
+        else:
+            self.append(Event(self.next_id(), type_, run_id, body))
+
+    def hold(self) -> None:
+        """Keep what is emitted from now on back, because events with lower ids wait for their commit."""
+        self._holding = True
+
+    def release(self) -> None:
+        """Append what was kept back, with new ids."""
+        self._holding = False
+        deferred, self._deferred = self._deferred, []
+        for type_, run_id, body in deferred:
+            self.emit(type_, run_id, body)
+
+    def append(self, event: Event) -> None:
+        """Add `event`, whose id is above that of every event before it, and wake the followers."""
+        events = self._events
+        events.append(event)
+        if len(events) > self._capacity:
+            self.floor = events.popleft().id
+        if self._waiters:
+            self._wake()
+
+    def show_early(self, event: Event) -> None:
+        """Append `event` before it is durable, and remember it until it is."""
+        self.undurable.append(event)
+        self.append(event)
+
+    def after(self, event_id: int) -> list[Event]:
+        """Return the buffered events above `event_id`, in order."""
+        events = self._events
+        if not events or events[-1].id <= event_id:
+            return []
+        newer: list[Event] = []
+        for event in reversed(events):
+            if event.id <= event_id:
+                break
+            newer.append(event)
+        newer.reverse()
+        return newer
+
+    def close(self) -> None:
+        """Nothing will come any more: followers read what is there and go."""
+        self.closed = True
+        self._wake()
+
+    async def changed(self, timeout_s: float) -> bool:
+        """Return True when something was appended or the stream closed, False when `timeout_s` have passed before that.
+
+        Must be called in the same breath as the look into the buffer: an `await` in between would lose a wake-up.
+        """
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[bool] = loop.create_future()
+        self._waiters.append(waiter)
+        timer = loop.call_later(timeout_s, _settle, waiter, False)
+        try:
+            return await waiter
+        finally:
+            timer.cancel()
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            _settle(waiter, True)
+
+
+def _settle(waiter: asyncio.Future[bool], value: bool) -> None:
+    if not waiter.done():
+        waiter.set_result(value)
