@@ -1,7 +1,7 @@
 """For tests of actions: cases kept in a JSON file, one test per case.
 
-A case is an object with `action`, `name`, `input_state` and `expected_state`. Import `pytest_generate_tests` into a test module or a
-`conftest.py`, register the mark `file_name`, and mark a test that takes `input_state` and `expected_state` with the file.
+A case is an object with `action`, `name`, `input_state` and `expected_state`. Import `pytest_generate_tests` into a test module
+or a `conftest.py`, register the mark `file_name`, and mark a test that takes `input_state` and `expected_state` with the file.
 """
 
 import json
