@@ -44,17 +44,13 @@ def set_up_logging(level: LogLevel, log_format: LogFormat, stream: TextIO | None
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=_LIBRARY_LEVEL, force=True)
     logging.getLogger("app").setLevel(level.upper())
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):  # uvicorn gives its loggers handlers of their own
-        library = logging.getLogger(name)
-        library.handlers.clear()
-        library.propagate = name != "uvicorn.access"
-        library.setLevel(_LIBRARY_LEVEL)
     warnings.formatwarning = _warning_line
     logging.captureWarnings(True)
 
 
 def _warning_line(message: Warning | str, category: type[Warning], filename: str, lineno: int, _line: str | None = None) -> str:
-    return f"{category.__name__}: {message} ({filename}:{lineno})"
+    is_ours = category.__module__.startswith("app.")  # what ours are about stands in their text, not in the line that gave them
+    return f"{category.__name__}: {message}" + ("" if is_ours else f" ({filename}:{lineno})")
 
 
 def _drop_uvicorn_colours(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:

@@ -33,8 +33,9 @@ def run_command(*arguments: str, cwd: Path, **variables: str) -> subprocess.Comp
 class ServiceProcess:
     """A service that has been started, and what it prints."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], sign: str) -> None:
         self.process = process
+        self._sign = sign
         self.output: list[str] = []
         self.errors: list[str] = []
         self._ready = threading.Event()
@@ -59,7 +60,7 @@ class ServiceProcess:
     def wait_until_ready(self) -> None:
         """Return when the first lines are printed; an AssertionError says what was printed instead."""
         assert self._ready.wait(START_LIMIT_S), self.text()
-        assert self.output, self.text()
+        assert self.process.poll() is None, self.text()
 
     def text(self) -> str:
         return "".join([*self.output, *self.errors])
@@ -80,16 +81,23 @@ class ServiceProcess:
     def _read(self, pipe: Iterator[str], lines: list[str]) -> None:
         for line in pipe:
             lines.append(line)
-            if line.strip().startswith("curl "):
+            if self._sign in line:
                 self._ready.set()
         self._ready.set()  # the process has closed its end: nothing more will come
 
 
 @contextlib.contextmanager
 def running_service(
-    *arguments: str, cwd: Path, command: tuple[str, ...] | None = None, variables: Mapping[str, str] | None = None
+    *arguments: str,
+    cwd: Path,
+    command: tuple[str, ...] | None = None,
+    variables: Mapping[str, str] | None = None,
+    sign: str = "  curl ",
 ) -> Iterator[ServiceProcess]:
-    """Start `stepwell serve ARGUMENTS` on a port that the system chooses, wait until it serves, and end it afterwards."""
+    """Start `stepwell serve ARGUMENTS` on a port that the system chooses, or `command`, and end it afterwards.
+
+    It serves when it has printed a line that has `sign` in it.
+    """
     process = subprocess.Popen(
         command or (str(COMMAND), "serve", "--port", "0", *arguments),
         cwd=cwd,
@@ -98,7 +106,7 @@ def running_service(
         stderr=subprocess.PIPE,
         text=True,
     )
-    service = ServiceProcess(process)
+    service = ServiceProcess(process, sign)
     try:
         service.wait_until_ready()
         yield service
