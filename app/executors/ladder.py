@@ -24,6 +24,7 @@ from app.executors.roster import Entry, Roster
 from app.executors.rungs import Rung
 from app.executors.threads import FairThreadPool, PoolStats
 from app.executors.travel import Errand, MachineSource, pack, pack_outcome
+from app.executors.watchdog import LoopStats, LoopWatchdog, Stall
 from app.executors.workers import ForkingLauncher, SpawningLauncher
 
 __all__ = ["ExecutorSettings", "Executors"]
@@ -36,7 +37,7 @@ class ExecutorSettings:
     """How large the rungs are and which one is the default.
 
     `compute_threads` is how many calls of actions known to be CPU-bound may share the GIL. `start_method` is "forkserver"
-    or "spawn".
+    or "spawn". A loop that is later than `loop_lag_budget_s` is looked into; None leaves it unwatched.
     """
 
     default: Rung = Rung.THREAD
@@ -48,6 +49,7 @@ class ExecutorSettings:
     process_recycle_after: int = 1_000
     start_method: str = "forkserver"
     cpu_limits: CpuLimits = field(default_factory=CpuLimits)
+    loop_lag_budget_s: float | None = 0.1
 
 
 class Executors:
@@ -72,6 +74,8 @@ class Executors:
             recycle_after=chosen.process_recycle_after,
             max_queued=chosen.max_queued,
         )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._watchdog: LoopWatchdog | None = None
 
     def register(
         self,
@@ -88,13 +92,21 @@ class Executors:
         self._roster.register(machine, source=source, executor=executor, actions=actions)
 
     async def start(self) -> None:
-        """Open what has to be open before the first call: the worker processes, if an action asks for them."""
+        """Watch the running loop, and start the worker processes if an action asks for them."""
+        self._loop = asyncio.get_running_loop()
+        if self._settings.loop_lag_budget_s is not None:
+            self._watchdog = LoopWatchdog(
+                self._settings.loop_lag_budget_s, owner_of_code=self._roster.owner_of, on_stall=self._on_stall
+            )
+            self._watchdog.start()
         entries = [entry for entry in self._roster.entries() if entry.rung is Rung.PROCESS]
         if entries:
             await self._processes.warm(*[entry.source for entry in entries if entry.source is not None])
 
     async def close(self, grace_s: float = 5.0) -> None:
         """Refuse new calls, give running ones `grace_s` seconds, then leave them behind, or kill their processes."""
+        if self._watchdog is not None:
+            self._watchdog.stop()
         await asyncio.gather(*[pool.close(grace_s) for pool in (self._threads, self._compute, self._processes)])
 
     async def __aenter__(self) -> "Executors":
@@ -148,7 +160,13 @@ class Executors:
 
     def notices(self, machine: str | None = None) -> tuple[Notice, ...]:
         """Return what has been told so far, about one machine or all."""
-        return tuple(notice for entry in self._roster.entries(machine) for notice in entry.notices.values())
+        told = [notice for entry in self._roster.entries(machine) for notice in entry.notices.values()]
+        stalls = self._watchdog.stalls() if self._watchdog is not None else []
+        return (*told, *[self._blocked(stall) for stall in stalls if machine in (None, stall.blame.machine)])
+
+    def loop_stats(self) -> LoopStats | None:
+        """How late the loop has been; None when nobody watches it."""
+        return None if self._watchdog is None else self._watchdog.stats()
 
     def stats(self) -> tuple[PoolStats, ...]:
         """Every pool as it is now."""
@@ -203,6 +221,18 @@ class Executors:
         entry.notices[notice.kind] = notice
         tell(notice, entry.place)
         self._notify(notice)
+
+    def _blocked(self, stall: Stall) -> Notice:
+        return verdicts.loop_blocked(stall, self._settings.loop_lag_budget_s or 0.0)
+
+    def _on_stall(self, stall: Stall) -> None:
+        """In the watchdog's thread, while the loop is held: log at once, and tell the host when the loop is back."""
+        if stall.count > 1:
+            return
+        notice = self._blocked(stall)
+        tell(notice, stall.blame.place)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._notify, notice)
 
 
 def _errand(entry: Entry, call: BlockingCall, *, is_streaming: bool) -> Errand:

@@ -9,6 +9,7 @@ Threads are daemons: an abandoned call must not keep the service from ending.
 
 import asyncio
 import math
+import queue
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -67,6 +68,8 @@ class FairThreadPool:
         self._lock = threading.Lock()
         self._queue: FairQueue[Job[Any]] = FairQueue()
         self._idle: list[_Worker] = []
+        self._starter: threading.Thread | None = None
+        self._to_start: queue.SimpleQueue[_Worker | None] = queue.SimpleQueue()
         self._threads = 0
         self._busy = 0
         self._abandoned = 0
@@ -135,6 +138,7 @@ class FairThreadPool:
             job.fail(ExecutorsClosed(f"{self._name}: the service is going down"))
         for worker in idle:
             worker.hand(None)
+        self._to_start.put(None)
         try:
             async with asyncio.timeout(grace_s):
                 await quiet.wait()
@@ -255,7 +259,11 @@ class FairThreadPool:
         return worker
 
     def _start_thread(self, worker: "_Worker") -> None:
-        threading.Thread(target=self._serve, args=(worker,), name=f"stepwell-{self._name}", daemon=True).start()
+        """Have a thread started, by another one: beside threads that compute, a start keeps its caller for 100 ms and more."""
+        if self._starter is None:
+            self._starter = threading.Thread(target=self._start_threads, name=f"stepwell-{self._name}-starter", daemon=True)
+            self._starter.start()
+        self._to_start.put(worker)
 
     def _take_listeners(self) -> "list[Callable[[], object]]":
         """Return those who wait for the pool to be quiet, when it is."""
@@ -276,6 +284,10 @@ class FairThreadPool:
             while job is not None:
                 job.carry_out(self._count_busy)
                 job, stay = self._finish(job, worker)
+
+    def _start_threads(self) -> None:
+        while (worker := self._to_start.get()) is not None:
+            threading.Thread(target=self._serve, args=(worker,), name=f"stepwell-{self._name}", daemon=True).start()
 
     def _count_busy(self) -> int:
         return self._busy

@@ -6,8 +6,9 @@ from app.executors.jobs import Usage
 from app.executors.notices import Notice, NoticeKind
 from app.executors.owner import CallOwner
 from app.executors.roster import Entry
+from app.executors.watchdog import Stall
 
-__all__ = ["cpu_bound", "moved_to_process", "notice", "stays_in_thread"]
+__all__ = ["cpu_bound", "loop_blocked", "moved_to_process", "notice", "stays_in_thread"]
 
 
 def notice(kind: NoticeKind, entry: Entry, owner: CallOwner, message: str, **details: Any) -> Notice:
@@ -34,7 +35,8 @@ def moved_to_process(entry: Entry, owner: CallOwner) -> Notice:
     figures = entry.figures
     message = (
         f"action {entry.action!r} of machine {entry.machine!r} is CPU-bound "
-        f"({figures.cpu_s / figures.calls:.3f} s of CPU per call over {figures.calls} calls): from now on it runs in worker processes; executor='process' would do so from the start"
+        f"({figures.cpu_s / figures.calls:.3f} s of CPU per call over {figures.calls} calls): from now on it runs in worker "
+        f"processes; executor='process' would do so from the start"
     )
     return notice(
         NoticeKind.MOVED_TO_PROCESS,
@@ -50,3 +52,29 @@ def moved_to_process(entry: Entry, owner: CallOwner) -> Notice:
 def stays_in_thread(entry: Entry, owner: CallOwner, reason: Exception) -> Notice:
     message = f"action {entry.action!r} of machine {entry.machine!r} is CPU-bound and stays in threads: {reason}"
     return notice(NoticeKind.STAYS_IN_THREAD, entry, owner, message)
+
+
+def loop_blocked(stall: Stall, budget_s: float) -> Notice:
+    found = stall.blame
+    file, line = found.place
+    who = f"action {found.action!r} of machine {found.machine!r}" if found.action else "code outside an action"
+    message = (
+        f"{who} holds the event loop for more than {budget_s * 1e3:.0f} ms at {file}:{line} (in {found.function}), and with it "
+        f"every other session: await something async there, make the action sync, or set isolate_blocking"
+    )
+    return Notice(
+        NoticeKind.LOOP_BLOCKED,
+        found.machine,
+        found.action,
+        message,
+        None if found.owner is None else found.owner.session_id,
+        {
+            "file": file,
+            "line": line,
+            "function": found.function,
+            "stack": found.stack,
+            "count": stall.count,
+            "total_s": round(stall.total_s, 3),
+            "longest_s": round(stall.longest_s, 3),
+        },
+    )
