@@ -6,7 +6,7 @@ import importlib
 import pickle
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import lru_cache
 from typing import Any
 
@@ -46,17 +46,16 @@ def _perform(errand: Errand, send_item: Callable[[bytes], None]) -> ActionOutcom
             key=errand.action,
         )
     # the machine is imported before its values are read: their classes may be its own
-    view, inputs = pickle.loads(errand.payload)  # noqa: S301 - packed by the service
-    if not errand.is_streaming:
-        return perform_sync(action, view, inputs)
-    outcome: ActionOutcome | None = None
-    for index, item in enumerate(stream_sync(action, view, inputs)):
-        if isinstance(item, ActionOutcome):
-            outcome = item
-        else:
+    view, inputs, context = pickle.loads(errand.payload)  # noqa: S301 - packed by the service
+    with context or nullcontext():
+        if not errand.is_streaming:
+            return perform_sync(action, view, inputs)
+        items = stream_sync(action, view, inputs)
+        for index, item in enumerate(items):
+            if isinstance(item, ActionOutcome):
+                return item
             send_item(pack_item(item, errand.action, index))
-    assert outcome is not None, "a stream ends with its outcome"  # noqa: S101 - for the type checker
-    return outcome
+    raise AssertionError("a stream ends with its outcome")
 
 
 @lru_cache(maxsize=64)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from app.engine.context import ApplicationContext
 from app.engine.ports import ActionOutcome
 from app.engine.state import State
 from app.executors.errors import CannotTravel, RemoteActionError
@@ -66,9 +67,12 @@ class Reply:
 
 
 def pack(view: State[Any], inputs: Mapping[str, Any], action: str) -> bytes:
-    """Return what an action sees and is given as bytes. Raises CannotTravel naming the first key that cannot go."""
+    """Return what an action sees and is given as bytes, with the context of the call that is under way.
+
+    Raises CannotTravel naming the first key that cannot go.
+    """
     try:
-        return _dump((view, dict(inputs)))
+        return _dump((view, dict(inputs), ApplicationContext.get()))
     except Exception as exc:  # whatever a user's __reduce__ raises
         raise _culprit({"state": _travelling(view), "input": inputs}, action, exc) from None
 
