@@ -48,7 +48,7 @@ class StepStarted(NamedTuple):
 class ItemGiven(NamedTuple):
     seq: int
     action: str
-    index: int
+    number: int
     item: Any
 
 
@@ -65,7 +65,7 @@ class StepDone(NamedTuple):
 
 class WarningGiven(NamedTuple):
     kind: str
-    machine: str
+    machine: str | None
     action: str | None
     message: str
     details: Mapping[str, Any]
@@ -112,7 +112,7 @@ def describe(event: Event, session_id: str) -> dict[str, Any]:
         case StepStarted() as begun:
             data |= {"seq": begun.seq, "action": begun.action}
         case ItemGiven() as given:
-            data |= {"seq": given.seq, "action": given.action, "index": given.index, "item": given.item}
+            data |= {"seq": given.seq, "action": given.action, "index": given.number, "item": given.item}
         case StepDone() as done:
             data |= {
                 "seq": done.seq,

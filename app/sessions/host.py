@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from app.engine.machine import Machine
 from app.executors.ladder import Executors, ExecutorSettings
+from app.executors.notices import Notice
 from app.persistence.records import (
     LoadedSession,
     NewSession,
@@ -37,7 +38,6 @@ from app.sessions.recovery import close_interrupted_runs
 from app.sessions.requests import ForkRequest, NewSessionRequest, RunOutcome, RunRequest, StateEdit
 from app.sessions.residents import Residents
 from app.sessions.run import Run
-from app.sessions.warning_book import WarningBook
 
 __all__ = ["HostSettings", "SessionHost"]
 
@@ -66,10 +66,11 @@ class SessionHost:
         self.settings = settings or HostSettings()
         self.machines: Mapping[str, Machine] = {machine.name: machine for machine in machines}
         self.store = store
-        self.warnings = WarningBook(self._tell_warning)
         self.is_draining = False
-        self._executors = Executors(self.settings.executors, notify=self.warnings.take)
-        self.runs = ActiveRuns(store, self._executors, self._run_ended)
+        self.executors = Executors(self.settings.executors, notify=self._take_notice)
+        for machine in machines:
+            self.executors.register(machine.name, executor=machine.options.executor, actions=machine.blueprint.graph.actions)
+        self.runs = ActiveRuns(store, self.executors, self._run_ended)
         self.residents = Residents(
             limit=self.settings.max_live_sessions,
             idle_ttl_s=self.settings.idle_ttl_s,
@@ -86,7 +87,7 @@ class SessionHost:
             await self.store.open()
             stack.push_async_callback(self.store.close)
             await close_interrupted_runs(self.store)
-            await stack.enter_async_context(self._executors)
+            await stack.enter_async_context(self.executors)
             caretaker = Caretaker(_CARE_INTERVAL_S, [self.runs.secure_starts, self._let_idle_sessions_go])
             caretaker.start()
             stack.push_async_callback(caretaker.stop)
@@ -226,6 +227,11 @@ class SessionHost:
             await self.record(session_id)
         return steps
 
+    async def step_with_state(self, session_id: str, seq: int) -> tuple[StepRecord, dict[str, Any]]:
+        """Return a committed step, and the state after it. Raises SessionNotFound, StepNotFound."""
+        await self.record(session_id)
+        return await self.store.get_step(session_id, seq), await self.store.state_at(session_id, seq)
+
     # events
 
     async def position(self, session_id: str) -> int:
@@ -285,10 +291,11 @@ class SessionHost:
         else:
             self.residents.touch(run.live, asyncio.get_running_loop().time())
 
-    def _tell_warning(self, session_id: str, warning: WarningGiven) -> None:
-        live = self.residents.get(session_id)
+    def _take_notice(self, notice: Notice) -> None:
+        live = None if notice.session_id is None else self.residents.get(notice.session_id)
         if live is not None:
-            live.stream.emit(EventType.WARNING, live.run.id if live.run is not None else None, warning)
+            given = WarningGiven(notice.kind.value, notice.machine, notice.action, notice.message, notice.details)
+            live.stream.emit(EventType.WARNING, None if live.run is None else live.run.id, given)
 
     async def _let_idle_sessions_go(self) -> None:
         self.residents.expire(asyncio.get_running_loop().time())

@@ -3,22 +3,24 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from app.persistence.cursors import decode_cursor, encode_cursor
 from app.persistence.records import SessionFilter, SessionPage, SessionRecord
+from app.persistence.store import CursorInvalid
 from app.sessions.residents import Residents
 
 __all__ = ["running_page", "with_running"]
 
+_DIGITS = 20
+
 
 def running_page(residents: Residents, which: SessionFilter, limit: int, cursor: str | None) -> SessionPage:
     """Return a page of the sessions that run now, newest first. Raises CursorInvalid."""
-    before = None if cursor is None else decode_cursor(cursor)
+    before = None if cursor is None else _read_cursor(cursor)
     found = [record for record in _busy(residents) if _matches(record, which)]
     found.sort(key=_position, reverse=True)
     if before is not None:
         found = [record for record in found if _position(record) < before]
     page = tuple(found[:limit])
-    return SessionPage(page, encode_cursor(*_position(page[-1])) if len(found) > limit else None)
+    return SessionPage(page, _cursor(page[-1]) if len(found) > limit else None)
 
 
 def with_running(page: SessionPage, residents: Residents, which: SessionFilter) -> SessionPage:
@@ -36,8 +38,20 @@ def _busy(residents: Residents) -> Iterable[SessionRecord]:
     return (live.record() for live in residents if live.is_busy)
 
 
-def _position(record: SessionRecord) -> tuple[float, str]:
-    return record.created_at_s, record.id
+def _position(record: SessionRecord) -> tuple[int, str]:
+    return round(record.created_at_s * 1e6), record.id
+
+
+def _cursor(last: SessionRecord) -> str:
+    created_at_us, session_id = _position(last)
+    return f"{created_at_us}~{session_id}"
+
+
+def _read_cursor(cursor: str) -> tuple[int, str]:
+    created_at_us, tilde, session_id = cursor.partition("~")
+    if not (tilde and created_at_us.isascii() and created_at_us.isdigit() and len(created_at_us) < _DIGITS):
+        raise CursorInvalid("the cursor was not given out by this list")
+    return int(created_at_us), session_id
 
 
 def _matches(record: SessionRecord, which: SessionFilter) -> bool:

@@ -1,0 +1,45 @@
+"""The HTTP interface of a host, put together."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+from fastapi import FastAPI
+
+from app.routes import docs
+from app.routes.body_limit import BodyLimit
+from app.routes.errors import handle_errors
+from app.routes.health import health_routes
+from app.routes.history import history_routes
+from app.routes.machines import machine_routes
+from app.routes.runs import run_routes
+from app.routes.sessions import session_routes
+from app.sessions.host import SessionHost
+
+__all__ = ["build_api"]
+
+
+def build_api(
+    host: SessionHost,
+    *,
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
+    max_body_bytes: int = 4_000_000,
+) -> FastAPI:
+    """Return the application. Opening and closing `host` is the affair of `lifespan`, or of the caller."""
+    api = FastAPI(
+        title="Stepwell",
+        description="Hosts many concurrent state-machine sessions.",
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
+    # routes are tried in order: the busiest stand first
+    api.router.routes[:0] = [
+        *run_routes(host),
+        *session_routes(host),
+        *history_routes(host),
+        *health_routes(host),
+        *machine_routes(host),
+    ]
+    api.add_middleware(BodyLimit, limit_bytes=max_body_bytes)
+    handle_errors(api)
+    docs.complete(api)
+    return api

@@ -1,0 +1,71 @@
+"""What OpenAPI says of routes that read their requests themselves."""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from app.routes.problems import Problem
+from app.routes.schemas import CreateSession, EditSession, Fork, StartRun, TakeStep
+
+__all__ = ["IF_MATCH", "LAST_EVENT_ID", "PREFER", "SESSION_ID", "answers", "complete", "described"]
+
+_REF = "#/components/schemas/{model}"
+_REFERRED: tuple[type[BaseModel], ...] = (Problem, CreateSession, EditSession, Fork, StartRun, TakeStep)
+
+SESSION_ID = {"name": "session_id", "in": "path", "required": True, "schema": {"type": "string"}}
+IF_MATCH = {
+    "name": "If-Match",
+    "in": "header",
+    "schema": {"type": "string"},
+    "description": 'The ETag that the session must have, like `"3"`: its `seq`.',
+}
+PREFER = {
+    "name": "Prefer",
+    "in": "header",
+    "schema": {"type": "string"},
+    "description": "`return=minimal` leaves the state out.",
+}
+LAST_EVENT_ID = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "schema": {"type": "integer"},
+    "description": "Go on after this event.",
+}
+
+
+def answers(*problems: int, **models: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` of a route: `_201=Session` for what goes well, and the statuses of its problems."""
+    told: dict[int | str, dict[str, Any]] = {
+        int(name.removeprefix("_")): {"model": model, "description": "Done"} for name, model in models.items()
+    }
+    for status in problems:
+        content = {"application/problem+json": {"schema": {"$ref": _REF.format(model="Problem")}}}
+        told[status] = {"description": HTTPStatus(status).phrase, "content": content}
+    return told
+
+
+def described(body: type[BaseModel] | None = None, parameters: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """Return the `openapi_extra` of a route: its body, and the parameters that FastAPI cannot see."""
+    extra: dict[str, Any] = {"parameters": [dict(each) for each in parameters]}
+    if body is not None:
+        is_required = any(field.is_required() for field in body.model_fields.values())
+        schema = {"$ref": _REF.format(model=body.__name__)}
+        extra["requestBody"] = {"required": is_required, "content": {"application/json": {"schema": schema}}}
+    return extra
+
+
+def complete(api: FastAPI) -> None:
+    """Make the OpenAPI document of `api` hold the models that `answers` and `described` refer to."""
+
+    def openapi() -> dict[str, Any]:
+        if api.openapi_schema is None:
+            document = FastAPI.openapi(api)
+            _, models = models_json_schema([(each, "validation") for each in _REFERRED], ref_template=_REF)
+            document.setdefault("components", {}).setdefault("schemas", {}).update(models["$defs"])
+        return api.openapi_schema or {}
+
+    api.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend the document

@@ -1,0 +1,161 @@
+"""The one table from error type to status, and the handlers that apply it.
+
+State values never appear in an answer: of a validation error only what was wrong, and where.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match
+
+from app.engine.errors import InvalidInputs, UnknownAction, UnknownTag
+from app.engine.serde import UnserializableValue
+from app.executors.errors import ExecutorsClosed, PoolExhausted, RungUnavailable
+from app.persistence.store import (
+    CursorInvalid,
+    RunNotFound,
+    SessionExists,
+    SessionNotFound,
+    StepConflict,
+    StepNotFound,
+    StoreUnavailable,
+    TextUnstorable,
+)
+from app.routes.problems import problem
+from app.routes.requests import BodyInvalid, BodyMalformed, BodyTooLarge, HeaderInvalid, MediaTypeUnsupported
+from app.sessions.errors import (
+    ActionFailed,
+    IdInvalid,
+    MachineChanged,
+    MachineNotHosted,
+    MachineUnknown,
+    PositionInvalid,
+    RunCancelled,
+    SeqMismatch,
+    SessionBusy,
+    SessionEnded,
+    ShuttingDown,
+)
+
+__all__ = ["handle_errors", "problem_of"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """How an error type is told: `members` are the attributes of the error that go into the document."""
+
+    status: int
+    slug: str
+    title: str
+    members: tuple[str, ...] = ()
+
+
+TABLE: Mapping[type[Exception], Row] = {
+    BodyMalformed: Row(400, "body-malformed", "The body is not JSON"),
+    HeaderInvalid: Row(400, "header-invalid", "A header cannot be understood", ("header",)),
+    PositionInvalid: Row(400, "position-invalid", "The position in the event stream cannot be"),
+    MachineUnknown: Row(404, "machine-unknown", "There is no such machine", ("machine",)),
+    SessionNotFound: Row(404, "session-not-found", "There is no such session", ("session_id",)),
+    StepNotFound: Row(404, "step-not-found", "There is no such step", ("session_id", "seq")),
+    RunNotFound: Row(404, "run-not-found", "There is no such run", ("run_id",)),
+    SessionExists: Row(409, "session-exists", "The id is taken", ("session_id",)),
+    SessionBusy: Row(409, "session-busy", "The session is running", ("session_id", "run_id")),
+    SessionEnded: Row(409, "session-ended", "The session has ended", ("session_id", "seq")),
+    MachineNotHosted: Row(409, "machine-not-hosted", "The session's machine is not hosted now", ("session_id", "machine")),
+    MachineChanged: Row(409, "machine-changed", "The session's machine has changed", ("session_id", "machine", "action")),
+    StepConflict: Row(409, "step-conflict", "Somebody else moved the session", ("session_id", "seq")),
+    RunCancelled: Row(409, "run-cancelled", "The run was cancelled", ("session_id", "run_id", "reason", "seq", "steps")),
+    SeqMismatch: Row(412, "seq-mismatch", "The session has moved", ("session_id", "seq")),
+    BodyTooLarge: Row(413, "body-too-large", "The body is too large", ("limit_bytes",)),
+    MediaTypeUnsupported: Row(415, "media-type-unsupported", "The body is not of a supported type"),
+    BodyInvalid: Row(422, "body-invalid", "The body does not have the expected form", ("errors",)),
+    IdInvalid: Row(422, "id-invalid", "The id cannot be one"),
+    CursorInvalid: Row(422, "cursor-invalid", "The cursor cannot be one"),
+    TextUnstorable: Row(422, "text-unstorable", "A text holds characters that cannot be stored"),
+    UnserializableValue: Row(422, "value-unstorable", "A value cannot be stored"),
+    InvalidInputs: Row(422, "inputs-invalid", "The inputs are not those of the action", ("action", "missing", "unexpected")),
+    UnknownAction: Row(422, "action-unknown", "The machine has no such action"),
+    UnknownTag: Row(422, "tag-unknown", "The machine has no such tag", ("tag",)),
+    ActionFailed: Row(
+        424, "step-failed", "An action failed", ("session_id", "run_id", "seq", "action", "error_type", "message", "steps")
+    ),
+    ShuttingDown: Row(503, "shutting-down", "The service is shutting down"),
+    StoreUnavailable: Row(503, "store-unavailable", "The database cannot be reached"),
+    PoolExhausted: Row(503, "pool-exhausted", "No executor is free", ("pool",)),
+    RungUnavailable: Row(503, "executor-unavailable", "The executor cannot take calls", ("rung",)),
+    ExecutorsClosed: Row(503, "shutting-down", "The service is shutting down"),
+}
+
+_RETRY_AFTER_S = 1
+
+
+def problem_of(error: Exception) -> Response | None:
+    """Return `error` as a problem if its type, or one that it derives from, is in the table."""
+    for kind in type(error).__mro__:
+        row = TABLE.get(kind)
+        if row is not None:
+            members = {name: getattr(error, name) for name in row.members}
+            headers = None
+            if row.status == HTTPStatus.SERVICE_UNAVAILABLE:
+                after_s = getattr(error, "retry_after_s", None) or _RETRY_AFTER_S
+                headers = {"Retry-After": str(max(1, round(after_s)))}
+            return problem(row.status, row.slug, row.title, str(error), members, headers)
+    return None
+
+
+def handle_errors(api: FastAPI) -> None:
+    """Make `api` answer every error with a problem."""
+    for kind in TABLE:
+        api.add_exception_handler(kind, _from_table)
+    api.add_exception_handler(RequestValidationError, _from_validation)
+    api.add_exception_handler(HTTPException, _from_framework)
+    api.add_exception_handler(Exception, _unexpected)
+
+
+async def _from_table(request: Request, error: Exception) -> Response:
+    return problem_of(error) or await _unexpected(request, error)
+
+
+async def _from_validation(_request: Request, error: Exception) -> Response:
+    """Of path and query: bodies are read by `app.routes.requests`."""
+    errors = error.errors() if isinstance(error, RequestValidationError) else []
+    found = [{"where": ".".join(map(str, each["loc"])), "message": each["msg"]} for each in errors]
+    detail = "; ".join(f"{each['where']}: {each['message']}" for each in found)
+    return problem(422, "parameter-invalid", "A parameter does not have the expected form", detail, {"errors": found})
+
+
+async def _from_framework(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    path = request.url.path
+    if status == HTTPStatus.NOT_FOUND:
+        return problem(404, "path-unknown", "There is nothing here", f"there is nothing at {path}", None, headers)
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = allowed = ", ".join(sorted(_methods_at(request)))
+        detail = f"{path} does not know {request.method}; it knows {allowed}"
+        return problem(405, "method-not-allowed", "The method does not exist here", detail, None, headers)
+    phrase = HTTPStatus(status).phrase
+    return problem(status, phrase.lower().replace(" ", "-"), phrase, phrase, None, headers)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    logger.error("a request failed", exc_info=error, extra={"method": request.method, "path": request.url.path})
+    return problem(500, "internal-error", "The service failed", "the service failed; its log says why")
+
+
+def _methods_at(request: Request) -> set[str]:
+    methods: set[str] = set()
+    for route in request.app.routes:
+        match, _ = route.matches({**request.scope, "method": ""})
+        if match is not Match.NONE:
+            methods |= getattr(route, "methods", None) or set()
+    return methods

@@ -1,0 +1,87 @@
+"""What happened in a session: its steps, its state after any of them, and its events as they happen."""
+
+from enum import Enum
+from typing import Annotated
+
+from fastapi import Path, Query
+from fastapi.routing import APIRoute
+from fastapi.sse import EventSourceResponse
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.routes.answers import json_answer, page_answer
+from app.routes.docs import LAST_EVENT_ID, SESSION_ID, answers, described
+from app.routes.event_stream import event_stream
+from app.routes.lean import LeanRoute
+from app.routes.requests import last_event_id, session_id_of
+from app.routes.resources import step_resource
+from app.routes.schemas import StepPage, StepWithState
+from app.sessions.host import SessionHost
+from app.sessions.ids import check_id
+
+__all__ = ["history_routes"]
+
+_LARGEST = 2**63 - 1
+
+
+class HistoryRoutes:
+    """The endpoints, over one host."""
+
+    def __init__(self, host: SessionHost) -> None:
+        self._host = host
+
+    async def list_steps(
+        self,
+        session_id: str,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        cursor: Annotated[int, Query(ge=-1, le=_LARGEST)] = -1,
+    ) -> Response:
+        """List the committed steps of a session, oldest first."""
+        steps = await self._host.steps(check_id(session_id, "the session id"), after_seq=cursor, limit=limit + 1)
+        page = steps[:limit]
+        return page_answer([step_resource(each) for each in page], str(page[-1].seq) if len(steps) > limit else None)
+
+    async def get_step(self, session_id: str, seq: Annotated[int, Path(ge=0, le=_LARGEST)]) -> Response:
+        """Look at one step, and at the state as of it."""
+        step, state = await self._host.step_with_state(check_id(session_id, "the session id"), seq)
+        return json_answer({**step_resource(step), "state": state})
+
+    async def follow_session(self, request: Request) -> Response:
+        """Follow a session: what happens from now on, or everything after Last-Event-ID (0: from the beginning)."""
+        session_id = session_id_of(request)
+        now = await self._host.position(session_id)
+        asked = last_event_id(request)
+        after = now if asked is None else asked
+        return event_stream(session_id, self._host.follow(session_id, after=after), position=after)
+
+
+def history_routes(host: SessionHost) -> list[APIRoute]:
+    """Return the routes."""
+    routes = HistoryRoutes(host)
+    one = "/v1/sessions/{session_id}"
+    tags: list[str | Enum] = ["history"]
+    return [
+        APIRoute(
+            f"{one}/steps",
+            routes.list_steps,
+            methods=["GET"],
+            tags=tags,
+            responses=answers(404, 422, 503, _200=StepPage),
+        ),
+        APIRoute(
+            f"{one}/steps/{{seq}}",
+            routes.get_step,
+            methods=["GET"],
+            tags=tags,
+            responses=answers(404, 422, 503, _200=StepWithState),
+        ),
+        LeanRoute(
+            f"{one}/events",
+            routes.follow_session,
+            methods=["GET"],
+            tags=tags,
+            response_class=EventSourceResponse,
+            responses=answers(400, 404, 422, 503),
+            openapi_extra=described(parameters=[SESSION_ID, LAST_EVENT_ID]),
+        ),
+    ]

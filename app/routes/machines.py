@@ -1,0 +1,96 @@
+"""`/v1/machines`: what the service hosts."""
+
+from enum import Enum
+from typing import Any
+
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.engine.actions import Action
+from app.engine.machine import Machine
+from app.routes import schemas
+from app.routes.answers import json_answer, page_answer
+from app.routes.docs import answers, described
+from app.routes.lean import LeanRoute
+from app.sessions.host import SessionHost
+
+__all__ = ["machine_routes"]
+
+_NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+_INJECTED = ("__context", "__tracer")
+
+
+class MachineRoutes:
+    """The endpoints, over one host."""
+
+    def __init__(self, host: SessionHost) -> None:
+        self._host = host
+
+    async def list_machines(self, _request: Request) -> Response:
+        """List the machines."""
+        return page_answer([_summary(each) for each in self._host.machines.values()], None)
+
+    async def get_machine(self, request: Request) -> Response:
+        """Look at a machine: its actions, its transitions, the form of its state, and what is known against it."""
+        machine = self._host.machine(request.path_params["name"])
+        graph = machine.blueprint.graph
+        where = self._host.executors.describe(machine.name)
+        document = {
+            **_summary(machine),
+            "actions": [_action(each, where.get(each.name, {})) for each in graph.actions],
+            "transitions": [
+                {"source": each.from_.name, "target": each.to.name, "condition": each.condition.name}
+                for each in graph.transitions
+            ],
+            "state_schema": None,
+            "warnings": [
+                {"kind": each.kind.value, "action": each.action, "message": each.message, "details": dict(each.details)}
+                for each in self._host.executors.notices(machine.name)
+            ],
+        }
+        return json_answer(document)
+
+
+def machine_routes(host: SessionHost) -> list[APIRoute]:
+    """Return the routes."""
+    routes = MachineRoutes(host)
+    tags: list[str | Enum] = ["machines"]
+    return [
+        LeanRoute("/v1/machines", routes.list_machines, methods=["GET"], tags=tags, responses=answers(_200=schemas.MachinePage)),
+        LeanRoute(
+            "/v1/machines/{name}",
+            routes.get_machine,
+            methods=["GET"],
+            tags=tags,
+            responses=answers(404, _200=schemas.Machine),
+            openapi_extra=described(parameters=[_NAME]),
+        ),
+    ]
+
+
+def _summary(machine: Machine) -> dict[str, Any]:
+    return {
+        "name": machine.name,
+        "version": machine.version,
+        "description": machine.description,
+        "entrypoint": machine.blueprint.entrypoint,
+    }
+
+
+def _action(action: Action, where: Any) -> dict[str, Any]:
+    required, optional = action.optional_and_required_inputs
+    return {
+        "name": action.name,
+        "reads": list(action.reads),
+        "writes": list(action.writes),
+        "inputs": {"required": _inputs(required), "optional": _inputs(optional)},
+        "tags": list(action.tags),
+        "is_async": action.is_async(),
+        "is_streaming": action.streaming,
+        "executor": "loop" if action.is_async() else where.get("executor", "thread"),
+    }
+
+
+def _inputs(names: set[str]) -> list[str]:
+    return sorted(name for name in names if not name.endswith(_INJECTED))

@@ -1,0 +1,155 @@
+"""What a request says, read and checked: its body, its preconditions, its preferences.
+
+Bodies are parsed as strict JSON (no NaN, no numbers that lose digits) and checked by pydantic models; what is found wrong is told
+without the value that was found.
+"""
+
+import re
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+from starlette.requests import Request
+
+from app.sessions.ids import check_id
+
+__all__ = [
+    "BodyInvalid",
+    "BodyMalformed",
+    "BodyTooLarge",
+    "HeaderInvalid",
+    "MediaTypeUnsupported",
+    "expected_seqs",
+    "last_event_id",
+    "read_body",
+    "run_id_of",
+    "session_id_of",
+    "wants_minimal",
+    "wants_stream",
+]
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_ETAG = re.compile(r'\s*(?:W/)?"([^"]*)"\s*')
+_EVENT_ID = re.compile(r"[0-9]{1,18}")
+_SEQ = re.compile(r"-1|0|[1-9][0-9]{0,18}")
+
+
+class RequestError(Exception):
+    """Root of what can be wrong with a request as such."""
+
+
+class BodyMalformed(RequestError):
+    """The body is not JSON."""
+
+
+class BodyInvalid(RequestError):
+    """The body is JSON of the wrong form. `errors` names each place and what is wrong there."""
+
+    def __init__(self, errors: list[dict[str, str]]) -> None:
+        super().__init__("; ".join(f"{each['where']}: {each['message']}" for each in errors))
+        self.errors = errors
+
+
+class BodyTooLarge(RequestError):
+    """The body is larger than the service takes."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"the body is larger than {limit_bytes} bytes")
+        self.limit_bytes = limit_bytes
+
+
+class MediaTypeUnsupported(RequestError):
+    """The body says that it is something else than JSON, or does not say what it is."""
+
+    def __init__(self, media_type: str) -> None:
+        found = repr(media_type[:100]) if media_type else "missing"
+        super().__init__(f"the Content-Type must be application/json; it is {found}")
+
+
+class HeaderInvalid(RequestError):
+    """A header has a value that it cannot have."""
+
+    def __init__(self, header: str, expected: str) -> None:
+        super().__init__(f"{header} must be {expected}")
+        self.header = header
+
+
+def session_id_of(request: Request) -> str:
+    """Return the session id in the path. Raises IdInvalid."""
+    return check_id(request.path_params["session_id"], "the session id")
+
+
+def run_id_of(request: Request) -> str:
+    """Return the run id in the path. Raises IdInvalid."""
+    return check_id(request.path_params["run_id"], "the run id")
+
+
+def last_event_id(request: Request) -> int | None:
+    """Return where a follower wants to go on; None when it does not say. Raises HeaderInvalid."""
+    header = request.headers.get("last-event-id") or None
+    text = request.query_params.get("last_event_id", header)
+    if text is None:
+        return None
+    if not _EVENT_ID.fullmatch(text):
+        raise HeaderInvalid("Last-Event-ID", "the id of an event of this stream, or 0")
+    return int(text)
+
+
+async def read_body(request: Request, model: type[Model]) -> Model:
+    """Return the body as `model`; no body at all counts as `{}`. Raises BodyMalformed, BodyInvalid, MediaTypeUnsupported."""
+    raw = await request.body()
+    if not raw:
+        return _validated({}, model)
+    media_type = request.headers.get("content-type", "")
+    if not _is_json(media_type):
+        raise MediaTypeUnsupported(media_type)
+    try:
+        document = from_json(raw, allow_inf_nan=False)
+    except ValueError as exc:
+        raise BodyMalformed(f"the body is not JSON: {exc}") from None
+    return _validated(document, model)
+
+
+def expected_seqs(request: Request) -> frozenset[int] | None:
+    """Return the seqs that If-Match allows; None when any will do. Raises HeaderInvalid for what is no entity tag."""
+    header = request.headers.get("if-match")
+    if header is None or header.strip() == "*":
+        return None
+    seqs = set()
+    for part in header.split(","):
+        tag = _ETAG.fullmatch(part)
+        if tag is None:
+            raise HeaderInvalid("If-Match", 'an ETag of this service, like "3", or *')
+        if _SEQ.fullmatch(tag[1]) and not part.lstrip().startswith("W/"):
+            seqs.add(int(tag[1]))
+    return frozenset(seqs)
+
+
+def wants_minimal(request: Request) -> bool:
+    """Whether the client prefers an answer without the state (RFC 7240)."""
+    header = request.headers.get("prefer")
+    return header is not None and any(
+        part.strip().replace(" ", "").lower() in ("return=minimal", 'return="minimal"') for part in re.split("[,;]", header)
+    )
+
+
+def wants_stream(request: Request) -> bool:
+    """Whether the client asks for server-sent events."""
+    accept = request.headers.get("accept")
+    return accept is not None and "text/event-stream" in accept.lower()
+
+
+def _is_json(content_type: str) -> bool:
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))
+
+
+def _validated(document: Any, model: type[Model]) -> Model:
+    try:
+        return model.model_validate(document)
+    except ValidationError as exc:
+        found = exc.errors(include_url=False, include_context=False, include_input=False)
+        raise BodyInvalid(
+            [{"where": ".".join(map(str, ("body", *each["loc"]))), "message": each["msg"]} for each in found]
+        ) from None

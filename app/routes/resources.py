@@ -1,0 +1,91 @@
+"""Sessions, runs and steps as clients see them: plain dicts, ready to be written as JSON text."""
+
+from typing import Any
+
+from app.persistence.records import LoadedSession, RunRecord, SessionRecord, StepKind, StepRecord
+from app.sessions.events import describe_operation
+from app.sessions.requests import RunOutcome
+from app.sessions.times import rfc3339
+
+__all__ = ["etag", "run_answer", "run_resource", "session_resource", "session_with_state", "step_answer", "step_resource"]
+
+
+def etag(seq: int) -> str:
+    """Return the entity tag of a session that stands at `seq`."""
+    return f'"{seq}"'
+
+
+def session_resource(record: SessionRecord) -> dict[str, Any]:
+    """Return a session without its state."""
+    return {
+        "id": record.id,
+        "machine": record.machine,
+        "machine_version": record.machine_version,
+        "partition_key": record.partition_key,
+        "metadata": dict(record.metadata),
+        "status": record.status.value,
+        "seq": record.seq,
+        "prior_action": record.prior_action,
+        "next_action": record.next_action,
+        "created_at": rfc3339(record.created_at_s),
+        "updated_at": rfc3339(record.updated_at_s),
+        "parent_session_id": record.parent_session_id,
+        "parent_seq": record.parent_seq,
+    }
+
+
+def session_with_state(loaded: LoadedSession) -> dict[str, Any]:
+    """Return a session as `session_resource` does, with its state."""
+    return {**session_resource(loaded.record), "state": loaded.state}
+
+
+def step_answer(outcome: RunOutcome, *, with_state: bool) -> dict[str, Any]:
+    """Return what a step gives: where the session stands after it, and the action's result."""
+    answer: dict[str, Any] = {
+        "session_id": outcome.session_id,
+        "run_id": outcome.run_id,
+        "seq": outcome.seq,
+        "action": outcome.action,
+        "result": outcome.result,
+        "status": outcome.session_status.value,
+        "next_action": outcome.next_action,
+    }
+    if with_state:
+        answer["state"] = dict(outcome.state)
+    return answer
+
+
+def run_answer(outcome: RunOutcome, *, with_state: bool) -> dict[str, Any]:
+    """Return what a run gives: the same as its last step, why it ended, and how many steps it took."""
+    return {**step_answer(outcome, with_state=with_state), "reason": outcome.reason, "steps": outcome.steps}
+
+
+def step_resource(step: StepRecord) -> dict[str, Any]:
+    """Return a step of the past, with what it did to the state."""
+    return {
+        "session_id": step.session_id,
+        "seq": step.seq,
+        "kind": step.kind.value,
+        "run_id": step.run_id,
+        "action": step.action if step.kind is StepKind.ACTION else None,
+        "result": step.result,
+        "operations": [describe_operation(each) for each in step.operations],
+        "next_action": step.next_action,
+        "started_at": rfc3339(step.started_at_s),
+        "finished_at": rfc3339(step.finished_at_s),
+    }
+
+
+def run_resource(run: RunRecord) -> dict[str, Any]:
+    """Return a run, under way or past."""
+    return {
+        "id": run.id,
+        "session_id": run.session_id,
+        "status": run.status.value,
+        "reason": run.reason,
+        "error": None if run.error is None else dict(run.error),
+        "steps": run.steps,
+        "parameters": dict(run.parameters),
+        "started_at": rfc3339(run.started_at_s),
+        "finished_at": None if run.finished_at_s is None else rfc3339(run.finished_at_s),
+    }

@@ -1,0 +1,146 @@
+"""Steps and runs: what moves a session, and what became of it."""
+
+from enum import Enum
+from typing import Annotated
+
+from fastapi import Query
+from fastapi.routing import APIRoute
+from fastapi.sse import EventSourceResponse
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.routes.answers import json_answer, page_answer
+from app.routes.docs import IF_MATCH, LAST_EVENT_ID, PREFER, SESSION_ID, answers, described
+from app.routes.event_stream import event_stream
+from app.routes.lean import LeanRoute
+from app.routes.requests import expected_seqs, last_event_id, read_body, run_id_of, session_id_of, wants_minimal, wants_stream
+from app.routes.resources import run_answer, run_resource, step_answer
+from app.routes.schemas import Run, RunAnswer, RunPage, StartRun, StepAnswer, TakeStep
+from app.sessions.host import SessionHost
+from app.sessions.ids import check_id
+from app.sessions.requests import RunRequest
+
+__all__ = ["run_routes"]
+
+_RUN_ID = {"name": "run_id", "in": "path", "required": True, "schema": {"type": "string"}}
+_STREAM = {"text/event-stream": {"schema": {"type": "string"}}}
+
+
+class RunRoutes:
+    """The endpoints, over one host."""
+
+    def __init__(self, host: SessionHost) -> None:
+        self._host = host
+
+    async def take_step(self, request: Request) -> Response:
+        """Run the next action, and answer when it is committed."""
+        body = await read_body(request, TakeStep)
+        outcome = await self._host.step(session_id_of(request), body.inputs, expected_seqs(request))
+        is_minimal = wants_minimal(request)
+        return json_answer(step_answer(outcome, with_state=not is_minimal), seq=outcome.seq, is_minimal=is_minimal)
+
+    async def start_run(self, request: Request) -> Response:
+        """Run actions until a halt condition, the end, or a limit. Answers then, or streams with `Accept: text/event-stream`."""
+        body = await read_body(request, StartRun)
+        asked = RunRequest(body.inputs, tuple(body.halt_before), tuple(body.halt_after), body.max_steps, body.timeout_s)
+        run = await self._host.start(session_id_of(request), asked, expected_seqs(request))
+        if wants_stream(request):
+            await run.begun()
+            record = await self._host.get_run(run.id)
+            events = self._host.follow(record.session_id, after=record.started_event_id - 1, run_id=run.id)
+            return event_stream(record.session_id, events, location=f"/v1/runs/{run.id}")
+        outcome = await run.outcome()
+        is_minimal = wants_minimal(request)
+        return json_answer(
+            run_answer(outcome, with_state=not is_minimal),
+            seq=outcome.seq,
+            is_minimal=is_minimal,
+            location=f"/v1/runs/{run.id}",
+        )
+
+    async def list_runs(
+        self,
+        session_id: str,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        cursor: Annotated[int, Query(ge=0, le=2**63 - 1)] = 0,
+    ) -> Response:
+        """List the runs of a session, oldest first."""
+        runs = await self._host.list_runs(check_id(session_id, "the session id"), after_event_id=cursor, limit=limit + 1)
+        page = runs[:limit]
+        last = page[-1].finished_event_id if len(runs) > limit else None
+        return page_answer([run_resource(each) for each in page], None if last is None else str(last))
+
+    async def get_run(self, request: Request) -> Response:
+        """Look at a run, under way or past."""
+        return json_answer(run_resource(await self._host.get_run(run_id_of(request))))
+
+    async def cancel_run(self, request: Request) -> Response:
+        """End a run. What it has committed stays; one that has ended already stays as it is."""
+        return json_answer(run_resource(await self._host.cancel_run(run_id_of(request))))
+
+    async def follow_run(self, request: Request) -> Response:
+        """Follow a run from its first event, or from Last-Event-ID on, to its last one."""
+        record = await self._host.get_run(run_id_of(request))
+        position = last_event_id(request)
+        if position is not None and record.finished_event_id is not None and position >= record.finished_event_id:
+            return Response(status_code=204)  # tells an EventSource not to come back
+        after = record.started_event_id - 1 if position is None else position
+        return event_stream(record.session_id, self._host.follow(record.session_id, after=after, run_id=record.id))
+
+
+def run_routes(host: SessionHost) -> list[APIRoute]:
+    """Return the routes, the busiest first: they are tried in this order."""
+    routes = RunRoutes(host)
+    one = "/v1/runs/{run_id}"
+    tags: list[str | Enum] = ["runs"]
+    streamed = {"description": "The answer, or the run's events with `Accept: text/event-stream`.", "content": _STREAM}
+    return [
+        LeanRoute(
+            "/v1/sessions/{session_id}/steps",
+            routes.take_step,
+            methods=["POST"],
+            tags=tags,
+            responses=answers(400, 404, 409, 412, 413, 415, 422, 424, 503, _200=StepAnswer),
+            openapi_extra=described(TakeStep, [SESSION_ID, IF_MATCH, PREFER]),
+        ),
+        LeanRoute(
+            "/v1/sessions/{session_id}/runs",
+            routes.start_run,
+            methods=["POST"],
+            tags=tags,
+            responses={**answers(400, 404, 409, 412, 413, 415, 422, 424, 503), 200: {"model": RunAnswer, **streamed}},
+            openapi_extra=described(StartRun, [SESSION_ID, IF_MATCH, PREFER]),
+        ),
+        APIRoute(
+            "/v1/sessions/{session_id}/runs",
+            routes.list_runs,
+            methods=["GET"],
+            tags=tags,
+            responses=answers(404, 422, 503, _200=RunPage),
+        ),
+        LeanRoute(
+            one,
+            routes.get_run,
+            methods=["GET"],
+            tags=tags,
+            responses=answers(404, 422, 503, _200=Run),
+            openapi_extra=described(parameters=[_RUN_ID]),
+        ),
+        LeanRoute(
+            f"{one}/cancel",
+            routes.cancel_run,
+            methods=["POST"],
+            tags=tags,
+            responses=answers(404, 422, 503, _200=Run),
+            openapi_extra=described(parameters=[_RUN_ID]),
+        ),
+        LeanRoute(
+            f"{one}/events",
+            routes.follow_run,
+            methods=["GET"],
+            tags=tags,
+            response_class=EventSourceResponse,
+            responses={**answers(400, 404, 422, 503), 204: {"description": "The run has ended, and everything of it was seen."}},
+            openapi_extra=described(parameters=[_RUN_ID, LAST_EVENT_ID]),
+        ),
+    ]

@@ -1,0 +1,204 @@
+"""Bodies that clients send, checked by these models, and answers that they get, described by them for OpenAPI."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "CreateSession",
+    "EditSession",
+    "Fork",
+    "Machine",
+    "MachinePage",
+    "Run",
+    "RunAnswer",
+    "RunPage",
+    "Session",
+    "SessionPage",
+    "SessionSummary",
+    "StartRun",
+    "Step",
+    "StepAnswer",
+    "StepPage",
+    "StepWithState",
+    "TakeStep",
+]
+
+Inputs = Annotated[dict[str, Any], Field(description="Inputs of the first action, by name.")]
+Metadata = Annotated[dict[str, Any], Field(description="Anything of yours; lists of sessions filter by its texts.")]
+SessionStatus = Literal["idle", "running", "ended", "failed"]
+RunStatus = Literal["running", "finished", "failed", "cancelled"]
+Reason = Literal["halt_before", "halt_after", "end", "max_steps"]
+Id = Annotated[str, Field(description="1 to 128 characters out of A-Z a-z 0-9 . _ ~ : @ -", examples=["order-4711"])]
+Time = Annotated[str, Field(description="RFC 3339, UTC.", examples=["2026-01-31T12:00:00.000000Z"])]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class CreateSession(_Body):
+    machine: str
+    id: Id | None = None
+    state: Annotated[dict[str, Any], Field(description="Laid over the machine's own initial state.")] = {}
+    partition_key: str | None = None
+    metadata: Metadata = {}
+
+
+class StateEdit(_Body):
+    set: dict[str, Any] = {}
+    delete: list[str] = []
+
+
+class EditSession(_Body):
+    state: StateEdit
+
+
+class Fork(_Body):
+    seq: Annotated[int | None, Field(ge=0, le=2**63 - 1, description="The step to begin after; the last one by default.")] = None
+    id: Id | None = None
+    partition_key: Annotated[str | None, Field(description="That of the parent by default.")] = None
+    metadata: Annotated[dict[str, Any] | None, Field(description="That of the parent by default.")] = None
+
+
+class TakeStep(_Body):
+    inputs: Inputs = {}
+
+
+class StartRun(_Body):
+    inputs: Inputs = {}
+    halt_before: Annotated[list[str], Field(description="Actions, or `@tag:name` for all that have a tag.")] = []
+    halt_after: Annotated[list[str], Field(description="Actions, or `@tag:name` for all that have a tag.")] = []
+    max_steps: Annotated[int | None, Field(ge=1, le=2**31 - 1)] = None
+    timeout_s: Annotated[float | None, Field(gt=0, le=31_536_000, description="The run is cancelled after that.")] = None
+
+
+class SessionSummary(BaseModel):
+    id: Id
+    machine: str
+    machine_version: str
+    partition_key: str | None
+    metadata: dict[str, Any]
+    status: SessionStatus
+    seq: Annotated[int, Field(ge=-1, description="The last committed step; -1 before the first.")]
+    prior_action: str | None
+    next_action: str | None
+    created_at: Time
+    updated_at: Time
+    parent_session_id: str | None
+    parent_seq: int | None
+
+
+class Session(SessionSummary):
+    state: dict[str, Any]
+
+
+class SessionPage(BaseModel):
+    items: list[SessionSummary]
+    next_cursor: str | None
+
+
+class StepAnswer(BaseModel):
+    session_id: str
+    run_id: str
+    seq: int
+    action: str | None
+    result: Any
+    status: SessionStatus
+    next_action: str | None
+    state: Annotated[dict[str, Any], Field(description="Left out with `Prefer: return=minimal`.")] = {}
+
+
+class RunAnswer(StepAnswer):
+    reason: Reason
+    steps: int
+
+
+class Operation(BaseModel):
+    op: Literal["set", "append", "extend", "increment", "delete"]
+    key: str
+    value: Any = None
+    items: list[Any] | None = None
+    by: float | None = None
+
+
+class Step(BaseModel):
+    session_id: str
+    seq: int
+    kind: Annotated[Literal["action", "edit", "fork"], Field(description="`edit`: the state was changed by hand.")]
+    run_id: str | None
+    action: str | None
+    result: Any
+    operations: list[Operation]
+    next_action: str | None
+    started_at: Time
+    finished_at: Time
+
+
+class StepWithState(Step):
+    state: dict[str, Any]
+
+
+class StepPage(BaseModel):
+    items: list[Step]
+    next_cursor: str | None
+
+
+class Run(BaseModel):
+    id: str
+    session_id: str
+    status: RunStatus
+    reason: Annotated[str | None, Field(description="Why it finished, or why it was cancelled.")]
+    error: dict[str, Any] | None
+    steps: int
+    parameters: dict[str, Any]
+    started_at: Time
+    finished_at: Time | None
+
+
+class RunPage(BaseModel):
+    items: list[Run]
+    next_cursor: str | None
+
+
+class MachineAction(BaseModel):
+    name: str
+    reads: list[str]
+    writes: list[str]
+    inputs: dict[Literal["required", "optional"], list[str]]
+    tags: list[str]
+    is_async: bool
+    is_streaming: bool
+    executor: Annotated[str, Field(description="Where it runs: `loop`, `thread`, `process`, ...")]
+
+
+class MachineTransition(BaseModel):
+    source: str
+    target: str
+    condition: str
+
+
+class MachineWarning(BaseModel):
+    kind: str
+    action: str | None
+    message: str
+    details: dict[str, Any]
+
+
+class MachineSummary(BaseModel):
+    name: str
+    version: str
+    description: str
+    entrypoint: str
+
+
+class Machine(MachineSummary):
+    actions: list[MachineAction]
+    transitions: list[MachineTransition]
+    state_schema: Annotated[dict[str, Any] | None, Field(description="JSON schema of the state, if the machine has typed state.")]
+    warnings: list[MachineWarning]
+
+
+class MachinePage(BaseModel):
+    items: list[MachineSummary]
+    next_cursor: str | None

@@ -1,0 +1,153 @@
+"""`/v1/sessions`: create, look at, list, change, fork and delete sessions."""
+
+from enum import Enum
+from typing import Annotated
+
+from fastapi import Query
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.persistence.records import SessionFilter, SessionStatus
+from app.routes.answers import json_answer, page_answer
+from app.routes.docs import IF_MATCH, SESSION_ID, answers, described
+from app.routes.lean import LeanRoute
+from app.routes.requests import expected_seqs, read_body, session_id_of
+from app.routes.resources import session_resource, session_with_state
+from app.routes.schemas import CreateSession, EditSession, Fork, Session, SessionPage
+from app.sessions.host import SessionHost
+from app.sessions.requests import ForkRequest, NewSessionRequest, StateEdit
+
+__all__ = ["session_routes"]
+
+_METADATA = {
+    "name": "metadata",
+    "in": "query",
+    "style": "deepObject",
+    "explode": True,
+    "schema": {"type": "object", "additionalProperties": {"type": "string"}},
+    "description": "`metadata[customer]=4711` shows the sessions whose metadata has that text there.",
+}
+
+Limit = Annotated[int, Query(ge=1, le=1000)]
+
+
+class SessionRoutes:
+    """The endpoints, over one host."""
+
+    def __init__(self, host: SessionHost) -> None:
+        self._host = host
+
+    async def create_session(self, request: Request) -> Response:
+        """Create a session of a machine; nothing runs yet."""
+        body = await read_body(request, CreateSession)
+        loaded = await self._host.create(NewSessionRequest(body.machine, body.id, body.state, body.partition_key, body.metadata))
+        document = session_with_state(loaded)
+        return json_answer(document, 201, seq=loaded.record.seq, location=f"/v1/sessions/{loaded.record.id}")
+
+    async def get_session(self, request: Request) -> Response:
+        """Look at a session: where it stands, and its state."""
+        loaded = await self._host.get(session_id_of(request))
+        return json_answer(session_with_state(loaded), seq=loaded.record.seq)
+
+    async def list_sessions(
+        self,
+        request: Request,
+        machine: str | None = None,
+        status: SessionStatus | None = None,
+        partition_key: str | None = None,
+        limit: Limit = 100,
+        cursor: str | None = None,
+    ) -> Response:
+        """List sessions without their states, newest first."""
+        which = SessionFilter(machine, status, partition_key, _metadata_filter(request))
+        page = await self._host.list_sessions(which, limit, cursor)
+        return page_answer([session_resource(each) for each in page.sessions], page.next_cursor)
+
+    async def edit_session(self, request: Request) -> Response:
+        """Change the state by hand. The change is a step of the kind `edit` in the session's history."""
+        body = await read_body(request, EditSession)
+        edit = StateEdit(body.state.set, tuple(body.state.delete))
+        loaded = await self._host.edit(session_id_of(request), edit, expected_seqs(request))
+        return json_answer(session_with_state(loaded), seq=loaded.record.seq)
+
+    async def delete_session(self, request: Request) -> Response:
+        """Delete a session with its history. A run of it is cancelled."""
+        await self._host.delete(session_id_of(request), expected_seqs(request))
+        return Response(status_code=204)
+
+    async def fork_session(self, request: Request) -> Response:
+        """Create a session that begins where this one stood after a step."""
+        body = await read_body(request, Fork)
+        fork = ForkRequest(body.seq, body.id, body.partition_key, body.metadata)
+        loaded = await self._host.fork(session_id_of(request), fork)
+        document = session_with_state(loaded)
+        return json_answer(document, 201, seq=loaded.record.seq, location=f"/v1/sessions/{loaded.record.id}")
+
+
+def session_routes(host: SessionHost) -> list[APIRoute]:
+    """Return the routes."""
+    routes = SessionRoutes(host)
+    one = "/v1/sessions/{session_id}"
+    tags: list[str | Enum] = ["sessions"]
+    return [
+        LeanRoute(
+            "/v1/sessions",
+            routes.create_session,
+            methods=["POST"],
+            status_code=201,
+            tags=tags,
+            responses=answers(400, 404, 409, 413, 415, 422, 503, _201=Session),
+            openapi_extra=described(CreateSession),
+        ),
+        APIRoute(
+            "/v1/sessions",
+            routes.list_sessions,
+            methods=["GET"],
+            tags=tags,
+            responses=answers(422, 503, _200=SessionPage),
+            openapi_extra=described(parameters=[_METADATA]),
+        ),
+        LeanRoute(
+            one,
+            routes.get_session,
+            methods=["GET"],
+            tags=tags,
+            responses=answers(404, 422, 503, _200=Session),
+            openapi_extra=described(parameters=[SESSION_ID]),
+        ),
+        LeanRoute(
+            one,
+            routes.edit_session,
+            methods=["PATCH"],
+            tags=tags,
+            responses=answers(400, 404, 409, 412, 413, 415, 422, 503, _200=Session),
+            openapi_extra=described(EditSession, [SESSION_ID, IF_MATCH]),
+        ),
+        LeanRoute(
+            one,
+            routes.delete_session,
+            methods=["DELETE"],
+            status_code=204,
+            tags=tags,
+            responses=answers(404, 412, 422, 503),
+            openapi_extra=described(parameters=[SESSION_ID, IF_MATCH]),
+        ),
+        LeanRoute(
+            f"{one}/fork",
+            routes.fork_session,
+            methods=["POST"],
+            status_code=201,
+            tags=tags,
+            responses=answers(400, 404, 409, 413, 415, 422, 503, _201=Session),
+            openapi_extra=described(Fork, [SESSION_ID]),
+        ),
+    ]
+
+
+def _metadata_filter(request: Request) -> dict[str, str]:
+    return {
+        name.removeprefix("metadata[").removesuffix("]"): value
+        for name, value in request.query_params.items()
+        if name.startswith("metadata[") and name.endswith("]")
+    }
