@@ -57,10 +57,11 @@ class Job(Generic[T]):
         "key",
         "queued_at_s",
         "stage",
+        "stop",
         "usage",
     )
 
-    def __init__(self, work: Callable[[], T], key: str, observe: Observe | None) -> None:
+    def __init__(self, work: Callable[[], T], key: str, observe: Observe | None, stop: Callable[[], None] | None) -> None:
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
         self._work: Callable[[], T] | None = work
@@ -71,6 +72,7 @@ class Job(Generic[T]):
         self.key = key
         self.queued_at_s = time.perf_counter()
         self.stage = Stage.QUEUED
+        self.stop = stop
         self.usage: Usage | None = None
 
     def carry_out(self, count_neighbours: Callable[[], int]) -> None:

@@ -34,7 +34,7 @@ class ProcessRung:
         self._launcher = launcher
         self._size = size
         self._recycle_after = recycle_after
-        self._threads = FairThreadPool("process", size=size, replacements=size, max_queued=max_queued)
+        self._threads = FairThreadPool("process", size=size, max_queued=max_queued)
         self._lock = threading.Lock()
         self._idle: list[WorkerProcess] = []
         self._busy: set[WorkerProcess] = set()
@@ -49,22 +49,18 @@ class ProcessRung:
         """
         escort = _Escort()
         try:
-            return await self._threads.run(lambda: self._last(make_errand, escort), key=key)
-        except asyncio.CancelledError:
-            escort.give_up()
-            raise
+            return await self._threads.run(lambda: self._last(make_errand, escort), key=key, stop=escort.give_up)
         finally:
             escort.report(observe)
 
     async def stream(self, make_errand: MakeErrand, *, key: str, observe: Observe | None = None) -> AsyncGenerator[Any, None]:
         """Yield the items and, last, the ActionOutcome. A reader that leaves early kills the process."""
         escort = _Escort()
-        items = self._threads.stream(lambda: self._carry(make_errand, escort), key=key)
+        items = self._threads.stream(lambda: self._carry(make_errand, escort), key=key, stop=escort.give_up)
         try:
             async for item in items:
                 yield item
         finally:
-            escort.give_up()
             await items.aclose()
             escort.report(observe)
 
@@ -140,17 +136,21 @@ class ProcessRung:
         """Keep `worker` for the next call, or a fresh one in its place."""
         with self._lock:
             self._busy.discard(worker)
-            closed = self._closed
-        if closed or not is_usable or worker.calls >= self._recycle_after:
+        if not is_usable or worker.calls >= self._recycle_after:
             worker.end()
-            if closed:
-                return
             try:
                 worker = self._launch()
             except RungUnavailable:  # whoever needs one next is told
                 return
+        self._keep(worker)
+
+    def _keep(self, worker: WorkerProcess) -> None:
         with self._lock:
-            self._idle.append(worker)
+            closed = self._closed
+            if not closed:
+                self._idle.append(worker)
+        if closed:
+            worker.end()
 
     def _warm(self, sources: tuple[MachineSource, ...]) -> None:
         with self._lock:
@@ -160,9 +160,7 @@ class ProcessRung:
             for worker in self._idle:
                 _preload(worker, unknown)
         for _ in range(missing):
-            worker = self._launch()
-            with self._lock:
-                self._idle.append(worker)
+            self._keep(self._launch())
 
     def _launch(self) -> WorkerProcess:
         try:

@@ -78,13 +78,16 @@ class FairThreadPool:
         self._calls = self._late_results = self._replaced = self._refused = 0
         self._waited_s = self._worked_s = 0.0
 
-    async def run(self, work: Callable[[], T], *, key: str, observe: Observe | None = None) -> T:
+    async def run(
+        self, work: Callable[[], T], *, key: str, observe: Observe | None = None, stop: Callable[[], None] | None = None
+    ) -> T:
         """Return what `work` returns, carried out in a thread with the caller's context variables.
 
         `observe` gets the call's figures, on the loop, also when it failed or was given up. Cancelling takes the call
-        out of the queue, or abandons its thread. Raises PoolExhausted, ExecutorsClosed, or what `work` raises.
+        out of the queue, or abandons its thread; if there is a `stop`, which makes `work` end at once, it calls that and
+        keeps the thread. Raises PoolExhausted, ExecutorsClosed, or what `work` raises.
         """
-        job = Job(work, key, observe)
+        job = Job(work, key, observe, stop)
         self._submit(job)
         try:
             return await job.future
@@ -93,14 +96,19 @@ class FairThreadPool:
             raise
 
     async def stream(
-        self, make_items: Callable[[], Iterator[T]], *, key: str, observe: Observe | None = None
+        self,
+        make_items: Callable[[], Iterator[T]],
+        *,
+        key: str,
+        observe: Observe | None = None,
+        stop: Callable[[], None] | None = None,
     ) -> AsyncGenerator[T, None]:
         """Yield what the iterator yields; it lives and is closed in one thread, a bounded number of items ahead.
 
         A caller that leaves early makes the iterator end at its next item.
         """
         channel: Channel[T] = Channel()
-        job = Job(lambda: channel.pump(make_items()), key, observe)
+        job = Job(lambda: channel.pump(make_items()), key, observe, stop)
         self._submit(job)
         job.future.add_done_callback(channel.end)
         try:
@@ -222,12 +230,14 @@ class FairThreadPool:
         self._busy += 1
 
     def _give_up(self, job: Job[Any]) -> None:
-        """Nobody waits for `job` any more: forget it, or abandon the thread that is at it."""
+        """Nobody waits for `job` any more: forget it, stop it, or abandon the thread that is at it."""
+        if job.stop is not None:
+            job.stop()
         with self._lock:
             if job.stage is Stage.QUEUED:
                 self._queue.discard(job.key, job)
                 job.stage = Stage.DONE
-            if job.stage is not Stage.RUNNING:
+            if job.stage is not Stage.RUNNING or job.stop is not None:
                 return
             job.stage = Stage.ABANDONED
             self._busy -= 1

@@ -102,6 +102,7 @@ class ForkingLauncher:
         self._lock = threading.Lock()
         self._server: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
+        self._closed = False
 
     def launch(self) -> WorkerProcess:
         ours, theirs = Pipe()
@@ -109,7 +110,7 @@ class ForkingLauncher:
             try:
                 pid = self._request("fork", theirs.fileno())
             except (OSError, EOFError):
-                self.close()  # the server died: a new one
+                self._forget_server()  # it died: a new one
                 pid = self._request("fork", theirs.fileno())
         return WorkerProcess(pid, ours, self)
 
@@ -120,6 +121,10 @@ class ForkingLauncher:
             return None
 
     def close(self) -> None:
+        self._closed = True
+        self._forget_server()
+
+    def _forget_server(self) -> None:
         with self._lock:
             if self._control is not None:
                 self._control.close()
@@ -131,6 +136,8 @@ class ForkingLauncher:
         with self._lock:
             control = self._control
             if control is None:
+                if self._closed:
+                    raise OSError("the service is going down")
                 control, theirs = socket.socketpair()
                 with theirs:
                     self._server = _boot("app.executors.zygote", theirs.fileno())
@@ -146,13 +153,18 @@ class SpawningLauncher:
     """Each worker is a fresh interpreter."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._workers: dict[int, subprocess.Popen[bytes]] = {}
+        self._closed = False
 
     def launch(self) -> WorkerProcess:
-        ours, theirs = Pipe()
-        with theirs:
-            process = _boot("app.executors.worker", theirs.fileno())
-        self._workers[process.pid] = process
+        with self._lock:
+            if self._closed:
+                raise OSError("the service is going down")
+            ours, theirs = Pipe()
+            with theirs:
+                process = _boot("app.executors.worker", theirs.fileno())
+            self._workers[process.pid] = process
         return WorkerProcess(process.pid, ours, self)
 
     def reap(self, pid: int) -> int | None:
@@ -160,8 +172,10 @@ class SpawningLauncher:
         return None if process is None else process.wait()
 
     def close(self) -> None:
-        for pid in list(self._workers):
-            self._workers[pid].kill()
+        with self._lock:
+            self._closed = True
+        for pid, process in list(self._workers.items()):
+            process.kill()
             self.reap(pid)
 
 
