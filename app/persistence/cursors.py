@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import math
 
 import orjson
 
@@ -10,20 +9,22 @@ from app.persistence.store import CursorInvalid
 
 __all__ = ["decode_cursor", "encode_cursor"]
 
-
-def encode_cursor(created_at_s: float, session_id: str) -> str:
-    """Return the cursor of the page after the session that was created then and has this id."""
-    return base64.urlsafe_b64encode(orjson.dumps([created_at_s, session_id])).rstrip(b"=").decode()
+_MOST = 2**63 - 1
 
 
-def decode_cursor(cursor: str) -> tuple[float, str]:
-    """Return `(created_at_s, session_id)` of the last session shown. Raises CursorInvalid."""
+def encode_cursor(position: int) -> str:
+    """Return the cursor of the page after the session at `position`, a number that grows with every new session."""
+    return base64.urlsafe_b64encode(orjson.dumps(["s", position])).rstrip(b"=").decode()
+
+
+def decode_cursor(cursor: str) -> int:
+    """Return the position that is in `cursor`. Raises CursorInvalid."""
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        position = orjson.loads(raw)
-    except (ValueError, binascii.Error) as exc:  # also what orjson and str.encode raise
-        raise CursorInvalid("the cursor was not given out by this service") from exc
-    match position:
-        case [float(created_at_s), str(session_id)] if math.isfinite(created_at_s):
-            return created_at_s, session_id
+        content = orjson.loads(raw)
+    except (ValueError, binascii.Error):  # also what orjson and str.encode raise
+        content = None
+    match content:
+        case ["s", int(position)] if type(position) is int and 0 <= position <= _MOST:
+            return position
     raise CursorInvalid("the cursor was not given out by this service")

@@ -1,17 +1,35 @@
 """Which store a database url means."""
 
+from app.persistence.database import PostgresDatabase, SqliteDatabase
 from app.persistence.memory import MemoryStore
-from app.persistence.store import Store, StoreError
+from app.persistence.sql_store import SqlStore
+from app.persistence.store import Store
+from app.persistence.urls import Memory, Postgres, Sqlite, parse
 
-__all__ = ["DatabaseUrlInvalid", "open_store"]
-
-
-class DatabaseUrlInvalid(StoreError, ValueError):
-    """No store understands this database url."""
+__all__ = ["open_store"]
 
 
-def open_store(database_url: str) -> Store:
-    """Return the store behind `database_url`; it connects when its `open()` is awaited. Raises DatabaseUrlInvalid."""
-    if database_url.partition(":")[0] == "memory":
-        return MemoryStore()
-    raise DatabaseUrlInvalid("a database url starts with sqlite:, postgresql: or memory:")
+def open_store(
+    database_url: str,
+    *,
+    migrate: bool = False,
+    pool_size: int = 5,
+    is_pgbouncer: bool = False,
+    is_power_safe: bool = True,
+    patience_s: float = 2.0,
+) -> Store:
+    """Return the store behind `database_url`; it connects when its `open()` is awaited. Raises DatabaseUrlInvalid.
+
+    PostgreSQL only: with `migrate` the schema is brought up to date (SQLite's always is); `pool_size` connections, one of
+    them for writing; `is_pgbouncer` if there is one in transaction mode in between. SQLite only: without `is_power_safe` the
+    last commits may be lost when the power fails, though not when the process dies. `patience_s` is how long a commit waits for
+    a database that is away.
+    """
+    match parse(database_url):
+        case Memory():
+            return MemoryStore()
+        case Sqlite() as database:
+            return SqlStore(SqliteDatabase(database, is_power_safe=is_power_safe), patience_s=patience_s)
+        case Postgres() as database:
+            server = PostgresDatabase(database, pool_size=pool_size, is_pgbouncer=is_pgbouncer, is_migrating=migrate)
+            return SqlStore(server, patience_s=patience_s)

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from app.engine.operations import apply_all
-from app.persistence.codec import decode_payload, decode_state, encode_payload, encode_state
+from app.persistence.codec import decode_operations, decode_payload, decode_state, encode_payload, encode_state
 from app.persistence.cursors import decode_cursor, encode_cursor
 from app.persistence.records import (
     Commit,
@@ -25,6 +24,7 @@ from app.persistence.records import (
     StepCommit,
     StepRecord,
 )
+from app.persistence.snapshots import replay
 from app.persistence.store import RunNotFound, SessionExists, SessionNotFound, StepConflict, StepNotFound
 from app.persistence.transitions import after_commit, check_commit, check_new, created, ended_run, started_run
 
@@ -43,6 +43,7 @@ class _Step:
 
 @dataclass(slots=True)
 class _Session:
+    position: int
     record: SessionRecord
     base_seq: int
     base_state: bytes
@@ -51,10 +52,10 @@ class _Session:
     run_ids: list[str] = field(default_factory=list)
 
     def state_at(self, seq: int) -> dict[str, Any]:
-        state = decode_state(self.base_state)
-        for step in self.steps[: seq - self.base_seq]:
-            state = apply_all(state, decode_payload(step.payload)[0])
-        return state
+        steps = self.steps[: seq - self.base_seq]
+        return replay(
+            decode_state(self.base_state), (operation for step in steps for operation in decode_operations(step.payload))
+        )
 
 
 class MemoryStore:
@@ -63,6 +64,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._sessions: dict[str, _Session] = {}
         self._runs: dict[str, RunRecord] = {}
+        self._last_position = 0
 
     async def open(self) -> None:
         pass
@@ -79,7 +81,8 @@ class MemoryStore:
         base_state = encode_state(new.state)
         if new.id in self._sessions:
             raise SessionExists(new.id)
-        self._sessions[new.id] = _Session(created(new), new.seq, base_state)
+        self._last_position += 1
+        self._sessions[new.id] = _Session(self._last_position, created(new), new.seq, base_state)
 
     async def get_session(self, session_id: str) -> SessionRecord:
         return self._session(session_id).record
@@ -89,16 +92,15 @@ class MemoryStore:
         return LoadedSession(session.record, session.state_at(session.record.seq))
 
     async def list_sessions(self, which: SessionFilter, limit: int, cursor: str | None) -> SessionPage:
-        before = decode_cursor(cursor) if cursor is not None else None
-        matching = [
-            record
-            for session in self._sessions.values()
-            if _matches(which, record := session.record) and (before is None or (record.created_at_s, record.id) < before)
-        ]
-        matching.sort(key=lambda record: (record.created_at_s, record.id), reverse=True)
-        page = tuple(matching[:limit])
-        more = page and len(matching) > limit
-        return SessionPage(page, encode_cursor(page[-1].created_at_s, page[-1].id) if more else None)
+        before = None if cursor is None else decode_cursor(cursor)
+        newest_first = reversed(self._sessions.values())
+        found = (
+            session for session in newest_first if _matches(which, session) and (before is None or session.position < before)
+        )
+        page = list(islice(found, limit + 1))
+        more = limit > 0 and len(page) > limit
+        shown = tuple(session.record for session in page[:limit])
+        return SessionPage(shown, encode_cursor(page[limit - 1].position) if more else None)
 
     async def delete_session(self, session_id: str) -> None:
         for run_id in self._session(session_id).run_ids:
@@ -202,7 +204,8 @@ def _bare(commit: Commit, step: StepCommit) -> StepRecord:
     )
 
 
-def _matches(which: SessionFilter, record: SessionRecord) -> bool:
+def _matches(which: SessionFilter, session: _Session) -> bool:
+    record = session.record
     return (
         which.machine in (None, record.machine)
         and which.status in (None, record.status)

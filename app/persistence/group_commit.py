@@ -1,0 +1,203 @@
+"""Group commit: one flush is under way, and whatever waits when it is done goes with the next one.
+
+The committer owns the order (calls of one session are stored as they came), the retries while the database is away, and who
+is told what. What a flush contains is decided in `waves`; the SQL is in the writers.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from app.persistence.codec import deflate, encode_state
+from app.persistence.records import Commit, StepCommit
+from app.persistence.snapshots import pays_off, threshold_after
+from app.persistence.store import SessionExists, SessionNotFound, StepConflict, StoreError, StoreUnavailable
+from app.persistence.waves import Entry, Group, SnapshotNote, Wave, assemble, deflate_large
+from app.persistence.writer import ConnectionLost, Moved, WaveRefused, Writer, Written
+
+__all__ = ["Committer"]
+
+_log = logging.getLogger(__name__)
+
+_MOST_ENTRIES = 1024
+_FIRST_PAUSE_S = 0.02
+_LONGEST_PAUSE_S = 0.5
+_LARGE_LOG_BYTES = 64 * 1024
+
+
+class Committer:
+    """Writes the calls of many sessions in few transactions.
+
+    While the database is away a flush tries again for `patience_s`; then all that waits fails with StoreUnavailable.
+    """
+
+    def __init__(self, writer: Writer, *, patience_s: float) -> None:
+        self._writer = writer
+        self._patience_s = patience_s
+        self._waiting: list[Entry] = []
+        self._notes: list[Entry] = []
+        self._wake = asyncio.Event()
+        self._is_closing = False
+        self._was_lost = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="group commit")
+
+    async def close(self) -> None:
+        """Flush what waits, then stop."""
+        self._is_closing = True
+        self._wake.set()
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._fail(self._waiting, lambda _: StoreUnavailable("the store is closed"))
+
+    def submit(self, entry: Entry) -> None:
+        """Let `entry` go with the next flush; its future tells when it is durable."""
+        if self._task is None or self._task.done() or self._is_closing:
+            raise StoreUnavailable("the store is closed")
+        self._waiting.append(entry)
+        self._wake.set()
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                batch, self._waiting = self._waiting[:_MOST_ENTRIES], self._waiting[_MOST_ENTRIES:]
+                notes, self._notes = self._notes, []
+                await self._flush_or_fail(batch, notes)
+            if self._is_closing:
+                return
+
+    async def _flush_or_fail(self, batch: list[Entry], notes: list[Entry]) -> None:
+        try:
+            await self._flush(notes + batch)
+        except asyncio.CancelledError:
+            self._fail(batch + self._waiting, lambda _: StoreUnavailable("the store was stopped while it was writing"))
+            raise
+        except StoreUnavailable as exc:
+            message = str(exc)
+            self._fail(batch + self._waiting, lambda _: StoreUnavailable(message))
+            self._waiting = []
+        except Exception as exc:  # the border: whatever it is, nobody may wait for ever
+            _log.exception("group commit failed")
+            message = f"the commit failed: {type(exc).__name__}"
+            self._fail(batch, lambda _: StoreError(message))
+
+    async def _flush(self, entries: list[Entry]) -> None:
+        large = [entry for entry in entries if entry.is_large]
+        if large:
+            await asyncio.to_thread(_deflate_all, large)
+        while entries:
+            wave, entries = assemble(entries)
+            for entry in await self._store(wave):
+                single, _ = assemble([entry])
+                await self._store(single)
+
+    async def _store(self, wave: Wave) -> list[Entry]:
+        """Write a wave and tell those who wait. Return the entries that have to be tried one by one."""
+        try:
+            written = await self._write(wave)
+        except WaveRefused as exc:
+            entries = [*wave.creates, *(entry for group in wave.groups for entry in group.entries)]
+            if len(entries) > 1:
+                return entries
+            message = str(exc)
+            self._fail(entries, lambda _: WaveRefused(message))
+            return []
+        created = set(written.created)
+        for place, entry in enumerate(wave.creates):
+            if place in created:
+                self._tell([entry])
+            else:
+                self._fail([entry], lambda entry: SessionExists(entry.session_id))
+        again: list[Entry] = []
+        moved = {one.place for one in written.moved}
+        for place, group in enumerate(wave.groups):
+            if place in moved:
+                self._tell(group.entries)
+            elif len(group.entries) > 1:
+                again += group.entries
+            else:
+                self._fail(group.entries, _refusal)
+        for one in written.moved:
+            if one.log_bytes >= one.snapshot_at:
+                await self._consider_snapshot(one, wave.groups[one.place])
+        return again
+
+    async def _write(self, wave: Wave) -> Written:
+        loop = asyncio.get_running_loop()
+        # after one failure, try just once at a time: a service without its database should say so at once
+        until = loop.time() + (0.0 if self._was_lost else self._patience_s)
+        pause_s = _FIRST_PAUSE_S
+        in_doubt = False
+        while True:
+            try:
+                await self._writer.connect()
+                landed = await self._writer.landed(wave) if in_doubt else None
+                written = landed if landed is not None else await self._writer.write(wave)
+            except ConnectionLost as exc:
+                in_doubt = in_doubt or exc.in_doubt
+                if loop.time() >= until:
+                    self._was_lost = True
+                    doubt = "; whether the last commits were stored is not known" if in_doubt else ""
+                    raise StoreUnavailable(f"{exc}{doubt}") from None
+                await asyncio.sleep(min(pause_s, max(0.0, until - loop.time())))
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            else:
+                self._was_lost = False
+                return written
+
+    async def _consider_snapshot(self, moved: Moved, group: Group) -> None:
+        step = _last_step(group)
+        if step is None:
+            return
+        try:
+            if moved.log_bytes > _LARGE_LOG_BYTES:
+                state = await asyncio.to_thread(_snapshot, step)
+            else:
+                state = _snapshot(step)
+        except Exception as exc:  # a snapshot only saves time: the step is stored without it
+            _log.warning("no snapshot of session %s at step %s: %s", group.session_id, step.seq, type(exc).__name__)
+            return
+        is_worth_it = pays_off(moved.log_bytes, len(state))
+        note = SnapshotNote(
+            key=moved.key,
+            seq=step.seq,
+            state=state if is_worth_it else None,
+            covered_bytes=moved.log_bytes,
+            snapshot_at=threshold_after(len(state)),
+        )
+        self._notes.append(Entry(group.session_id, note))
+
+    def _tell(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if entry.done is not None and not entry.done.done():
+                entry.done.set_result(None)
+
+    def _fail(self, entries: Sequence[Entry], error: Callable[[Entry], StoreError]) -> None:
+        for entry in entries:
+            # done already: its caller was cancelled, or it was told before the flush came to its end
+            if entry.done is not None and not entry.done.done():
+                # one each: an exception that several tasks raise collects all their tracebacks
+                entry.done.set_exception(error(entry))
+
+
+def _deflate_all(entries: list[Entry]) -> None:
+    for entry in entries:
+        deflate_large(entry)
+
+
+def _last_step(group: Group) -> StepCommit | None:
+    steps = (entry.item.step for entry in reversed(group.entries) if isinstance(entry.item, Commit))
+    return next((step for step in steps if step is not None), None)
+
+
+def _snapshot(step: StepCommit) -> bytes:
+    return deflate(encode_state(step.state))
+
+
+def _refusal(entry: Entry) -> StoreError:
+    step = entry.item.step if isinstance(entry.item, Commit) else None
+    return StepConflict(entry.session_id, step.seq) if step is not None else SessionNotFound(entry.session_id)

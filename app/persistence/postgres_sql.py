@@ -1,0 +1,163 @@
+"""The one statement that writes a wave on PostgreSQL, and the one that looks whether it was written.
+
+A wave is a single statement, and so a transaction of its own, sent and answered in one round trip: sessions move in one
+common table expression, and the rows of those that moved go into their tables in others. Rows arrive as arrays, one for each
+column, in the order of `wave_rows`. Parts that a wave does not have are left out; there are few combinations, and each is
+prepared once.
+"""
+
+from functools import cache
+
+from app.persistence.wave_rows import (
+    FAILURE_COLUMNS,
+    MOVE_COLUMNS,
+    NEW_SESSION_COLUMNS,
+    RUN_END_COLUMNS,
+    RUN_START_COLUMNS,
+    STEP_COLUMNS,
+)
+
+__all__ = ["LANDED_CREATES", "LANDED_MOVES", "PARTS", "write_statement"]
+
+# part of a wave -> columns of its rows
+PARTS: dict[str, tuple[str, ...]] = {
+    "new_sessions": NEW_SESSION_COLUMNS,
+    "new_labels": ("label",),
+    "moves": MOVE_COLUMNS,
+    "steps": STEP_COLUMNS,
+    "snapshots": ("seq", "state"),
+    "failures": FAILURE_COLUMNS,
+    "run_starts": RUN_START_COLUMNS,
+    "run_ends": RUN_END_COLUMNS,
+}
+
+_BLOBS = {"error", "label", "metadata", "parameters", "payload", "state"}
+_TIMES = {"created_at", "finished_at", "started_at", "updated_at"}
+_NUMBERS = {
+    "event_id",
+    "expected_seq",
+    "finished_event_id",
+    "first_event_id",
+    "key",
+    "last_event_id",
+    "log_bytes",
+    "parent_seq",
+    "place",
+    "seq",
+    "snapshot_at",
+    "snapshot_seq",
+    "started_event_id",
+    "steps",
+}
+
+_CREATE = """
+new_sessions AS (SELECT * FROM {rows}),
+made AS (
+    INSERT INTO sessions (id, machine, machine_version, partition_key, metadata, status, seq, prior_action, next_action,
+        created_at, parent_session_id, parent_seq, last_event_id, snapshot_at, updated_at, base_seq, snapshot_seq, log_bytes)
+    SELECT id, machine, machine_version, partition_key, metadata, status, seq, prior_action, next_action, created_at,
+        parent_session_id, parent_seq, last_event_id, snapshot_at, created_at, seq, seq, 0
+    FROM new_sessions ORDER BY place
+    ON CONFLICT (id) DO NOTHING RETURNING id, key
+),
+created AS (SELECT place, made.key, seq, state FROM made JOIN new_sessions USING (id)),
+first_states AS (INSERT INTO snapshots (session_key, seq, state) SELECT key, seq, state FROM created)
+"""
+_LABEL = (
+    "labelled AS (INSERT INTO labels (label, session_key) SELECT r.label, created.key FROM {rows} JOIN created USING (place))"
+)
+_MOVE = """
+moved AS (
+    UPDATE sessions AS s SET
+        seq = coalesce(r.seq, s.seq),
+        status = coalesce(r.status, s.status),
+        prior_action = coalesce(r.prior_action, s.prior_action),
+        next_action = CASE WHEN r.seq IS NULL THEN s.next_action ELSE r.next_action END,
+        updated_at = greatest(s.updated_at, r.updated_at),
+        last_event_id = greatest(s.last_event_id, r.last_event_id),
+        log_bytes = s.log_bytes + r.log_bytes,
+        snapshot_seq = coalesce(r.snapshot_seq, s.snapshot_seq),
+        snapshot_at = coalesce(r.snapshot_at, s.snapshot_at)
+    FROM {rows}
+    WHERE s.id = r.id
+        AND (r.expected_seq IS NULL OR s.seq = r.expected_seq)
+        AND (r.key IS NULL OR s.key = r.key)
+        AND (r.snapshot_seq IS NULL OR s.snapshot_seq < r.snapshot_seq)
+    RETURNING r.place, s.key, s.log_bytes, s.snapshot_at
+)
+"""
+_END_RUNS = """
+ended AS (
+    UPDATE runs SET status = r.status, finished_at = r.finished_at, steps = r.steps, reason = r.reason, error = r.error,
+        finished_event_id = r.finished_event_id
+    FROM {rows} JOIN moved USING (place)
+    WHERE runs.id = r.id AND runs.session_key = moved.key
+)
+"""
+_INSERT = """
+{part}_in AS (
+    INSERT INTO {table} (session_key, {names}) SELECT moved.key, {names_of_r} FROM {rows} JOIN moved USING (place){clash}
+)
+"""
+_RESULTS = {
+    "new_sessions": "SELECT TRUE AS is_new, place, key, 0::bigint AS log_bytes, 1::bigint AS snapshot_at FROM created",
+    "moves": "SELECT FALSE AS is_new, place, key, log_bytes, snapshot_at FROM moved",
+}
+
+# was this wave written? a step is told by its event id; without a step, the session has at least got as far
+LANDED_MOVES = """
+SELECT m.place, s.key, s.log_bytes, s.snapshot_at
+FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[]) AS m (place, id, last_event_id, seq, event_id)
+JOIN sessions AS s ON s.id = m.id
+WHERE CASE WHEN m.seq IS NULL THEN s.last_event_id >= m.last_event_id
+    ELSE EXISTS (SELECT FROM steps AS t WHERE t.session_key = s.key AND t.seq = m.seq AND t.event_id = m.event_id) END
+"""
+LANDED_CREATES = """
+SELECT n.place FROM unnest($1::bigint[], $2::text[], $3::float8[]) AS n (place, id, created_at)
+JOIN sessions AS s ON s.id = n.id AND s.created_at = n.created_at
+"""
+
+
+@cache
+def write_statement(parts: tuple[str, ...]) -> str:
+    """Return the statement for a wave that has these parts, of PARTS and in its order.
+
+    Its parameters are, for each part, the array of places and then one array for each column.
+    """
+    expressions: list[str] = []
+    first = 1
+    for part in parts:
+        names = ("place", *PARTS[part])
+        arrays = ", ".join(f"${first + offset}::{_type(name)}[]" for offset, name in enumerate(names))
+        expressions.append(_effect(part, f"unnest({arrays}) AS r ({', '.join(names)})"))
+        first += len(names)
+    results = " UNION ALL ".join(result for part, result in _RESULTS.items() if part in parts)
+    return f"WITH {', '.join(expressions)} {results}"
+
+
+def _effect(part: str, rows: str) -> str:
+    match part:
+        case "new_sessions":
+            return _CREATE.format(rows=rows)
+        case "new_labels":
+            return _LABEL.format(rows=rows)
+        case "moves":
+            return _MOVE.format(rows=rows)
+        case "run_ends":
+            return _END_RUNS.format(rows=rows)
+    return _INSERT.format(
+        part=part,
+        table="runs" if part == "run_starts" else part,
+        names=", ".join(PARTS[part]),
+        names_of_r=", ".join(f"r.{name}" for name in PARTS[part]),
+        rows=rows,
+        clash=" ON CONFLICT DO NOTHING" if part in ("run_starts", "failures") else "",
+    )
+
+
+def _type(name: str) -> str:
+    if name in _BLOBS:
+        return "bytea"
+    if name in _TIMES:
+        return "float8"
+    return "bigint" if name in _NUMBERS else "text"

@@ -1,0 +1,153 @@
+"""What is read from a database, on any connection of its pool. Nothing is written here, and no transaction is held."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from itertools import chain
+from typing import Any
+
+from sqlalchemy import Executable, Row, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.persistence import statements as sql
+from app.persistence.codec import PayloadInvalid, decode_operations, decode_state
+from app.persistence.cursors import decode_cursor, encode_cursor
+from app.persistence.records import (
+    FailureRecord,
+    LoadedSession,
+    RunRecord,
+    SessionFilter,
+    SessionPage,
+    SessionRecord,
+    StepRecord,
+)
+from app.persistence.rows import failure_record, run_record, session_record, step_record
+from app.persistence.snapshots import replay
+from app.persistence.store import RunNotFound, SessionNotFound, StepNotFound, StoreUnavailable
+from app.persistence.texts import is_storable
+from app.persistence.writer import ConnectionLost
+
+__all__ = ["Reader", "available"]
+
+_LARGE_LOG_BYTES = 32 * 1024
+_MOST = 2**63 - 1
+
+
+@asynccontextmanager
+async def available() -> AsyncIterator[None]:
+    """Turn what a driver says when its database does not work into StoreUnavailable."""
+    try:
+        yield
+    except ConnectionLost as exc:
+        raise StoreUnavailable(str(exc)) from None
+    except (SQLAlchemyError, OSError, TimeoutError) as exc:
+        kind = type(getattr(exc, "orig", None) or exc).__name__
+        raise StoreUnavailable(f"the database does not answer ({kind})") from exc
+
+
+class Reader:
+    """The reading half of a store."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def ping(self) -> None:
+        await self._rows(text("SELECT 1"))
+
+    async def session(self, session_id: str) -> SessionRecord:
+        return session_record(await self._session_row(sql.SESSION, session_id))
+
+    async def loaded(self, session_id: str) -> LoadedSession:
+        while True:
+            row = await self._session_row(sql.SESSION_WITH_SNAPSHOT, session_id)
+            state = await self._replayed(row.state, row.key, row.snapshot_seq, row.seq, row.log_bytes)
+            if state is not None:
+                return LoadedSession(session_record(row), state)
+            if (await self._session_row(sql.SESSION, session_id)).snapshot_seq == row.snapshot_seq:
+                raise PayloadInvalid(f"the log of session {session_id!r} has a gap")
+
+    async def state_at(self, session_id: str, seq: int) -> dict[str, Any]:
+        row = await self._session_row(sql.SESSION, session_id)
+        if not row.base_seq <= seq <= row.seq:
+            raise StepNotFound(session_id, seq)
+        nearest = await self._rows(sql.NEAREST_SNAPSHOT, key=row.key, seq=seq)
+        state = None
+        if nearest:
+            snapshot = nearest[0]
+            state = await self._replayed(snapshot.state, row.key, snapshot.seq, seq, row.log_bytes)
+        if state is None:
+            raise StepNotFound(session_id, seq)
+        return state
+
+    async def sessions_page(self, which: SessionFilter, limit: int, cursor: str | None) -> SessionPage:
+        before = None if cursor is None else decode_cursor(cursor)
+        wanted = [which.machine or "", which.partition_key or "", *chain.from_iterable(which.metadata.items())]
+        if limit <= 0 or not all(map(is_storable, wanted)):
+            return SessionPage((), None)
+        found = await self._rows(sql.sessions_page(which, before, limit + 1))
+        shown = found[:limit]
+        cursor_after = encode_cursor(shown[-1].key) if len(found) > limit else None
+        return SessionPage(tuple(session_record(row) for row in shown), cursor_after)
+
+    async def steps(self, session_id: str, after_seq: int | None, before_seq: int | None, limit: int) -> Sequence[StepRecord]:
+        after = -_MOST if after_seq is None else after_seq
+        before = _MOST if before_seq is None else before_seq
+        found = await self._of_session(sql.STEPS, session_id, after_seq=after, before_seq=before, limit=limit)
+        return [step_record(session_id, row) for row in found]
+
+    async def step(self, session_id: str, seq: int) -> StepRecord:
+        found = await self._of_session(sql.STEP, session_id, seq=seq, limit=1)
+        if not found:
+            await self._session_row(sql.SESSION, session_id)
+            raise StepNotFound(session_id, seq)
+        return step_record(session_id, found[0])
+
+    async def steps_after_event(self, session_id: str, after_event_id: int, limit: int) -> Sequence[StepRecord]:
+        found = await self._of_session(sql.STEPS_AFTER_EVENT, session_id, after_event_id=after_event_id, limit=limit)
+        return [step_record(session_id, row) for row in found]
+
+    async def failures(self, session_id: str, after_event_id: int, limit: int) -> Sequence[FailureRecord]:
+        found = await self._of_session(sql.FAILURES, session_id, after_event_id=after_event_id, limit=limit)
+        return [failure_record(row) for row in found]
+
+    async def run(self, run_id: str) -> RunRecord:
+        found = await self._rows(sql.RUN, run_id=run_id) if is_storable(run_id) else ()
+        if not found:
+            raise RunNotFound(run_id)
+        return run_record(found[0])
+
+    async def runs(self, session_id: str, after_event_id: int, limit: int) -> Sequence[RunRecord]:
+        found = await self._of_session(sql.RUNS, session_id, after_event_id=after_event_id, limit=limit)
+        return [run_record(row) for row in found]
+
+    async def unfinished_runs(self, limit: int) -> Sequence[RunRecord]:
+        return [run_record(row) for row in await self._rows(sql.UNFINISHED_RUNS, limit=max(0, limit))]
+
+    async def _replayed(self, state: bytes | None, key: int, after_seq: int, seq: int, log_bytes: int) -> dict[str, Any] | None:
+        """Return the state at `seq`, or None if a part of the log is not there (any more)."""
+        payloads = [row.payload for row in await self._rows(sql.PAYLOADS, key=key, after_seq=after_seq, seq=seq)]
+        if state is None or len(payloads) != seq - after_seq:
+            return None
+        if log_bytes > _LARGE_LOG_BYTES:
+            return await asyncio.to_thread(_replay, state, payloads)
+        return _replay(state, payloads)
+
+    async def _session_row(self, statement: Executable, session_id: str) -> Row[Any]:
+        found = await self._rows(statement, session_id=session_id) if is_storable(session_id) else ()
+        if not found:
+            raise SessionNotFound(session_id)
+        return found[0]
+
+    async def _of_session(self, statement: Executable, session_id: str, *, limit: int, **values: int) -> Sequence[Row[Any]]:
+        if limit <= 0 or not is_storable(session_id) or any(abs(value) > _MOST for value in values.values()):
+            return ()
+        return await self._rows(statement, session_id=session_id, limit=limit, **values)
+
+    async def _rows(self, statement: Executable, **values: Any) -> Sequence[Row[Any]]:
+        async with available(), self._engine.connect() as connection:
+            return (await connection.execute(statement, values)).all()
+
+
+def _replay(state: bytes, payloads: list[bytes]) -> dict[str, Any]:
+    return replay(decode_state(state), chain.from_iterable(map(decode_operations, payloads)))

@@ -1,0 +1,78 @@
+"""From rows to records: the only place that knows both. Rows are taken by the names of their columns."""
+
+from typing import Any
+
+from app.engine.serde import decode
+from app.persistence.codec import decode_payload, unpack
+from app.persistence.records import FailureRecord, RunRecord, RunStatus, SessionRecord, SessionStatus, StepKind, StepRecord
+
+__all__ = ["failure_record", "run_record", "session_record", "step_record"]
+
+
+def session_record(row: Any) -> SessionRecord:
+    return SessionRecord(
+        id=row.id,
+        machine=row.machine,
+        machine_version=row.machine_version,
+        partition_key=row.partition_key,
+        metadata=decode(unpack(row.metadata)),
+        status=SessionStatus(row.status),
+        seq=row.seq,
+        prior_action=row.prior_action,
+        next_action=row.next_action,
+        created_at_s=row.created_at,
+        updated_at_s=row.updated_at,
+        parent_session_id=row.parent_session_id,
+        parent_seq=row.parent_seq,
+        last_event_id=row.last_event_id,
+    )
+
+
+def step_record(session_id: str, row: Any) -> StepRecord:
+    operations, result = decode_payload(row.payload)
+    return StepRecord(
+        session_id=session_id,
+        seq=row.seq,
+        kind=StepKind(row.kind),
+        run_id=row.run_id,
+        action=row.action,
+        operations=operations,
+        result=result,
+        next_action=row.next_action,
+        started_at_s=row.started_at,
+        finished_at_s=row.finished_at,
+        first_event_id=row.first_event_id,
+        event_id=row.event_id,
+    )
+
+
+def failure_record(row: Any) -> FailureRecord:
+    error_type, message, traceback = decode(unpack(row.error))
+    return FailureRecord(
+        seq=row.seq,
+        action=row.action,
+        error_type=error_type,
+        message=message,
+        traceback=traceback,
+        started_at_s=row.started_at,
+        finished_at_s=row.finished_at,
+        first_event_id=row.first_event_id,
+        event_id=row.event_id,
+        run_id=row.run_id,
+    )
+
+
+def run_record(row: Any) -> RunRecord:
+    return RunRecord(
+        id=row.id,
+        session_id=row.session_id,
+        status=RunStatus(row.status),
+        parameters=decode(unpack(row.parameters)),
+        started_at_s=row.started_at,
+        finished_at_s=row.finished_at,
+        steps=row.steps,
+        reason=row.reason,
+        error=None if row.error is None else decode(unpack(row.error)),
+        started_event_id=row.started_event_id,
+        finished_event_id=row.finished_event_id,
+    )

@@ -1,0 +1,219 @@
+"""Waves on SQLite: a connection in a thread of its own, and one hop to that thread per wave.
+
+The thread is ours, and not aiosqlite's, because that one takes a statement at a time: on a busy event loop every further hop
+costs a turn of the loop. For the same reason rows go in as a few long statements: SQLite gives up and retakes the
+interpreter's lock for each one.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import chain
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.persistence import wave_rows as columns
+from app.persistence.wave_rows import Row
+from app.persistence.waves import Rows, Wave
+from app.persistence.writer import ConnectionLost, Moved, WaveRefused, Written
+
+__all__ = ["SqliteWriter"]
+
+T = TypeVar("T")
+
+_CHUNKS = (64, 16, 4, 1)  # lengths of statements, so that a few of each kind serve a wave of any length
+
+_MOVE = """
+UPDATE sessions SET
+    seq = coalesce(m.column3, seq),
+    status = coalesce(m.column4, status),
+    prior_action = coalesce(m.column5, prior_action),
+    next_action = CASE WHEN m.column3 IS NULL THEN next_action ELSE m.column6 END,
+    updated_at = max(updated_at, m.column7),
+    last_event_id = max(last_event_id, m.column8),
+    log_bytes = log_bytes + m.column9,
+    snapshot_seq = coalesce(m.column10, snapshot_seq),
+    snapshot_at = coalesce(m.column11, snapshot_at)
+FROM (VALUES {rows}) AS m
+WHERE id = m.column1
+    AND (m.column2 IS NULL OR seq = m.column2)
+    AND (m.column12 IS NULL OR key = m.column12)
+    AND (m.column10 IS NULL OR snapshot_seq < m.column10)
+RETURNING id, key, log_bytes, snapshot_at
+"""
+_CREATE = """
+INSERT INTO sessions (id, machine, machine_version, partition_key, metadata, status, seq, prior_action, next_action, created_at,
+    parent_session_id, parent_seq, last_event_id, snapshot_at, updated_at, base_seq, snapshot_seq, log_bytes)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?10, ?7, ?7, 0)
+ON CONFLICT (id) DO NOTHING RETURNING key
+"""
+_END_RUN = """
+UPDATE runs SET status = ?2, finished_at = ?3, steps = ?4, reason = ?5, error = ?6, finished_event_id = ?7
+WHERE id = ?1 AND session_key = ?8
+"""
+
+
+class SqliteWriter:
+    """The only writer of an SQLite database in this process."""
+
+    def __init__(self, engine: Engine) -> None:
+        """`engine` is a sync one in autocommit mode: transactions are begun and ended here."""
+        self._engine = engine
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stepwell-sqlite")
+        self._connection: Connection | None = None
+
+    async def connect(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._connect)
+
+    async def close(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._disconnect)
+        self._thread.shutdown()
+
+    async def write(self, wave: Wave) -> Written:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._write, wave)
+
+    async def landed(self, wave: Wave) -> Written | None:  # noqa: ARG002  # never in doubt: a failed commit is rolled back
+        return None
+
+    async def run(self, change: Callable[[Connection], T]) -> T:
+        """Return what `change` does, in a transaction between two waves. Raises SQLAlchemyError, ConnectionLost."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, change)
+
+    def _run(self, change: Callable[[Connection], T]) -> T:
+        connection = self._connect()
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            result = change(connection)
+            connection.exec_driver_sql("COMMIT")
+        except BaseException:
+            self._roll_back(_driver_of(connection))
+            raise
+        return result
+
+    def _connect(self) -> Connection:
+        if self._connection is None:
+            try:
+                self._connection = self._engine.connect()
+            except SQLAlchemyError as exc:
+                raise ConnectionLost(f"cannot open the SQLite database ({_kind(exc)})", in_doubt=False) from None
+        return self._connection
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        self._engine.dispose()
+
+    def _write(self, wave: Wave) -> Written:
+        driver = _driver_of(self._connect())
+        try:
+            driver.execute("BEGIN IMMEDIATE")
+            written = _apply(driver, wave)
+            driver.execute("COMMIT")
+        except sqlite3.Error as exc:
+            self._roll_back(driver)
+            # a full disk, a lock, a damaged file: the database's trouble; anything else lies in the wave.
+            # `from None`: the driver's message may quote a value
+            if isinstance(exc, sqlite3.OperationalError) or type(exc) is sqlite3.DatabaseError:
+                raise ConnectionLost(f"SQLite cannot write ({_kind(exc)})", in_doubt=False) from None
+            raise WaveRefused(f"SQLite refused what was to be stored ({_kind(exc)})") from None
+        except (OverflowError, TypeError, ValueError) as exc:  # what sqlite3 says of a value that it cannot bind
+            self._roll_back(driver)
+            raise WaveRefused(f"SQLite refused what was to be stored ({_kind(exc)})") from None
+        return written
+
+    def _roll_back(self, driver: sqlite3.Connection) -> None:
+        try:
+            if driver.in_transaction:
+                driver.execute("ROLLBACK")
+        except sqlite3.Error:
+            self._disconnect()  # closing rolls back
+
+
+def _driver_of(connection: Connection) -> sqlite3.Connection:
+    # one statement of a wave is cheaper than what SQLAlchemy does around it
+    driver = connection.connection.driver_connection
+    if not isinstance(driver, sqlite3.Connection):
+        raise TypeError(f"expected a connection of sqlite3, got {type(driver).__name__}")
+    return driver
+
+
+def _apply(driver: sqlite3.Connection, wave: Wave) -> Written:
+    created = _create(driver, wave)
+    if not wave.moves:
+        return Written(created, ())
+    moved: list[Moved] = []
+    keys: list[int | None] = [None] * len(wave.groups)
+    place_of = {group.session_id: place for place, group in enumerate(wave.groups)}
+    for statement, values in _chunked(_MOVE, wave.moves.rows):
+        for session_id, key, log_bytes, snapshot_at in driver.execute(statement, values).fetchall():
+            place = place_of[session_id]
+            keys[place] = key
+            moved.append(Moved(place, key, log_bytes, snapshot_at))
+    for table, names, rows, suffix in (
+        ("steps", columns.STEP_COLUMNS, wave.steps, ""),
+        ("snapshots", ("seq", "state"), wave.snapshots, ""),
+        ("failures", columns.FAILURE_COLUMNS, wave.failures, " ON CONFLICT DO NOTHING"),
+        ("runs", columns.RUN_START_COLUMNS, wave.run_starts, " ON CONFLICT DO NOTHING"),
+    ):
+        if rows:
+            _insert(driver, table, names, _with_keys(keys, rows), suffix)
+    if wave.run_ends:
+        driver.executemany(_END_RUN, [(*row[1:], row[0]) for row in _with_keys(keys, wave.run_ends)])
+    return Written(created, moved)
+
+
+def _create(driver: sqlite3.Connection, wave: Wave) -> list[int]:
+    """Insert the new sessions; return the places of those whose id was free."""
+    keys: list[int | None] = []
+    for row in wave.new_sessions.rows:
+        inserted = driver.execute(_CREATE, row[:-1]).fetchall()
+        keys.append(inserted[0][0] if inserted else None)
+    created = [place for place, key in enumerate(keys) if key is not None]
+    if created:
+        states = [(keys[place], row[6], row[-1]) for place, row in enumerate(wave.new_sessions.rows) if keys[place] is not None]
+        _insert(driver, "snapshots", ("seq", "state"), states)
+    if wave.new_labels:
+        _insert(driver, "labels", ("label",), _with_keys(keys, wave.new_labels))
+    return created
+
+
+def _with_keys(keys: Sequence[int | None], rows: Rows) -> list[Row]:
+    """Return the rows of those sessions that are there, each with its session's key in front."""
+    return [(key, *row) for place, row in zip(rows.places, rows.rows, strict=True) if (key := keys[place]) is not None]
+
+
+def _insert(driver: sqlite3.Connection, table: str, names: tuple[str, ...], rows: list[Row], suffix: str = "") -> None:
+    for statement, values in _chunked(_insert_into(table, names, suffix), rows):
+        driver.execute(statement, values)
+
+
+@cache
+def _insert_into(table: str, names: tuple[str, ...], suffix: str) -> str:
+    return f"INSERT INTO {table} (session_key, {', '.join(names)}) VALUES {{rows}}{suffix}"  # noqa: S608  # our own names
+
+
+def _chunked(template: str, rows: list[Row]) -> Iterator[tuple[str, list[Any]]]:
+    """Yield statements and their values, with as many rows at once as one of _CHUNKS allows."""
+    start = 0
+    for length in _CHUNKS:
+        while len(rows) - start >= length:
+            chunk = rows[start : start + length]
+            start += length
+            yield _statement(template, length, len(chunk[0])), list(chain.from_iterable(chunk))
+
+
+@cache
+def _statement(template: str, length: int, width: int) -> str:
+    row = f"({', '.join('?' * width)})"
+    return template.format(rows=", ".join([row] * length))
+
+
+def _kind(exc: Exception) -> str:
+    """Return what went wrong without a value: the name that SQLite has for it, or the exception's."""
+    origin = getattr(exc, "orig", None) or exc
+    return getattr(origin, "sqlite_errorname", None) or type(origin).__name__

@@ -1,0 +1,140 @@
+"""The schema, as SQLAlchemy Core tables. `migrations/` creates it; a test compares the two. Rows never leave this package.
+
+Everything that belongs to a session points to `sessions.key`, a number: it is small in the many rows of `steps`, never used
+twice, and grows with time, so that "newest first" is its order. There are no foreign keys: every step would pay for checking
+one, and the only writer of these rows holds the lock of the session's row.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+__all__ = ["HEAD_REVISION", "METADATA", "failures", "labels", "runs", "sessions", "snapshots", "steps"]
+
+HEAD_REVISION = "0001"
+
+METADATA = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite gives a rowid only to INTEGER
+_KEY = BigInteger().with_variant(Integer(), "sqlite")
+
+sessions = Table(
+    "sessions",
+    METADATA,
+    Column("key", _KEY, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("machine", Text, nullable=False),
+    Column("machine_version", Text, nullable=False),
+    Column("partition_key", Text),
+    Column("metadata", LargeBinary, nullable=False),  # packed JSON; what a list filters by is in `labels`
+    Column("status", Text, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("prior_action", Text),
+    Column("next_action", Text),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    Column("parent_session_id", Text),
+    Column("parent_seq", BigInteger),
+    Column("last_event_id", BigInteger, nullable=False),
+    Column("base_seq", BigInteger, nullable=False),  # the oldest seq of which the state is known
+    Column("snapshot_seq", BigInteger, nullable=False),  # the newest snapshot
+    Column("log_bytes", BigInteger, nullable=False),  # what was logged since then
+    Column("snapshot_at", BigInteger, nullable=False),  # the log_bytes at which a new one is considered
+    Index(None, "machine", "key"),
+    Index(None, "partition_key", "key"),
+    Index(None, "status", "key"),
+    sqlite_autoincrement=True,
+    postgresql_with={"fillfactor": 80},  # room beside a row for its next version: no index is touched by a step
+)
+
+labels = Table(
+    "labels",
+    METADATA,
+    Column("label", LargeBinary, nullable=False),  # digest of one name and value of a session's metadata
+    Column("session_key", BigInteger, nullable=False),
+    PrimaryKeyConstraint("label", "session_key"),
+    Index(None, "session_key"),
+    sqlite_with_rowid=False,
+)
+
+steps = Table(
+    "steps",
+    METADATA,
+    Column("session_key", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("run_id", Text),
+    Column("action", Text, nullable=False),
+    Column("next_action", Text),
+    Column("started_at", Double, nullable=False),
+    Column("finished_at", Double, nullable=False),
+    Column("first_event_id", BigInteger, nullable=False),
+    Column("event_id", BigInteger, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    # not a primary key: SQLite then appends rows and keeps only this index in order
+    UniqueConstraint("session_key", "seq"),
+)
+
+snapshots = Table(
+    "snapshots",
+    METADATA,
+    Column("session_key", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("state", LargeBinary, nullable=False),
+    UniqueConstraint("session_key", "seq"),
+)
+
+failures = Table(
+    "failures",
+    METADATA,
+    Column("session_key", BigInteger, nullable=False),
+    Column("event_id", BigInteger, nullable=False),
+    Column("first_event_id", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("run_id", Text),
+    Column("action", Text, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("finished_at", Double, nullable=False),
+    Column("error", LargeBinary, nullable=False),  # packed [type, message, traceback]: may hold any character
+    UniqueConstraint("session_key", "event_id"),
+)
+
+runs = Table(
+    "runs",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("session_key", BigInteger, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("parameters", LargeBinary, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("finished_at", Double),
+    Column("steps", BigInteger, nullable=False),
+    Column("reason", Text),
+    Column("error", LargeBinary),
+    Column("started_event_id", BigInteger, nullable=False),
+    Column("finished_event_id", BigInteger),
+    Index(None, "session_key", "finished_event_id"),
+    Index(
+        "ix_runs_unfinished",
+        "started_at",
+        postgresql_where=text("finished_at IS NULL"),
+        sqlite_where=text("finished_at IS NULL"),
+    ),
+)

@@ -1,0 +1,156 @@
+"""The rows that a wave writes, as tuples in the order in which the writers' SQL names their columns."""
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any, TypeAlias
+
+from app.engine.serde import encode
+from app.persistence.codec import pack
+from app.persistence.records import FailureRecord, NewSession, RunEnd, RunStart, RunStatus, SessionStatus, StepCommit
+from app.persistence.snapshots import threshold_after
+
+__all__ = [
+    "FAILURE_COLUMNS",
+    "MOVE_COLUMNS",
+    "NEW_SESSION_COLUMNS",
+    "RUN_END_COLUMNS",
+    "RUN_START_COLUMNS",
+    "STEP_COLUMNS",
+    "Row",
+    "ended_run_row",
+    "failure_row",
+    "label_of",
+    "labels_of",
+    "new_session_row",
+    "run_end_row",
+    "run_start_row",
+    "step_row",
+]
+
+Row: TypeAlias = tuple[Any, ...]
+
+NEW_SESSION_COLUMNS = (
+    "id",
+    "machine",
+    "machine_version",
+    "partition_key",
+    "metadata",
+    "status",
+    "seq",
+    "prior_action",
+    "next_action",
+    "created_at",
+    "parent_session_id",
+    "parent_seq",
+    "last_event_id",
+    "snapshot_at",
+    "state",
+)
+MOVE_COLUMNS = (
+    "id",
+    "expected_seq",
+    "seq",
+    "status",
+    "prior_action",
+    "next_action",
+    "updated_at",
+    "last_event_id",
+    "log_bytes",
+    "snapshot_seq",
+    "snapshot_at",
+    "key",
+)
+STEP_COLUMNS = (
+    "seq",
+    "kind",
+    "run_id",
+    "action",
+    "next_action",
+    "started_at",
+    "finished_at",
+    "first_event_id",
+    "event_id",
+    "payload",
+)
+FAILURE_COLUMNS = ("event_id", "first_event_id", "seq", "run_id", "action", "started_at", "finished_at", "error")
+_END_COLUMNS = ("status", "finished_at", "steps", "reason", "error", "finished_event_id")
+RUN_START_COLUMNS = ("id", "started_event_id", "started_at", "parameters", *_END_COLUMNS)
+RUN_END_COLUMNS = ("id", *_END_COLUMNS)
+
+
+def new_session_row(new: NewSession, state: bytes) -> Row:
+    status = SessionStatus.ENDED if new.next_action is None else SessionStatus.IDLE
+    return (
+        new.id,
+        new.machine,
+        new.machine_version,
+        new.partition_key,
+        pack(encode(dict(new.metadata))),
+        status.value,
+        new.seq,
+        new.prior_action,
+        new.next_action,
+        new.created_at_s,
+        new.parent_session_id,
+        new.parent_seq,
+        new.event_id,
+        threshold_after(len(state)),
+        state,
+    )
+
+
+def label_of(name: str, value: str) -> bytes:
+    """Return the digest under which a session with this metadata is found."""
+    return blake2b(f"{name}\0{value}".encode(), digest_size=16).digest()
+
+
+def labels_of(metadata: Mapping[str, Any]) -> list[bytes]:
+    return [label_of(name, value) for name, value in metadata.items() if isinstance(value, str)]
+
+
+def step_row(step: StepCommit, run_id: str | None, payload: bytes) -> Row:
+    return (
+        step.seq,
+        step.kind.value,
+        run_id,
+        step.action,
+        step.next_action,
+        step.started_at_s,
+        step.finished_at_s,
+        step.first_event_id,
+        step.event_id,
+        payload,
+    )
+
+
+def failure_row(failure: FailureRecord, run_id: str | None) -> Row:
+    return (
+        failure.event_id,
+        failure.first_event_id,
+        failure.seq,
+        failure.run_id or run_id,
+        failure.action,
+        failure.started_at_s,
+        failure.finished_at_s,
+        pack(encode([failure.error_type, failure.message, failure.traceback])),
+    )
+
+
+def run_start_row(start: RunStart, end: RunEnd | None) -> Row:
+    """Return the row of a run that begins, and ends too if `end` is given."""
+    ended = (RunStatus.RUNNING.value, None, 0, None, None, None) if end is None else _end_values(end)
+    return (start.run_id, start.event_id, start.started_at_s, pack(encode(dict(start.parameters))), *ended)
+
+
+def ended_run_row(started: Row, ended: Row) -> Row:
+    """Return the row of a run of which the beginning and the end were two commits."""
+    return (*started[: -len(_END_COLUMNS)], *ended[1:])
+
+
+def run_end_row(end: RunEnd) -> Row:
+    return (end.run_id, *_end_values(end))
+
+
+def _end_values(end: RunEnd) -> Row:
+    error = pack(encode(dict(end.error))) if end.error is not None else None
+    return (end.status.value, end.finished_at_s, end.steps, end.reason, error, end.event_id)

@@ -1,0 +1,228 @@
+"""What one transaction writes: the waiting calls of many sessions, put together. Plain functions, no I/O.
+
+A wave touches every session once, because one statement cannot update a row twice: the commits of one session that follow
+one another become one *move* of its row, and whatever does not fit waits for the next wave.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from app.persistence.codec import deflate, encode_payload, encode_state
+from app.persistence.records import Commit, NewSession, StepKind
+from app.persistence.snapshots import ROW_BYTES
+from app.persistence.transitions import check_commit, check_new, updated_at_s
+from app.persistence.wave_rows import (
+    Row,
+    ended_run_row,
+    failure_row,
+    labels_of,
+    new_session_row,
+    run_end_row,
+    run_start_row,
+    step_row,
+)
+
+__all__ = ["Entry", "Group", "Rows", "SnapshotNote", "Wave", "assemble", "deflate_large", "entry_of_commit", "entry_of_new"]
+
+_LARGE_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotNote:
+    """What was decided about a snapshot: write `state` (the one at `seq`), or, if that is None, look again at `snapshot_at`.
+
+    `covered_bytes` of log lie behind a snapshot that is written. `key` is the session's row: an id may be used again.
+    """
+
+    key: int
+    seq: int
+    state: bytes | None
+    covered_bytes: int
+    snapshot_at: int
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One waiting call, with its rows made ready in the caller's task. Nobody waits for a SnapshotNote.
+
+    `main` is the row of the new session or of the step; its last value is the state or the payload.
+    """
+
+    session_id: str
+    item: Commit | NewSession | SnapshotNote
+    done: asyncio.Future[None] | None = None
+    main: Row | None = None
+    failure: Row | None = None
+    run_start: Row | None = None
+    run_end: Row | None = None
+    is_large: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Group:
+    """The entries of one session in one wave, in order."""
+
+    session_id: str
+    entries: list[Entry] = field(default_factory=list)
+    first_seq: int | None = None
+    last_seq: int | None = None
+
+    def takes(self, entry: Entry) -> bool:
+        """Take `entry` in if it follows the ones before it, else return False."""
+        item = entry.item
+        if isinstance(item, NewSession):
+            return False
+        if isinstance(item, Commit) and item.step is not None:
+            seq = item.step.seq
+            if self.last_seq is None:
+                self.first_seq = seq
+            elif seq != self.last_seq + 1:
+                return False
+            self.last_seq = seq
+        self.entries.append(entry)
+        return True
+
+
+@dataclass(slots=True, eq=False)
+class Rows:
+    """Rows of one table, and beside each of them the place of its session in the wave."""
+
+    places: list[int] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+
+    def add(self, place: int, row: Row) -> None:
+        self.places.append(place)
+        self.rows.append(row)
+
+    def __bool__(self) -> bool:
+        return bool(self.rows)
+
+
+@dataclass(slots=True, eq=False)
+class Wave:
+    """The rows of one transaction. A place is an index of `creates` for `new_*`, of `groups` for the others."""
+
+    creates: list[Entry] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
+    new_sessions: Rows = field(default_factory=Rows)
+    new_labels: Rows = field(default_factory=Rows)
+    moves: Rows = field(default_factory=Rows)
+    steps: Rows = field(default_factory=Rows)
+    snapshots: Rows = field(default_factory=Rows)
+    failures: Rows = field(default_factory=Rows)
+    run_starts: Rows = field(default_factory=Rows)
+    run_ends: Rows = field(default_factory=Rows)
+
+
+def entry_of_new(new: NewSession, done: asyncio.Future[None]) -> Entry:
+    """Raises TextUnstorable, UnserializableValue."""
+    check_new(new)
+    state = encode_state(new.state)
+    is_large = len(state) > _LARGE_BYTES
+    row = new_session_row(new, state if is_large else deflate(state))
+    return Entry(new.id, new, done, row, is_large=is_large)
+
+
+def entry_of_commit(commit: Commit, done: asyncio.Future[None]) -> Entry:
+    """Raises TextUnstorable, UnserializableValue."""
+    check_commit(commit)
+    step, start, end, failure = commit.step, commit.run_start, commit.run_end, commit.failure
+    entry = Entry(commit.session_id, commit, done)
+    if step is not None:
+        payload = encode_payload(step.operations, step.result)
+        entry.is_large = len(payload) > _LARGE_BYTES
+        entry.main = step_row(step, commit.run_id, payload if entry.is_large else deflate(payload))
+    if start is not None and end is not None and start.run_id == end.run_id:
+        entry.run_start = run_start_row(start, end)
+    else:
+        entry.run_start = None if start is None else run_start_row(start, None)
+        entry.run_end = None if end is None else run_end_row(end)
+    if failure is not None:
+        entry.failure = failure_row(failure, commit.run_id)
+    return entry
+
+
+def deflate_large(entry: Entry) -> None:
+    """Deflate what was too large to be deflated on the event loop."""
+    if entry.is_large and entry.main is not None:
+        entry.main = (*entry.main[:-1], deflate(entry.main[-1]))
+        entry.is_large = False
+
+
+def assemble(entries: Iterable[Entry]) -> tuple[Wave, list[Entry]]:
+    """Return the next wave, and the entries that have to wait for a later one, in order."""
+    wave = Wave()
+    groups: dict[str, Group | None] = {}  # None: nothing more of this session in this wave
+    later: list[Entry] = []
+    for entry in entries:
+        session_id = entry.session_id
+        if session_id in groups:
+            group = groups[session_id]
+            if group is None or not group.takes(entry):
+                groups[session_id] = None
+                later.append(entry)
+        elif isinstance(entry.item, NewSession):
+            groups[session_id] = None
+            _create(wave, entry, entry.item)
+        else:
+            group = groups[session_id] = Group(session_id)
+            wave.groups.append(group)
+            group.takes(entry)
+    for place, group in enumerate(wave.groups):
+        _move(wave, place, group)
+    return wave, later
+
+
+def _create(wave: Wave, entry: Entry, new: NewSession) -> None:
+    place = len(wave.creates)
+    wave.creates.append(entry)
+    wave.new_sessions.add(place, entry.main or ())
+    for label in labels_of(new.metadata):
+        wave.new_labels.add(place, (label,))
+
+
+def _move(wave: Wave, place: int, group: Group) -> None:
+    """Add the rows of a group: one move, and what belongs to it."""
+    key = status = prior_action = next_action = snapshot_seq = snapshot_at = None
+    updated_at = 0.0
+    last_event_id = log_bytes = 0
+    for entry in group.entries:
+        item = entry.item
+        if isinstance(item, SnapshotNote):
+            key, snapshot_at = item.key, item.snapshot_at
+            if item.state is not None:
+                snapshot_seq = item.seq
+                log_bytes -= item.covered_bytes
+                wave.snapshots.add(place, (item.seq, item.state))
+        elif isinstance(item, Commit):
+            status = item.status.value
+            updated_at = max(updated_at, updated_at_s(item) or 0.0)
+            last_event_id = max(last_event_id, item.last_event_id)
+            if item.step is not None and entry.main is not None:
+                log_bytes += len(entry.main[-1]) + ROW_BYTES
+                next_action = item.step.next_action
+                prior_action = item.step.action if item.step.kind is StepKind.ACTION else prior_action
+    expected = None if group.first_seq is None else group.first_seq - 1
+    move = (group.session_id, expected, group.last_seq, status, prior_action, next_action)
+    wave.moves.add(place, (*move, updated_at, last_event_id, log_bytes, snapshot_seq, snapshot_at, key))
+    _children(wave, place, group)
+
+
+def _children(wave: Wave, place: int, group: Group) -> None:
+    starts: dict[str, Row] = {}
+    for entry in group.entries:
+        if entry.main is not None:
+            wave.steps.add(place, entry.main)
+        if entry.failure is not None:
+            wave.failures.add(place, entry.failure)
+        if entry.run_start is not None:
+            starts[entry.run_start[0]] = entry.run_start
+        if entry.run_end is not None:
+            run_id = entry.run_end[0]
+            if run_id in starts:  # one statement cannot update the row that it inserts
+                starts[run_id] = ended_run_row(starts[run_id], entry.run_end)
+            else:
+                wave.run_ends.add(place, entry.run_end)
+    for row in starts.values():
+        wave.run_starts.add(place, row)
