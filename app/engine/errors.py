@@ -108,7 +108,9 @@ class UnknownAction(EngineError, ValueError):
     """A name is given that no action of the graph has."""
 
     def __init__(self, name: str, known: Collection[str], where: str = "the graph") -> None:
-        super().__init__(f"{where} names the action {name!r}, which does not exist; actions are {sorted(known)}{nearest(name, known)}")
+        super().__init__(
+            f"{where} names the action {name!r}, which does not exist; actions are {sorted(known)}{nearest(name, known)}"
+        )
         self.name = name
 
 

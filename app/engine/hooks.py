@@ -14,7 +14,7 @@ from app.engine.pointers import ParentPointer
 
 if TYPE_CHECKING:
     from app.engine.actions import Action
-    from app.engine.application import ApplicationGraph
+    from app.engine.graph import ApplicationGraph
     from app.engine.state import State
 
 __all__ = [

@@ -33,7 +33,9 @@ def sync_hooks_in_async_run(hooks: Collection[str]) -> MixedModeWarning:
 
 def async_hooks_skipped(hooks: Collection[str]) -> MixedModeWarning:
     """Row 3: built with build(), async hooks, sync run."""
-    return MixedModeWarning(f"the async hooks {sorted(hooks)} are skipped in a sync run; use the async run methods to have them called")
+    return MixedModeWarning(
+        f"the async hooks {sorted(hooks)} are skipped in a sync run; use the async run methods to have them called"
+    )
 
 
 def async_hooks_without_abuild(hooks: Collection[str]) -> MixedModeWarning:

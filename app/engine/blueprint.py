@@ -1,0 +1,215 @@
+"""A machine, compiled: everything that its applications share and that no step has to work out again.
+
+Made once by `ApplicationBuilder.blueprint()`; applications made of it are small.
+"""
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from app.engine.compiled import CompiledAction, compile_actions
+from app.engine.core import Instance, Limits
+from app.engine.effects import Listeners
+from app.engine.errors import MixedModeError, UnknownAction, UnknownTag
+from app.engine.graph import ApplicationGraph
+from app.engine.hook_set import HookSet
+from app.engine.mode_warnings import (
+    async_hooks_skipped,
+    async_hooks_without_abuild,
+    sync_hooks_after_abuild,
+    sync_hooks_in_async_run,
+)
+from app.engine.state import State, make_state
+from app.engine.typing import TypingSystem
+
+if TYPE_CHECKING:
+    from app.engine.application import Application
+    from app.engine.builder import ApplicationBuilder
+
+__all__ = ["RUN_MOMENTS", "Blueprint", "Moments"]
+
+TAG = "@tag:"
+
+RUN_MOMENTS = (
+    "pre_run_execute_call",
+    "post_run_execute_call",
+    "pre_run_step",
+    "post_run_step",
+    "pre_start_stream",
+    "post_stream_item",
+    "post_end_stream",
+)
+"""The moments that a run calls hooks at. Spans call theirs from inside an action, in the colour that the action chose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """The hooks of each moment of a run; None where nobody listens, and then there is no effect."""
+
+    pre_execute: Listeners | None
+    post_execute: Listeners | None
+    pre_step: Listeners | None
+    post_step: Listeners | None
+    start_stream: Listeners | None
+    item: Listeners | None
+    end_stream: Listeners | None
+
+    @classmethod
+    def of(cls, hooks: HookSet, *, is_async: bool) -> "Moments":
+        """Return the moments of a run in one colour: a sync one has no async hooks."""
+        found = (Listeners(hooks.sync(name), hooks.async_(name) if is_async else ()) for name in RUN_MOMENTS)
+        return cls(*(each if each.sync or each.async_ else None for each in found))
+
+
+@dataclass(eq=False)
+class Blueprint:
+    """The compiled graph of a machine, with its hooks and what its actions can reach through their context.
+
+    `is_async` says which of `build` and `abuild` made it; None for `blueprint()` itself, whose host has ports of its own.
+    """
+
+    graph: ApplicationGraph
+    entrypoint: str
+    default_state: Mapping[str, Any]
+    hooks: HookSet
+    typing_system: TypingSystem[Any]
+    is_async: bool | None = None
+    builder: "ApplicationBuilder[Any] | None" = None
+    tracker: Any = None
+    parallel_executor_factory: Callable[[], Executor] | None = None
+    state_persister: Any = None
+    state_initializer: Any = None
+    actions: dict[str, CompiledAction] = field(init=False)
+    sync_moments: Moments = field(init=False)
+    async_moments: Moments = field(init=False)
+    has_span_hooks: bool = field(init=False)
+    has_mode_rules: bool = field(init=False)
+    _warned: set[str] = field(init=False, default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.actions = compile_actions(self.graph)
+        self.sync_moments = Moments.of(self.hooks, is_async=False)
+        self.async_moments = Moments.of(self.hooks, is_async=True)
+        self.has_span_hooks = any(
+            self.hooks.sync(name) or self.hooks.async_(name) for name in ("pre_start_span", "post_end_span", "do_log_attributes")
+        )
+        self._sync_names = _listening(self.hooks.sync_names)
+        self._async_names = _listening(self.hooks.async_names)
+        self.has_mode_rules = bool(self.is_async or self._sync_names or self._async_names)
+        self._tags = {
+            tag: frozenset(action.name for action in self.graph.get_actions_by_tag(tag))
+            for tag in dict.fromkeys(tag for action in self.graph.actions for tag in action.tags)
+        }
+        self._default = State(dict(self.default_state), self.typing_system)
+
+    def instantiate(
+        self,
+        *,
+        app_id: str,
+        partition_key: str | None = None,
+        state: Mapping[str, Any] | None = None,
+        seq: int = -1,
+        prior_action: str | None = None,
+    ) -> "Application[Any]":
+        """Return an application that stands after step `seq`, whose action was `prior_action`, with `state`.
+
+        Without `state` it has the default one. No hook is called. Raises UnknownAction for a prior action that the graph lacks.
+        """
+        from app.engine.application import Application  # it is made of blueprints
+
+        values = self._default if state is None else State(dict(state), self.typing_system)
+        return Application(self, self.instance(app_id, partition_key, values, seq, prior_action))
+
+    def instance(self, app_id: str, partition_key: str | None, state: State[Any], seq: int, prior_action: str | None) -> Instance:
+        """Return what a run of such an application moves."""
+        prior = None if prior_action is None else self.record(prior_action)
+        return Instance(app_id, partition_key, positioned(state, prior_action, seq), seq, prior)
+
+    def record(self, name: str) -> CompiledAction:
+        """Return the compiled action of that name. Raises UnknownAction."""
+        try:
+            return self.actions[name]
+        except KeyError:
+            raise UnknownAction(name, self.actions) from None
+
+    def next_record(self, instance: Instance) -> CompiledAction | None:
+        """Return the action that comes next; None when no transition leads on."""
+        if instance.prior is None:
+            return self.actions[self.entrypoint]
+        return instance.prior.follower(instance.state)
+
+    def next_action(self, state: Mapping[str, Any], prior_action: str | None) -> str | None:
+        """Return the name of the action that comes after `prior_action` (None: of the first one) on `state`, if there is one."""
+        if prior_action is None:
+            return self.entrypoint
+        known = state if isinstance(state, State) else State(dict(state), self.typing_system)
+        following = self.record(prior_action).follower(known)
+        return None if following is None else following.name
+
+    def limits(self, halt_before: Iterable[str] | None, halt_after: Iterable[str] | None, max_steps: int | None = None) -> Limits:
+        """Return when a run stops, with tags as the actions that have them. A string counts as one name.
+
+        Raises UnknownAction, UnknownTag, and ValueError for a `max_steps` below 1.
+        """
+        if max_steps is not None and max_steps < 1:
+            raise ValueError(f"max_steps must be at least 1, not {max_steps}")
+        return Limits(self._expand(halt_before, "halt_before"), self._expand(halt_after, "halt_after"), max_steps)
+
+    def check_sync_run(self) -> None:
+        """Raise MixedModeError if this was built for async runs; warn about the hooks that a sync run leaves out."""
+        if self.is_async:
+            remedy = "use the async run methods" if self._async_names or not self._sync_names else "use build()"
+            raise MixedModeError(f"the application was built with abuild() and is run by a sync method; {remedy}")
+        if self._async_names:
+            self.warn_once("skipped", partial(async_hooks_skipped, self._async_names))
+
+    def check_async_run(self) -> None:
+        """Warn about hooks whose colour does not fit an async run, or the builder method."""
+        if self.is_async is None:
+            return
+        if self._sync_names:
+            warning = sync_hooks_after_abuild if self.is_async else sync_hooks_in_async_run
+            self.warn_once("sync hooks", partial(warning, self._sync_names))
+        if self._async_names and not self.is_async:
+            self.warn_once("async hooks", partial(async_hooks_without_abuild, self._async_names))
+
+    def warn_once(self, key: str, warning: Callable[[], Warning]) -> None:
+        """Give the warning, unless the key was warned about before on behalf of this blueprint."""
+        if key not in self._warned:
+            self._warned.add(key)
+            warnings.warn(warning(), stacklevel=4)
+
+    def _expand(self, names: Iterable[str] | None, where: str) -> frozenset[str]:
+        if not names:
+            return frozenset()
+        found: set[str] = set()
+        for name in (names,) if isinstance(names, str) else names:
+            if name.startswith(TAG):
+                found |= self._tagged(name.removeprefix(TAG))
+            elif name in self.actions:
+                found.add(name)
+            else:
+                raise UnknownAction(name, self.actions, where)
+        return frozenset(found)
+
+    def _tagged(self, tag: str) -> frozenset[str]:
+        try:
+            return self._tags[tag]
+        except KeyError:
+            raise UnknownTag(tag, self._tags) from None
+
+
+def _listening(names: Iterable[str]) -> tuple[str, ...]:
+    """Return those of the hooks, given as `Class.method`, that a run calls."""
+    return tuple(name for name in names if name.rpartition(".")[2] in RUN_MOMENTS)
+
+
+def positioned(state: State[Any], prior_action: str | None, seq: int) -> State[Any]:
+    """Return `state` as that of an application which stands there: without Burr's own keys, and without operations."""
+    values = state._values
+    if "__PRIOR_STEP" in values or "__SEQUENCE_ID" in values:
+        values = {key: value for key, value in values.items() if key not in ("__PRIOR_STEP", "__SEQUENCE_ID")}
+    return make_state(values, state._typing_system, None, (), (prior_action, seq))

@@ -1,0 +1,129 @@
+"""What the core has to know of an action, worked out once: after a blueprint is made nothing looks at a signature again."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from app.engine.actions import Action
+from app.engine.conditions import Condition, OnError, default
+from app.engine.errors import InvalidInputs
+from app.engine.function_actions import FunctionBasedAction, FunctionBasedStreamingAction
+from app.engine.graph import Graph
+from app.engine.state import Declared, State, view
+
+__all__ = ["CONTEXT", "TRACER", "CompiledAction", "compile_actions"]
+
+CONTEXT = "__context"
+TRACER = "__tracer"
+
+Holds: TypeAlias = Callable[[State[Any]], bool]
+
+
+class CompiledAction:
+    """One action of a graph, ready to be called. Never changes after `compile_actions`."""
+
+    __slots__ = (
+        "accepted",
+        "action",
+        "call",
+        "declared",
+        "executor",
+        "is_async",
+        "is_streaming",
+        "name",
+        "reads",
+        "reduce",
+        "reducer_keys",
+        "renamed",
+        "required",
+        "rescues",
+        "result_type",
+        "retry",
+        "timeout_s",
+        "transitions",
+        "wants_context",
+        "wants_tracer",
+        "writes",
+    )
+
+    def __init__(self, action: Action) -> None:
+        self.action = action
+        self.name = action.name
+        self.reads = tuple(action.reads)
+        self.writes = frozenset(action.writes)
+        self.declared = Declared(self.name, self.reads, self.writes)
+        required, optional = action.optional_and_required_inputs
+        self.wants_context = CONTEXT in required or CONTEXT in optional
+        self.wants_tracer = TRACER in required or TRACER in optional
+        self.required = frozenset(required - {CONTEXT, TRACER})
+        self.accepted = self.required | frozenset(optional - {CONTEXT, TRACER})
+        self.is_async = action.is_async()
+        self.is_streaming = action.streaming
+        self.call = _callable_of(action)
+        self.renamed = _mangled(self.call) if self.wants_context or self.wants_tracer else {}
+        # an action in two parts has its reducer look at what it reads and writes
+        self.reduce = None if action.single_step else action.update
+        self.reducer_keys = tuple(dict.fromkeys((*self.reads, *action.writes)))
+        self.result_type: type[Any] = action.schema.intermediate_result_type()
+        self.timeout_s = action.timeout_s
+        self.retry = action.retry
+        self.executor = action.executor
+        self.transitions: tuple[tuple[Holds | None, CompiledAction], ...] = ()
+        self.rescues: tuple[tuple[OnError, CompiledAction], ...] = ()
+
+    def view(self, state: State[Any]) -> State[Any]:
+        """Return what the action sees of `state`."""
+        return view(state, self.declared, self.reads)
+
+    def check_inputs(self, inputs: Mapping[str, Any]) -> None:
+        """Raise InvalidInputs if an input is missing, is not expected, or has a reserved name."""
+        given = inputs.keys()
+        if given <= self.accepted and self.required <= given:
+            return
+        raise InvalidInputs(self.name, missing=self.required - given, unexpected=given - self.accepted, accepted=self.accepted)
+
+    def follower(self, state: State[Any]) -> "CompiledAction | None":
+        """Return the action that comes after this one on `state`; None when no transition holds."""
+        for holds, target in self.transitions:
+            if holds is None or holds(state):
+                return target
+        return None
+
+
+def compile_actions(graph: Graph) -> dict[str, CompiledAction]:
+    """Return the actions of `graph` by name, each with its transitions in order."""
+    records = {action.name: CompiledAction(action) for action in graph.actions}
+    for name, record in records.items():
+        edges = [(edge.condition, records[edge.to.name]) for edge in graph.transitions if edge.from_.name == name]
+        record.transitions = tuple((_holds(each), to) for each, to in edges if not isinstance(each, OnError))
+        record.rescues = tuple((each, to) for each, to in edges if isinstance(each, OnError))
+    return records
+
+
+def _holds(condition: Condition) -> Holds | None:
+    """Return the question that a transition asks; None when it always holds."""
+    if condition is default:
+        return None
+    if type(condition).run is Condition.run:
+        return condition.holds
+    return lambda state: bool(condition.run(state)[Condition.KEY])
+
+
+def _callable_of(action: Action) -> Callable[..., Any]:
+    """Return what is called with a view and the inputs, without a detour where the class is one of ours."""
+    if type(action) in (FunctionBasedAction, FunctionBasedStreamingAction):
+        return action.call  # type: ignore[attr-defined, no-any-return]  # both classes have it
+    if action.streaming:
+        method = "stream_run_and_update" if action.single_step else "stream_run"
+    else:
+        method = "run_and_update" if action.single_step else "run"
+    return getattr(action, method)  # type: ignore[no-any-return]  # each is a method of its kind of action
+
+
+def _mangled(function: Callable[..., Any]) -> dict[str, str]:
+    """Return the parameters that Python renamed because they stand in a class: `__context` is `_Name__context` there."""
+    parameters = inspect.signature(function).parameters
+    found = {
+        injected: name for injected in (CONTEXT, TRACER) for name in parameters if name.endswith(injected) and name != injected
+    }
+    return {injected: name for injected, name in found.items() if injected not in parameters}

@@ -1,0 +1,221 @@
+"""Conditions: what must hold of the state, or of an error, for a transition to be taken.
+
+A condition decides and does nothing else. Expressions are interpreted by `safe_expr`, never evaluated as Python code.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from app.engine.actions import Function
+from app.engine.errors import ConditionError, nearest
+from app.engine.safe_expr import FULL, STRICT, parse
+from app.engine.state import State
+
+__all__ = ["Condition", "OnError", "default", "expr", "lmda", "on_error", "safe_expr", "when"]
+
+Resolver = Callable[[State[Any]], bool]
+
+
+class Condition(Function):
+    """A named question about a state. Combine conditions with `&`, `|` and `~`.
+
+    `keys` must exist in the state when the question is asked: a missing one raises ConditionError.
+    """
+
+    KEY = "PROCEED"
+    default: ClassVar["Condition"]
+
+    def __init__(
+        self,
+        keys: list[str],
+        resolver: Resolver,
+        name: str | None = None,
+        optional_keys: list[str] | None = None,
+    ) -> None:
+        self._keys = keys
+        self._resolver = resolver
+        self._name = name
+        self._optional_keys = list(optional_keys or ())
+
+    @staticmethod
+    def expr(expr: str) -> "Condition":
+        """Return a condition that holds when the Python expression `expr` over the keys of the state is true.
+
+        The expression is interpreted: comparisons, arithmetic, comprehensions, conditional expressions, harmless builtins
+        and methods of builtin values. Raises UnsafeExpression for anything else.
+        """
+        parsed = parse(expr, FULL)
+        return Condition(parsed.keys, lambda state: parsed.evaluate(state), name=expr)
+
+    @staticmethod
+    def safe_expr(expr: str) -> "Condition":
+        """Return a condition like `expr` for an expression that comes from outside.
+
+        Only literals, names, public attributes, subscripts, comparisons, arithmetic and a few builtins. Raises UnsafeExpression for
+        anything else, and SyntaxError for what is no expression.
+        """
+        parsed = parse(expr, STRICT)
+        return Condition(parsed.keys, lambda state: bool(parsed.evaluate(state)), name=expr)
+
+    @staticmethod
+    def lmda(resolver: Resolver, state_keys: list[str]) -> "Condition":
+        """Return a condition that holds when `resolver` says so of the state."""
+        return Condition(state_keys, resolver, name=f"lmda_{resolver.__name__}_")
+
+    @classmethod
+    def when(cls, **kwargs: Any) -> "Condition":
+        """Return a condition that holds when every given key fits its value.
+
+        `key=value` means equal; a suffix asks something else: `eq`, `ne`, `lt`, `lte`, `gt`, `gte`, `in`, `notin`, `contains`,
+        `is` and `isnot`, as in `age__gte=18`.
+        """
+        tests = [_Test(key, value) for key, value in kwargs.items()]
+        keys = list(dict.fromkeys(test.key for test in tests))
+        name = ", ".join(str(test) for test in sorted(tests, key=lambda test: test.key))
+        return Condition(keys, lambda state: all(test.holds(state) for test in tests), name=name)
+
+    @property
+    def name(self) -> str:
+        return self._name  # type: ignore[return-value]  # Burr's signature; a condition made by hand may have none
+
+    @property
+    def reads(self) -> list[str]:
+        return self._keys
+
+    @property
+    def resolver(self) -> Resolver:
+        return self._resolver
+
+    def holds(self, state: State[Any]) -> bool:
+        """Return whether the condition holds. Raises ConditionError if the state misses one of its keys."""
+        for key in self._keys:
+            if key not in state:
+                found = f"the state has {sorted(state)}{nearest(key, state)}"
+                raise ConditionError(f"condition {self._name!r} needs the key {key!r}; {found}")
+        return bool(self._resolver(state))
+
+    def run(self, state: State[Any], **run_kwargs: Any) -> dict[str, Any]:  # noqa: ARG002
+        return {Condition.KEY: self.holds(state)}
+
+    def __repr__(self) -> str:
+        return f"condition: {self._name}"
+
+    def __and__(self, other: "Condition") -> "Condition":
+        _expect_condition(other, "and")
+        if isinstance(other, OnError):
+            return other & self
+        return Condition(
+            self._keys + other._keys,
+            lambda state: self._resolver(state) and other._resolver(state),
+            name=f"{self._name} & {other._name}",
+        )
+
+    def __or__(self, other: "Condition") -> "Condition":
+        _expect_condition(other, "or")
+        if isinstance(other, OnError):
+            return other | self
+        return Condition(
+            self._keys + other._keys,
+            lambda state: self._resolver(state) or other._resolver(state),
+            name=f"{self._name} | {other._name}",
+        )
+
+    def __invert__(self) -> "Condition":
+        return Condition(self._keys, lambda state: not self._resolver(state), name=f"~{self._name}")
+
+
+class OnError(Condition):
+    """Holds when the action that the transition leaves raised one of some errors.
+
+    The step goes on with the transition's target, on the state as it was before; one transition is taken at most `max_attempts` times
+    within a step, after which the next one that holds is taken, or the error leaves the run. Joined with `&`, other
+    conditions are asked about the state, too.
+    """
+
+    def __init__(
+        self,
+        error: type[Exception] | tuple[type[Exception], ...],
+        max_attempts: int = 3,
+        also: Condition | None = None,
+    ) -> None:
+        types = error if isinstance(error, tuple) else (error,)
+        name = f"on_error({', '.join(each.__name__ for each in types)}, max_attempts={max_attempts})"
+        super().__init__([], lambda _: False, name=name if also is None else f"{name} & {also.name}")
+        if max_attempts < 1:
+            raise ConditionError(f"on_error needs max_attempts of at least 1, not {max_attempts}")
+        self.error_types = types
+        self.max_attempts = max_attempts
+        self.also = also
+
+    def handles(self, error: Exception, taken: int, state: State[Any]) -> bool:
+        """Return whether the transition is to be taken after `error`, having been taken `taken` times in this step."""
+        if taken >= self.max_attempts or not isinstance(error, self.error_types):
+            return False
+        return self.also is None or self.also.holds(state)
+
+    def __and__(self, other: Condition) -> Condition:
+        _expect_condition(other, "and")
+        if isinstance(other, OnError):
+            raise ConditionError(f"{self.name} cannot be joined with another on_error; give one on_error a tuple of errors")
+        return OnError(self.error_types, self.max_attempts, other if self.also is None else self.also & other)
+
+    def __or__(self, other: Condition) -> Condition:
+        raise ConditionError(f"{self.name} cannot be an alternative to {other!r}; use two transitions")
+
+    def __invert__(self) -> Condition:
+        raise ConditionError(f"{self.name} cannot be negated; a transition without on_error is one for success")
+
+
+def on_error(error: type[Exception] | tuple[type[Exception], ...], max_attempts: int = 3) -> Condition:
+    """Return a condition for a transition that is taken when its action raises `error`. See OnError."""
+    return OnError(error, max_attempts)
+
+
+class _Test:
+    """One argument of `when`: a key, how it is compared, and with what."""
+
+    OPERATORS: ClassVar[Mapping[str, tuple[str, Callable[[Any, Any], Any]]]] = {
+        "eq": ("==", lambda a, b: a == b),
+        "ne": ("!=", lambda a, b: a != b),
+        "lt": ("<", lambda a, b: a < b),
+        "lte": ("<=", lambda a, b: a <= b),
+        "gt": (">", lambda a, b: a > b),
+        "gte": (">=", lambda a, b: a >= b),
+        "in": (" in ", lambda a, b: a in b),
+        "notin": (" not in ", lambda a, b: a not in b),
+        "contains": (" contains ", lambda a, b: b in a),
+        "is": (" is ", lambda a, b: a is b),
+        "isnot": (" is not ", lambda a, b: a is not b),
+    }
+
+    def __init__(self, argument: str, value: Any) -> None:
+        key, _, suffix = argument.rpartition("__")
+        self.value = value
+        if suffix in self.OPERATORS and argument != suffix:
+            if not key:
+                raise ConditionError(f"when() got {argument!r}: there is no key before '__{suffix}'")
+            self.key, self.is_plain = key, False
+            self.symbol, self.compare = self.OPERATORS[suffix]
+        else:
+            self.key, self.is_plain = argument, True
+            self.symbol, self.compare = self.OPERATORS["eq"]
+
+    def holds(self, state: State[Any]) -> bool:
+        return bool(self.compare(state.get(self.key), self.value))
+
+    def __str__(self) -> str:
+        return f"{self.key}={self.value}" if self.is_plain else f"{self.key}{self.symbol}{self.value!r}"
+
+
+def _expect_condition(other: object, verb: str) -> None:
+    if not isinstance(other, Condition):
+        raise ConditionError(f"cannot {verb} a condition with a {type(other).__name__}; expected a condition")
+
+
+Condition.default = Condition([], lambda _: True, name="default")
+
+default = Condition.default
+when = Condition.when
+expr = Condition.expr
+safe_expr = Condition.safe_expr
+lmda = Condition.lmda

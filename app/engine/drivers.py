@@ -1,0 +1,295 @@
+"""The two drivers: they perform what the core decides, one by doing it, the other by awaiting it. No rule is in here.
+
+A driver owns what it opens: the stream of an action is closed when the run ends, fails, is cancelled or dropped.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Generator, Iterator
+from contextlib import suppress
+from functools import partial
+from typing import Any, Generic, TypeVar, assert_never, cast
+
+from app.engine.context import entered
+from app.engine.effects import (
+    END,
+    ActionCall,
+    CallHooks,
+    Commit,
+    Deliver,
+    Effect,
+    Emit,
+    Flow,
+    FlushSpans,
+    NextItem,
+    OpenStream,
+    RecordFailure,
+    Sleep,
+)
+from app.engine.errors import RunAbandoned
+from app.engine.flows import StreamEnded
+from app.engine.perform import blocking_call
+from app.engine.ports import RunPorts
+from app.engine.streaming import StreamItem
+from app.engine.timeouts import await_within, call_within
+
+__all__ = ["AsyncDriver", "SyncDriver"]
+
+T = TypeVar("T")
+
+
+class SyncDriver(Generic[T]):
+    """Performs the effects of one flow in the calling thread. There is no host: nothing is emitted or committed."""
+
+    __slots__ = ("_deadline_s", "_flow", "_stream", "result")
+
+    result: T  # when the flow has ended
+
+    def __init__(self, flow: Flow[T]) -> None:
+        self._flow = flow
+        self._stream: Iterator[Any] | None = None
+        self._deadline_s: float | None = None
+
+    def advance(self, error: Exception | None = None) -> Deliver | None:
+        """Perform effects until something is to be delivered; None when the flow has ended. `error` is thrown in first."""
+        flow = self._flow
+        try:
+            effect = next(flow) if error is None else flow.throw(error)
+            while not isinstance(effect, Deliver):
+                try:
+                    answer = self._perform(effect)
+                except Exception as raised:
+                    effect = flow.throw(raised)
+                else:
+                    effect = flow.send(answer)
+        except StopIteration as end:
+            self.result = end.value
+            self.close()
+            return None
+        except BaseException:
+            self.close()
+            raise
+        return effect
+
+    def finish(self) -> T:
+        """Perform everything, and return the result of the flow."""
+        while self.advance() is not None:
+            pass
+        return self.result
+
+    def deliveries(self) -> Generator[Any, None, T]:
+        """Yield what is delivered; the generator's value is the result. Closed early, it abandons the run."""
+        while (delivered := self.advance()) is not None:
+            try:
+                yield delivered.value
+            except GeneratorExit:
+                self.abandon()
+                raise
+        return self.result
+
+    def items(self) -> Generator[StreamItem, None, None]:
+        """Yield the items of one action, each with None, and then its result with the state. Closed early, it abandons the run."""
+        while (delivered := self.advance()) is not None:
+            if isinstance(delivered.value, StreamEnded):
+                yield delivered.value.result, delivered.value.state
+                return
+            try:
+                yield delivered.value, None
+            except GeneratorExit:
+                self.abandon()
+                raise
+        yield cast("StreamItem", self.result)
+
+    def abandon(self) -> None:
+        """End the flow where it stands, and let its hooks know."""
+        with suppress(RunAbandoned):
+            self.advance(RunAbandoned())
+
+    def close(self) -> None:
+        """Drop the flow, and close the stream that is open."""
+        self._flow.close()
+        stream, self._stream = self._stream, None
+        close = getattr(stream, "close", None)
+        if close is not None:
+            close()
+
+    def _perform(self, effect: Effect) -> Any:
+        match effect:
+            case ActionCall(record=record):
+                with entered(effect):
+                    if record.timeout_s is None:
+                        return record.call(effect.view, **effect.inputs)
+                    return call_within(record.name, record.timeout_s, partial(record.call, effect.view, **effect.inputs))
+            case NextItem(call=call):
+                with entered(call):
+                    return self._next_item(call)
+            case OpenStream(call=call):
+                self._deadline_s = _deadline(call)
+                with entered(call):
+                    self._stream = iter(call.record.call(call.view, **call.inputs))
+                return None
+            case CallHooks():
+                return _call_each(effect)
+            case Sleep():
+                return time.sleep(effect.delay_s)
+            case Emit() | Commit() | RecordFailure() | FlushSpans() | Deliver():
+                return None
+            case _:
+                assert_never(effect)
+
+    def _next_item(self, call: ActionCall) -> Any:
+        if self._deadline_s is None:
+            return next(cast("Iterator[Any]", self._stream), END)
+        stream, self._stream = self._stream, None  # a stream that hangs in another thread cannot be closed from here
+        item = call_within(call.record.name, self._deadline_s - time.monotonic(), partial(next, stream, END))
+        self._stream = stream
+        return item
+
+
+class AsyncDriver(Generic[T]):
+    """Performs the effects of one flow in a task. What blocks, and what a host takes note of, goes through its ports."""
+
+    __slots__ = ("_deadline_s", "_flow", "_ports", "_stream", "result")
+
+    result: T  # when the flow has ended
+
+    def __init__(self, flow: Flow[T], ports: RunPorts) -> None:
+        self._flow = flow
+        self._ports = ports
+        self._stream: AsyncGenerator[Any, None] | None = None
+        self._deadline_s: float | None = None
+
+    async def advance(self, error: Exception | None = None) -> Deliver | None:
+        """Perform effects until something is to be delivered; None when the flow has ended. `error` is thrown in first."""
+        flow = self._flow
+        try:
+            effect = next(flow) if error is None else flow.throw(error)
+            while not isinstance(effect, Deliver):
+                try:
+                    answer = await self._perform(effect)
+                except Exception as raised:
+                    effect = flow.throw(raised)
+                else:
+                    effect = flow.send(answer)
+        except StopIteration as end:
+            self.result = end.value
+            if self._stream is not None:
+                await self.close()
+            return None
+        except BaseException:
+            await self.close()
+            raise
+        return effect
+
+    async def finish(self) -> T:
+        """Perform everything, and return the result of the flow."""
+        while await self.advance() is not None:
+            pass
+        return self.result
+
+    async def deliveries(self) -> AsyncGenerator[Any, None]:
+        """Yield what is delivered. Closed early, it abandons the run."""
+        while (delivered := await self.advance()) is not None:
+            try:
+                yield delivered.value
+            except GeneratorExit:
+                await self.abandon()
+                raise
+
+    async def items(self) -> AsyncGenerator[StreamItem, None]:
+        """Yield the items of one action, each with None, and then its result with the state. Closed early, it abandons the run."""
+        while (delivered := await self.advance()) is not None:
+            if isinstance(delivered.value, StreamEnded):
+                yield delivered.value.result, delivered.value.state
+                return
+            try:
+                yield delivered.value, None
+            except GeneratorExit:
+                await self.abandon()
+                raise
+        yield cast("StreamItem", self.result)
+
+    async def abandon(self) -> None:
+        """End the flow where it stands, and let its hooks know."""
+        with suppress(RunAbandoned):
+            await self.advance(RunAbandoned())
+
+    async def close(self) -> None:
+        """Drop the flow, and close the stream that is open."""
+        self._flow.close()
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.aclose()
+
+    async def _perform(self, effect: Effect) -> Any:
+        ports = self._ports
+        match effect:
+            case ActionCall(record=record):
+                with entered(effect):
+                    if record.is_async:
+                        answer = record.call(effect.view, **effect.inputs)
+                    else:
+                        answer = ports.call_action(blocking_call(record, effect.view, effect.inputs))
+                    return await (answer if record.timeout_s is None else await_within(record.name, record.timeout_s, answer))
+            case NextItem(call=call):
+                with entered(call):
+                    return await self._next_item(call)
+            case OpenStream(call=call):
+                return await self._open(call)
+            case CallHooks(listeners=listeners):
+                if listeners.sync:
+                    await ports.call_hook(partial(_call_each, effect))
+                if listeners.async_:
+                    await _await_each(effect)
+            case Commit():
+                await ports.commit(effect.step)
+            case Emit():
+                ports.emit(effect.event)
+            case RecordFailure():
+                await ports.record_failure(effect.failure)
+            case Sleep():
+                await asyncio.sleep(effect.delay_s)
+            case FlushSpans():
+                await effect.tracer.flush()
+            case Deliver():
+                return None
+            case _:
+                assert_never(effect)
+
+    async def _open(self, call: ActionCall) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.aclose()
+        self._deadline_s = _deadline(call)
+        with entered(call):
+            if call.record.is_async:
+                self._stream = call.record.call(call.view, **call.inputs)
+            else:
+                self._stream = self._ports.stream_action(blocking_call(call.record, call.view, call.inputs))
+
+    async def _next_item(self, call: ActionCall) -> Any:
+        item = anext(cast("AsyncGenerator[Any, None]", self._stream), END)
+        if self._deadline_s is None:
+            return await item
+        return await await_within(call.record.name, self._deadline_s - time.monotonic(), item)
+
+
+def _deadline(call: ActionCall) -> float | None:
+    timeout_s = call.record.timeout_s
+    return None if timeout_s is None else time.monotonic() + timeout_s
+
+
+def _call_each(effect: CallHooks) -> None:
+    for hook in effect.listeners.sync:
+        hook(**effect.arguments)
+
+
+async def _await_each(effect: CallHooks) -> None:
+    calls = [hook(**effect.arguments) for hook in effect.listeners.async_]
+    if len(calls) == 1:
+        await calls[0]
+        return
+    # all of them are heard, also when one fails: the first error is the one that counts
+    for outcome in await asyncio.gather(*calls, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome

@@ -1,0 +1,128 @@
+"""What the core can ask a driver to do. Values only; each comes with what the driver answers.
+
+They are made on every step, so they are plain slots classes rather than frozen ones.
+"""
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+
+from app.engine.hook_set import AsyncHookCall, HookCall
+from app.engine.ports import Step, StepEvent, StepFailure
+
+if TYPE_CHECKING:
+    from app.engine.compiled import CompiledAction
+    from app.engine.core import Run
+    from app.engine.state import State
+    from app.engine.tracing import TracerFactory
+
+__all__ = [
+    "END",
+    "ActionCall",
+    "CallHooks",
+    "Commit",
+    "Deliver",
+    "Effect",
+    "Emit",
+    "Flow",
+    "FlushSpans",
+    "Listeners",
+    "NextItem",
+    "OpenStream",
+    "RecordFailure",
+    "Sleep",
+]
+
+END: Final = object()
+"""The answer to NextItem when the stream has no more items."""
+
+
+@dataclass(slots=True, eq=False)
+class ActionCall:
+    """Call the action. Answer: what it returned, or an ActionOutcome if it was carried out elsewhere."""
+
+    record: "CompiledAction"
+    view: "State[Any]"
+    inputs: Mapping[str, Any]  # under the names of the action's parameters
+    run: "Run"
+    seq: int
+    tracer: "TracerFactory | None" = None
+
+
+@dataclass(slots=True, eq=False)
+class OpenStream:
+    """Call the streaming action and keep what it gives, instead of what was kept before. Answer: None."""
+
+    call: ActionCall
+
+
+@dataclass(slots=True, eq=False)
+class NextItem:
+    """Take an item from the open stream. Answer: the item, an ActionOutcome if it was carried out elsewhere, or END."""
+
+    call: ActionCall
+
+
+@dataclass(slots=True)
+class Listeners:
+    """The hooks of one moment; a sync run has no async ones."""
+
+    sync: tuple[HookCall, ...]
+    async_: tuple[AsyncHookCall, ...]
+
+
+@dataclass(slots=True)
+class CallHooks:
+    """Call the hooks with `arguments`, the sync ones in order and then the async ones together. Answer: None."""
+
+    listeners: Listeners
+    arguments: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Emit:
+    """Tell the host what happens. Answer: None."""
+
+    event: StepEvent
+
+
+@dataclass(slots=True)
+class Commit:
+    """Make the step durable. Answer: None, when it is."""
+
+    step: Step
+
+
+@dataclass(slots=True)
+class RecordFailure:
+    """Make a note of a failed step. Answer: None."""
+
+    failure: StepFailure
+
+
+@dataclass(slots=True)
+class Sleep:
+    """Wait. Answer: None."""
+
+    delay_s: float
+
+
+@dataclass(slots=True)
+class FlushSpans:
+    """Call the async span hooks that are left from the action. Answer: None."""
+
+    tracer: "TracerFactory"
+
+
+@dataclass(slots=True)
+class Deliver:
+    """Hand `value` to whoever iterates over the run. Answer: None, when they ask for more."""
+
+    value: Any
+
+
+Effect: TypeAlias = ActionCall | OpenStream | NextItem | CallHooks | Emit | Commit | RecordFailure | Sleep | FlushSpans | Deliver
+
+T = TypeVar("T")
+Flow: TypeAlias = Generator[Effect, Any, T]
+"""A generator that decides: it yields effects, is sent their answers, and returns a result."""

@@ -1,0 +1,61 @@
+"""The ports of an async run without a host: sync code goes to the event loop's default threads, and nothing is kept."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
+from contextvars import Context, copy_context
+from typing import Any
+
+from app.engine.blueprint import Blueprint
+from app.engine.effects import END
+from app.engine.mode_warnings import blocking_action
+from app.engine.ports import ActionOutcome, BlockingCall, Step, StepEvent, StepFailure
+
+__all__ = ["LocalPorts"]
+
+
+class LocalPorts:
+    """Implements RunPorts for one run of an application that runs by itself."""
+
+    __slots__ = ("_blueprint", "_hook_context")
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        self._blueprint = blueprint
+        self._hook_context: Context | None = None
+
+    async def call_action(self, call: BlockingCall) -> ActionOutcome:
+        self._warn(call)
+        return await asyncio.to_thread(call.perform)
+
+    async def stream_action(self, call: BlockingCall) -> AsyncGenerator[Any, None]:
+        self._warn(call)
+        loop, context, items = asyncio.get_running_loop(), copy_context(), call.stream()
+        try:
+            while (item := await loop.run_in_executor(None, context.run, next, items, END)) is not END:
+                yield item
+        finally:
+            await loop.run_in_executor(None, _close, items)
+
+    async def call_hook(self, call: Callable[[], Any]) -> Any:
+        # one context for all hooks of the run: what one sets, a later one can reset
+        if self._hook_context is None:
+            self._hook_context = copy_context()
+        return await asyncio.get_running_loop().run_in_executor(None, self._hook_context.run, call)
+
+    def emit(self, event: StepEvent) -> None:
+        """Nobody listens."""
+
+    async def commit(self, step: Step) -> None:
+        """Nothing is stored."""
+
+    async def record_failure(self, failure: StepFailure) -> None:
+        """Nothing is stored."""
+
+    def _warn(self, call: BlockingCall) -> None:
+        name = call.action.name
+        self._blueprint.warn_once(f"blocking {name}", lambda: blocking_action(name))
+
+
+def _close(items: Any) -> None:
+    with suppress(ValueError):  # it still runs in its thread, which nobody can stop
+        items.close()

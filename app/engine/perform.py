@@ -1,0 +1,193 @@
+"""What an action's call, or its stream, comes to: a result and operations. Used by the core, and by whoever carries sync
+actions out somewhere else: another thread, another process.
+
+Everything here is sync and knows no executor.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from functools import lru_cache, partial
+from typing import Any, Final, TypeAlias
+
+from app.engine.actions import Action
+from app.engine.compiled import CompiledAction
+from app.engine.effects import END
+from app.engine.errors import ActionTimeout, InvalidResult
+from app.engine.mode_warnings import StreamErrorWarning
+from app.engine.ports import ActionOutcome, BlockingCall
+from app.engine.state import State, operations_since, widened
+
+__all__ = [
+    "NOTHING",
+    "OutcomeReader",
+    "Reader",
+    "StreamReader",
+    "blocking_call",
+    "complete",
+    "first_index",
+    "perform_sync",
+    "stream_sync",
+]
+
+NOTHING: Final = object()
+"""What the reader gives when an item of a stream is none for the caller (yet)."""
+
+
+def complete(record: CompiledAction, view: State[Any], returned: Any) -> ActionOutcome:
+    """Return what `returned`, given by the action on `view`, comes to. An action in two parts is updated here.
+
+    Raises InvalidResult when it is not of the shape that the action must return.
+    """
+    if isinstance(returned, ActionOutcome):
+        return returned
+    if record.reduce is not None:
+        _check_result(record, returned)
+        view = widened(view, record.reducer_keys)
+        result, after = returned, record.reduce(returned, view)
+    elif isinstance(returned, State):
+        result, after = {}, returned
+    elif isinstance(returned, tuple) and len(returned) == 2:
+        result, after = returned
+        _check_result(record, result)
+    else:
+        raise InvalidResult(record.name, _kind(returned), "the new State, or a tuple of a result and the new State")
+    if not isinstance(after, State):
+        raise InvalidResult(record.name, f"{_kind(after)} as its state", "a State")
+    return ActionOutcome(result, operations_since(view, after))
+
+
+class StreamReader:
+    """Tells the items of one stream from its end, item by item."""
+
+    __slots__ = ("_last", "_record", "_view")
+
+    def __init__(self, record: CompiledAction, view: State[Any]) -> None:
+        self._record = record
+        self._view = view
+        self._last: Any = None
+
+    def feed(self, raw: Any) -> Any:
+        """Return the item for the caller that `raw` is, or the one that it shows not to be the last, or NOTHING."""
+        if self._record.reduce is not None:
+            item, self._last = self._last, raw
+            return NOTHING if item is None else item
+        if isinstance(raw, tuple) and len(raw) == 2:
+            item, state = raw
+        elif isinstance(raw, dict):
+            item, state = raw, None
+        else:
+            raise InvalidResult(
+                self._record.name, f"{_kind(raw)} as an item", "a dict, or a tuple of a result and a State or None"
+            )
+        self._last = None if state is None else raw
+        return item if state is None else NOTHING
+
+    def survives(self, error: Exception) -> bool:
+        """Return whether the step can be completed although the stream ended in `error`, with a warning if so.
+
+        As in Burr, it can once the action has yielded its state: a generator may do that while it cleans up. For an action in two
+        parts, which yields no state, the last item is its result then.
+        """
+        if self._last is None or isinstance(error, ActionTimeout):
+            return False
+        message = f"action {self._record.name!r} raised {type(error).__name__} after it had given what its step needs"
+        warnings.warn(StreamErrorWarning(f"{message}; the step was completed"), stacklevel=2)
+        return True
+
+    def finish(self) -> ActionOutcome:
+        """Return what the stream, now at its end, comes to. Raises InvalidResult if it lacks a last item with a state."""
+        if self._last is None and self._record.reduce is None:
+            raise InvalidResult(self._record.name, "no state", "a tuple of the result and the new State as its last item")
+        return complete(self._record, self._view, self._last)
+
+
+class OutcomeReader:
+    """Reads a stream that is carried out elsewhere: `stream_sync` has read it there, and ends it with the outcome."""
+
+    __slots__ = ("_outcome", "_record")
+
+    def __init__(self, record: CompiledAction) -> None:
+        self._record = record
+        self._outcome: ActionOutcome | None = None
+
+    def feed(self, raw: Any) -> Any:
+        """Return the item, or NOTHING for the outcome."""
+        if not isinstance(raw, ActionOutcome):
+            return raw
+        self._outcome = raw
+        return NOTHING
+
+    def survives(self, error: Exception) -> bool:  # noqa: ARG002
+        """Return False: an error comes here only if the reader over there let it."""
+        return False
+
+    def finish(self) -> ActionOutcome:
+        """Return the outcome."""
+        if self._outcome is None:
+            raise InvalidResult(self._record.name, "no outcome", "one at the end of its stream")
+        return self._outcome
+
+
+Reader: TypeAlias = StreamReader | OutcomeReader
+
+
+def first_index(record: CompiledAction) -> int:
+    """Return the number that hooks get with the first item. Burr counts from 1 where one call gives result and state, else from 0."""
+    return 1 if record.reduce is None else 0
+
+
+def perform_sync(action: Action, view: State[Any], inputs: Mapping[str, Any]) -> ActionOutcome:
+    """Carry a sync action out in this thread."""
+    return _perform(_record_of(action), view, inputs)
+
+
+def stream_sync(action: Action, view: State[Any], inputs: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield the items of a sync streaming action, and what it comes to, an ActionOutcome, as the last one."""
+    return _stream(_record_of(action), view, inputs)
+
+
+def blocking_call(record: CompiledAction, view: State[Any], inputs: Mapping[str, Any]) -> BlockingCall:
+    """Return the call of a sync action in a form that any executor can take."""
+    return BlockingCall(
+        action=record.action,
+        view=view,
+        inputs=inputs,
+        perform=partial(_perform, record, view, inputs),
+        stream=partial(_stream, record, view, inputs),
+    )
+
+
+def _perform(record: CompiledAction, view: State[Any], inputs: Mapping[str, Any]) -> ActionOutcome:
+    return complete(record, view, record.call(view, **inputs))
+
+
+def _stream(record: CompiledAction, view: State[Any], inputs: Mapping[str, Any]) -> Iterator[Any]:
+    reader = StreamReader(record, view)
+    stream = iter(record.call(view, **inputs))
+    while True:
+        try:
+            raw = next(stream, END)
+        except Exception as error:
+            if not reader.survives(error):
+                raise
+            break
+        if raw is END:
+            break
+        item = reader.feed(raw)
+        if item is not NOTHING:
+            yield item
+    yield reader.finish()
+
+
+@lru_cache(maxsize=512)
+def _record_of(action: Action) -> CompiledAction:
+    return CompiledAction(action)
+
+
+def _check_result(record: CompiledAction, result: Any) -> None:
+    if not isinstance(result, record.result_type):
+        raise InvalidResult(record.name, f"{_kind(result)} as its result", f"a {record.result_type.__name__}")
+
+
+def _kind(value: Any) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"

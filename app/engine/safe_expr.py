@@ -1,0 +1,433 @@
+"""Python expressions over the keys of a state, interpreted node by node: there is no way from here to `eval`.
+
+An expression is checked against a list of allowed nodes and turned into nested closures when a condition is made. It cannot
+import, assign, define, reach private attributes, or call anything but the functions and the methods listed here.
+"""
+
+import ast
+import builtins
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from app.engine.errors import UnsafeExpression
+
+__all__ = ["FULL", "STRICT", "Grammar", "Parsed", "parse"]
+
+Names: TypeAlias = Mapping[str, Any]
+Evaluate: TypeAlias = Callable[[Names], Any]
+
+MAX_SIZE = 1_000_000
+"""The longest sequence and the largest number of bits that an expression may make by `*`, `**`, `<<` and `range`."""
+
+
+def _range(*bounds: int) -> range:
+    numbers = range(*bounds)
+    if len(numbers) > MAX_SIZE:
+        raise UnsafeExpression(f"an expression may not count more than {MAX_SIZE} numbers")
+    return numbers
+
+
+_STRICT_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    each.__name__: each for each in (len, abs, min, max, sum, all, any, str, int, float, bool)
+}
+_FULL_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    **_STRICT_FUNCTIONS,
+    **{
+        each.__name__: each
+        for each in (set, frozenset, list, tuple, dict, sorted, reversed, enumerate, zip, round, divmod, ord, chr, isinstance)
+    },
+    "range": _range,
+}
+
+# methods that change nothing and call nothing of the user's; str.format is out: it reaches attributes
+_TEXT = frozenset(
+    [
+        "capitalize",
+        "casefold",
+        "count",
+        "endswith",
+        "find",
+        "index",
+        "isalnum",
+        "isalpha",
+        "isascii",
+        "isdecimal",
+        "isdigit",
+        "isidentifier",
+        "islower",
+        "isnumeric",
+        "isprintable",
+        "isspace",
+        "istitle",
+        "isupper",
+        "join",
+        "lower",
+        "lstrip",
+        "partition",
+        "removeprefix",
+        "removesuffix",
+        "replace",
+        "rfind",
+        "rindex",
+        "rpartition",
+        "rsplit",
+        "rstrip",
+        "split",
+        "splitlines",
+        "startswith",
+        "strip",
+        "swapcase",
+        "title",
+        "upper",
+    ]
+)
+_SETS = frozenset(["difference", "intersection", "isdisjoint", "issubset", "issuperset", "symmetric_difference", "union"])
+_METHODS: dict[type, frozenset[str]] = {
+    str: _TEXT,
+    bytes: _TEXT - {"casefold", "isdecimal", "isidentifier", "isnumeric", "isprintable"} | {"hex"},
+    list: frozenset({"count", "index", "copy"}),
+    tuple: frozenset({"count", "index"}),
+    dict: frozenset({"get", "items", "keys", "values", "copy"}),
+    set: _SETS | {"copy"},
+    frozenset: _SETS,
+    int: frozenset({"bit_length", "bit_count"}),
+    float: frozenset({"is_integer"}),
+}
+
+_COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.In: lambda a, b: a in b,
+    ast.NotIn: lambda a, b: a not in b,
+    ast.Is: operator.is_,
+    ast.IsNot: operator.is_not,
+}
+_UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {
+    ast.Not: operator.not_,
+    ast.USub: operator.neg,
+    ast.UAdd: operator.pos,
+    ast.Invert: operator.invert,
+}
+
+
+def _times(left: Any, right: Any) -> Any:
+    for one, other in ((left, right), (right, left)):
+        if isinstance(one, int) and isinstance(other, str | bytes | list | tuple) and one * len(other) > MAX_SIZE:
+            raise UnsafeExpression(f"an expression may not make a sequence of more than {MAX_SIZE} items")
+    _bound_bits(left, right, lambda a, b: a.bit_length() + b.bit_length())
+    return left * right
+
+
+def _power(left: Any, right: Any) -> Any:
+    _bound_bits(left, right, lambda a, b: a.bit_length() * abs(b))
+    return left**right
+
+
+def _shift(left: Any, right: Any) -> Any:
+    _bound_bits(left, right, lambda a, b: a.bit_length() + abs(b))
+    return left << right
+
+
+def _modulo(left: Any, right: Any) -> Any:
+    if isinstance(left, str | bytes):
+        raise UnsafeExpression("an expression may not format text with '%'")
+    return left % right
+
+
+def _bound_bits(left: Any, right: Any, bits: Callable[[int, int], int]) -> None:
+    if isinstance(left, int) and isinstance(right, int) and bits(left, right) > MAX_SIZE:
+        raise UnsafeExpression(f"an expression may not make a number of more than {MAX_SIZE} bits")
+
+
+_STRICT_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: _times,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: _modulo,
+    ast.Pow: _power,
+}
+_FULL_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    **_STRICT_BINARY,
+    ast.BitAnd: operator.and_,
+    ast.BitOr: operator.or_,
+    ast.BitXor: operator.xor,
+    ast.LShift: _shift,
+    ast.RShift: operator.rshift,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """What an expression may use beyond literals, names, attributes, subscripts and comparisons."""
+
+    name: str
+    functions: Mapping[str, Callable[..., Any]]
+    binary: Mapping[type[ast.operator], Callable[[Any, Any], Any]]
+    is_full: bool
+
+
+STRICT = Grammar("safe_expr", _STRICT_FUNCTIONS, _STRICT_BINARY, is_full=False)
+FULL = Grammar("expr", _FULL_FUNCTIONS, _FULL_BINARY, is_full=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """An expression that was found to be harmless; `keys` are the names that it needs."""
+
+    text: str
+    keys: list[str]
+    evaluate: Evaluate
+
+
+def parse(text: str, grammar: Grammar) -> Parsed:
+    """Return `text` ready to be evaluated. Raises SyntaxError, or UnsafeExpression for what `grammar` does not have."""
+    tree = ast.parse(text.strip(), mode="eval")
+    compiler = _Compiler(grammar)
+    evaluate = compiler.compile(tree.body)
+    return Parsed(text, sorted(compiler.keys), evaluate)
+
+
+class _Compiler:
+    """Turns nodes into closures over the names of the state, and collects those names."""
+
+    def __init__(self, grammar: Grammar) -> None:
+        self.grammar = grammar
+        self.keys: set[str] = set()
+        self._bound: list[str] = []  # targets of the comprehensions around the current node
+
+    def compile(self, node: ast.expr) -> Evaluate:
+        kind = type(node).__name__
+        compile_node = getattr(self, f"_{kind.lower()}", None)
+        if compile_node is None:
+            raise self._refuse(f"{kind} is not allowed")
+        return compile_node(node)  # type: ignore[no-any-return]  # every method below returns Evaluate
+
+    def _refuse(self, why: str) -> UnsafeExpression:
+        return UnsafeExpression(f"{self.grammar.name}: disallowed construct: {why}")
+
+    def _need_full(self, what: str) -> None:
+        if not self.grammar.is_full:
+            raise self._refuse(what)
+
+    def _constant(self, node: ast.Constant) -> Evaluate:
+        value = node.value
+        if value is not None and not isinstance(value, int | float | str) and not self.grammar.is_full:
+            raise self._refuse(f"a constant of type {type(value).__name__}")
+        return lambda _: value
+
+    def _name(self, node: ast.Name) -> Evaluate:
+        name = node.id
+        function = self.grammar.functions.get(name)
+        if name in self._bound:
+            return lambda names: names[name]
+        if not hasattr(builtins, name):
+            self.keys.add(name)
+            return lambda names: names[name]
+
+        def find(names: Names) -> Any:  # a key of the state may have the name of a builtin
+            if name in names:
+                return names[name]
+            if function is None:
+                raise UnsafeExpression(f"{self.grammar.name}: {name!r} is neither a key of the state nor allowed")
+            return function
+
+        return find
+
+    def _attribute(self, node: ast.Attribute) -> Evaluate:
+        name = node.attr
+        if name.startswith("_") or name.startswith(("gi_", "cr_", "ag_", "f_", "tb_", "co_", "func_")):
+            raise self._refuse(f"private attribute {name!r}")
+        value = self.compile(node.value)
+        return lambda names: getattr(value(names), name)
+
+    def _subscript(self, node: ast.Subscript) -> Evaluate:
+        value, index = self.compile(node.value), self.compile(node.slice)
+        return lambda names: value(names)[index(names)]
+
+    def _slice(self, node: ast.Slice) -> Evaluate:
+        parts = [self.compile(part) if part is not None else (lambda _: None) for part in (node.lower, node.upper, node.step)]
+        return lambda names: slice(*(part(names) for part in parts))
+
+    def _compare(self, node: ast.Compare) -> Evaluate:
+        first = self.compile(node.left)
+        links = [(_COMPARISONS[type(op)], self.compile(right)) for op, right in zip(node.ops, node.comparators, strict=True)]
+
+        def compare(names: Names) -> Any:
+            left, holds = first(names), True
+            for test, right_of in links:
+                right = right_of(names)
+                holds = test(left, right)
+                if not holds:
+                    break
+                left = right
+            return holds
+
+        return compare
+
+    def _boolop(self, node: ast.BoolOp) -> Evaluate:
+        parts = [self.compile(value) for value in node.values]
+        stops_at = isinstance(node.op, ast.Or)
+
+        def decide(names: Names) -> Any:
+            value: Any = not stops_at
+            for part in parts:
+                value = part(names)
+                if bool(value) is stops_at:
+                    break
+            return value
+
+        return decide
+
+    def _unaryop(self, node: ast.UnaryOp) -> Evaluate:
+        if isinstance(node.op, ast.Invert):
+            self._need_full("operator ~")
+        apply, operand = _UNARY[type(node.op)], self.compile(node.operand)
+        return lambda names: apply(operand(names))
+
+    def _binop(self, node: ast.BinOp) -> Evaluate:
+        apply = self.grammar.binary.get(type(node.op))
+        if apply is None:
+            raise self._refuse(f"operator {type(node.op).__name__}")
+        left, right = self.compile(node.left), self.compile(node.right)
+        return lambda names: apply(left(names), right(names))
+
+    def _ifexp(self, node: ast.IfExp) -> Evaluate:
+        self._need_full("a conditional expression")
+        test, then, other = self.compile(node.test), self.compile(node.body), self.compile(node.orelse)
+        return lambda names: then(names) if test(names) else other(names)
+
+    def _items(self, nodes: list[ast.expr]) -> Callable[[Names], Iterator[Any]]:
+        parts = [self.compile(node) for node in nodes]
+        return lambda names: (part(names) for part in parts)
+
+    def _tuple(self, node: ast.Tuple) -> Evaluate:
+        items = self._items(node.elts)
+        return lambda names: tuple(items(names))
+
+    def _list(self, node: ast.List) -> Evaluate:
+        items = self._items(node.elts)
+        return lambda names: list(items(names))
+
+    def _set(self, node: ast.Set) -> Evaluate:
+        items = self._items(node.elts)
+        return lambda names: set(items(names))
+
+    def _dict(self, node: ast.Dict) -> Evaluate:
+        if None in node.keys:
+            raise self._refuse("** in a dict")
+        keys, values = self._items([key for key in node.keys if key is not None]), self._items(node.values)
+        return lambda names: dict(zip(keys(names), values(names), strict=True))
+
+    def _call(self, node: ast.Call) -> Evaluate:
+        if any(isinstance(each, ast.Starred) for each in node.args) or any(each.arg is None for each in node.keywords):
+            raise self._refuse("* and ** arguments")
+        if node.keywords:
+            self._need_full("keyword arguments")
+        function = self._callee(node.func)
+        arguments = self._items(node.args)
+        keywords = [(each.arg or "", self.compile(each.value)) for each in node.keywords]
+        return lambda names: function(names)(*arguments(names), **{name: value(names) for name, value in keywords})
+
+    def _callee(self, node: ast.expr) -> Evaluate:
+        if isinstance(node, ast.Name):
+            function = self.grammar.functions.get(node.id)
+            if function is None or node.id in self._bound:
+                raise self._refuse(f"call of {node.id!r}")
+            return lambda _: function
+        if isinstance(node, ast.Attribute) and self.grammar.is_full:
+            return self._method(node)
+        raise self._refuse("a call of something other than an allowed function")
+
+    def _method(self, node: ast.Attribute) -> Evaluate:
+        value, name = self.compile(node.value), node.attr
+
+        def bind(names: Names) -> Any:
+            owner = value(names)
+            if name not in _METHODS.get(type(owner), ()):
+                raise UnsafeExpression(f"expr: method {name!r} of {type(owner).__name__} is not allowed")
+            return getattr(owner, name)
+
+        return bind
+
+    def _listcomp(self, node: ast.ListComp) -> Evaluate:
+        each = self._comprehension(node.generators, node.elt)
+        return lambda names: list(each(names))
+
+    def _setcomp(self, node: ast.SetComp) -> Evaluate:
+        each = self._comprehension(node.generators, node.elt)
+        return lambda names: set(each(names))
+
+    def _generatorexp(self, node: ast.GeneratorExp) -> Evaluate:
+        return self._comprehension(node.generators, node.elt)
+
+    def _dictcomp(self, node: ast.DictComp) -> Evaluate:
+        pairs = self._comprehension(node.generators, ast.Tuple([node.key, node.value], ast.Load()))
+        return lambda names: dict(pairs(names))
+
+    def _comprehension(self, generators: list[ast.comprehension], element: ast.expr) -> Callable[[Names], Iterator[Any]]:
+        self._need_full("a comprehension")
+        loops = []
+        depth = len(self._bound)
+        for generator in generators:
+            if generator.is_async:
+                raise self._refuse("an async comprehension")
+            source = self.compile(generator.iter)
+            targets = _targets(generator.target)
+            if targets is None or any(name.startswith("_") and name != "_" for name in targets):
+                raise self._refuse("a comprehension over anything but names")
+            self._bound += targets
+            loops.append((source, generator.target, [self.compile(test) for test in generator.ifs]))
+        give = self.compile(element)
+        del self._bound[depth:]
+
+        def walk(names: Names, level: int) -> Iterator[Any]:
+            if level == len(loops):
+                yield give(names)
+                return
+            source, target, tests = loops[level]
+            for value in source(names):
+                inner = {**names, **_assigned(target, value)}
+                if all(test(inner) for test in tests):
+                    yield from walk(inner, level + 1)
+
+        return lambda names: walk(names, 0)
+
+    def _joinedstr(self, node: ast.JoinedStr) -> Evaluate:
+        self._need_full("a formatted string")
+        if any(isinstance(part, ast.FormattedValue) and part.format_spec is not None for part in node.values):
+            raise self._refuse("a format specification")
+        parts = [self.compile(part.value if isinstance(part, ast.FormattedValue) else part) for part in node.values]
+        return lambda names: "".join(str(part(names)) for part in parts)
+
+
+def _targets(node: ast.expr) -> list[str] | None:
+    """Return the names that a comprehension binds; None if it binds something else."""
+    if isinstance(node, ast.Name):
+        return [node.id]
+    if not isinstance(node, ast.Tuple | ast.List):
+        return None
+    names: list[str] = []
+    for part in node.elts:
+        found = _targets(part)
+        if found is None:
+            return None
+        names += found
+    return names
+
+
+def _assigned(target: ast.expr, value: Any) -> dict[str, Any]:
+    if isinstance(target, ast.Name):
+        return {target.id: value}
+    bound: dict[str, Any] = {}
+    if isinstance(target, ast.Tuple | ast.List):
+        for part, item in zip(target.elts, value, strict=True):
+            bound.update(_assigned(part, item))
+    return bound
