@@ -1,7 +1,7 @@
 """The builder of applications: it collects what was said, checks that it fits together, and makes a blueprint of it.
 
-`build` and `abuild` make one application, `blueprint` the shared part of many. They go the same way; the only thing that one awaits
-and the other does not is the persister.
+`build` and `abuild` make one application, `blueprint` the shared part of many. They go the same way; the only thing that one
+awaits and the other does not is the persister.
 """
 
 import uuid
@@ -65,7 +65,10 @@ class ApplicationBuilder(Generic[S]):
     def with_identifiers(
         self, app_id: str | None = None, partition_key: str | None = None, sequence_id: int | None = None
     ) -> Self:
-        """Set the identity; what is not given stays. Without an `app_id` it is a random UUID. The first step is `sequence_id` + 1."""
+        """Set the identity; what is not given stays.
+
+        Without an `app_id` it is a random UUID. The first step is `sequence_id` + 1, or 0.
+        """
         self.app_id = self.app_id if app_id is None else app_id
         self.partition_key = self.partition_key if partition_key is None else partition_key
         self.sequence_id = self.sequence_id if sequence_id is None else sequence_id
@@ -189,8 +192,8 @@ class ApplicationBuilder(Generic[S]):
     ) -> Self:
         """Begin from a saved state, of this application or (`fork_from_…`) of another one, if there is one.
 
-        With `resume_at_next_action` it goes on after the last action (or with it again, if that failed); otherwise, and when nothing was
-        saved, at `default_entrypoint`. Without a saved state it has `default_state`.
+        With `resume_at_next_action` it goes on after the last action (or with it again, if that failed); otherwise, and when
+        nothing was saved, at `default_entrypoint`. Without a saved state it has `default_state`.
         """
         if self.start is not None or self.state is not None:
             raise BuildError("initialize_from cannot be combined with with_state or with_entrypoint: it gives both")

@@ -51,8 +51,8 @@ class Condition(Function):
     def safe_expr(expr: str) -> "Condition":
         """Return a condition like `expr` for an expression that comes from outside.
 
-        Only literals, names, public attributes, subscripts, comparisons, arithmetic and a few builtins. Raises UnsafeExpression for
-        anything else, and SyntaxError for what is no expression.
+        Only literals, names, public attributes, subscripts, comparisons, arithmetic and a few builtins. Raises
+        UnsafeExpression for anything else, and SyntaxError for what is no expression.
         """
         parsed = parse(expr, STRICT)
         return Condition(parsed.keys, lambda state: bool(parsed.evaluate(state)), name=expr)
@@ -127,8 +127,8 @@ class Condition(Function):
 class OnError(Condition):
     """Holds when the action that the transition leaves raised one of some errors.
 
-    The step goes on with the transition's target, on the state as it was before; one transition is taken at most `max_attempts` times
-    within a step, after which the next one that holds is taken, or the error leaves the run. Joined with `&`, other
+    The step goes on with the transition's target, on the state as it was before; one transition is taken at most `max_attempts`
+    times within a step, after which the next one that holds is taken, or the error leaves the run. Joined with `&`, other
     conditions are asked about the state, too.
     """
 

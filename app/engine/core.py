@@ -1,7 +1,7 @@
 """The rules of a run, with no I/O: generators that decide what happens next and yield it as an effect.
 
-A driver performs each effect and sends the answer, or throws the error, back in. The generator's return value is the result. Nothing
-here awaits, blocks, logs or calls an action; nothing yields in `finally`, and nothing catches BaseException: a run that is
+A driver performs each effect and sends the answer, or throws the error, back in. The generator's return value is the result.
+Nothing here awaits, blocks, logs or calls an action; nothing yields in `finally`, and nothing catches BaseException: a run that is
 cancelled or dropped simply stops between two effects, and has committed what it has committed.
 
 This file knows one step; `flows` makes runs of steps, and `core_streams` reads streams.

@@ -88,7 +88,7 @@ class SyncDriver(Generic[T]):
         return self.result
 
     def items(self) -> Generator[StreamItem, None, None]:
-        """Yield the items of one action, each with None, and then its result with the state. Closed early, it abandons the run."""
+        """Yield the items of one action, each with None, and then its result with the state. Closed early, it abandons all."""
         while (delivered := self.advance()) is not None:
             if isinstance(delivered.value, StreamEnded):
                 yield delivered.value.result, delivered.value.state
@@ -197,7 +197,7 @@ class AsyncDriver(Generic[T]):
                 raise
 
     async def items(self) -> AsyncGenerator[StreamItem, None]:
-        """Yield the items of one action, each with None, and then its result with the state. Closed early, it abandons the run."""
+        """Yield the items of one action, each with None, and then its result with the state. Closed early, it abandons all."""
         while (delivered := await self.advance()) is not None:
             if isinstance(delivered.value, StreamEnded):
                 yield delivered.value.result, delivered.value.state
@@ -252,9 +252,10 @@ class AsyncDriver(Generic[T]):
             case FlushSpans():
                 await effect.tracer.flush()
             case Deliver():
-                return None
+                pass
             case _:
                 assert_never(effect)
+        return None
 
     async def _open(self, call: ActionCall) -> None:
         stream, self._stream = self._stream, None

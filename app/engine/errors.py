@@ -135,7 +135,7 @@ class AsyncActionInSyncRun(EngineError, ValueError):
 
     def __init__(self, action: str) -> None:
         super().__init__(
-            f"action {action!r} is async and cannot run in a sync run; use astep, aiterate, arun, astream_result or astream_iterate"
+            f"action {action!r} is async and cannot run in a sync run; use astep, aiterate, arun or an async stream method"
         )
         self.action = action
 

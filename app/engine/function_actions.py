@@ -30,6 +30,7 @@ __all__ = [
     "streaming_action",
 ]
 
+C = TypeVar("C", bound=Callable[..., Any])
 C_co = TypeVar("C_co", bound=Callable[..., Any], covariant=True)
 InputSpec: TypeAlias = tuple[list[str], list[str]]
 
@@ -193,7 +194,7 @@ class action:  # noqa: N801  # Burr's name, used as a decorator
         self.retry = retry
         self.executor = executor
 
-    def __call__(self, fn: C_co) -> "FunctionRepresentingAction[C_co]":
+    def __call__(self, fn: C) -> "FunctionRepresentingAction[C]":
         made = FunctionBasedAction(
             fn,
             self.reads,
@@ -203,7 +204,7 @@ class action:  # noqa: N801  # Burr's name, used as a decorator
             retry=self.retry,
             executor=self.executor,
         )
-        return cast("FunctionRepresentingAction[C_co]", _represent(fn, made))
+        return cast("FunctionRepresentingAction[C]", _represent(fn, made))
 
     @staticmethod
     def pydantic(
@@ -245,7 +246,7 @@ class streaming_action:  # noqa: N801  # Burr's name, used as a decorator
         self.retry = retry
         self.executor = executor
 
-    def __call__(self, fn: C_co) -> "FunctionRepresentingAction[C_co]":
+    def __call__(self, fn: C) -> "FunctionRepresentingAction[C]":
         made = FunctionBasedStreamingAction(
             fn,
             self.reads,
@@ -255,7 +256,7 @@ class streaming_action:  # noqa: N801  # Burr's name, used as a decorator
             retry=self.retry,
             executor=self.executor,
         )
-        return cast("FunctionRepresentingAction[C_co]", _represent(_twin(fn), made))
+        return cast("FunctionRepresentingAction[C]", _represent(_twin(fn), made))
 
     @staticmethod
     def pydantic(

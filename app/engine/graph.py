@@ -3,7 +3,6 @@
 A graph is static. What follows which action, given a state, is compiled into `app.engine.blueprint`.
 """
 
-import pathlib
 from collections.abc import Callable, Iterable, KeysView
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
@@ -15,6 +14,8 @@ from app.engine.function_actions import create_action
 from app.engine.state import State
 
 if TYPE_CHECKING:
+    import pathlib
+
     from app.engine.function_actions import FunctionRepresentingAction
 
 __all__ = ["ApplicationGraph", "Graph", "GraphBuilder", "Transition"]
@@ -79,7 +80,7 @@ class Graph:
 
     def visualize(
         self,
-        output_file_path: str | pathlib.Path | None = None,
+        output_file_path: "str | pathlib.Path | None" = None,
         include_conditions: bool = False,
         include_state: bool = False,
         view: bool = False,
@@ -153,8 +154,8 @@ class GraphBuilder:
     def build(self) -> Graph:
         """Return the graph.
 
-        Raises BuildError without actions, GraphError for a name given twice or a second default transition, and UnknownAction for a
-        transition from or to an action that is not there.
+        Raises BuildError without actions, GraphError for a name given twice or a second default transition, and UnknownAction
+        for a transition from or to an action that is not there.
         """
         if not self.actions:
             raise BuildError("a graph needs at least one action; call with_actions")

@@ -1,7 +1,7 @@
 """The ports of an async run without a host: sync code goes to the event loop's default threads, and nothing is kept."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import suppress
 from contextvars import Context, copy_context
 from typing import Any
@@ -31,7 +31,7 @@ class LocalPorts:
         self._warn(call)
         loop, context, items = asyncio.get_running_loop(), copy_context(), call.stream()
         try:
-            while (item := await loop.run_in_executor(None, context.run, next, items, END)) is not END:
+            while (item := await loop.run_in_executor(None, _next_in, context, items)) is not END:
                 yield item
         finally:
             await loop.run_in_executor(None, _close, items)
@@ -54,6 +54,10 @@ class LocalPorts:
     def _warn(self, call: BlockingCall) -> None:
         name = call.action.name
         self._blueprint.warn_once(f"blocking {name}", lambda: blocking_action(name))
+
+
+def _next_in(context: Context, items: Iterator[Any]) -> Any:
+    return context.run(next, items, END)
 
 
 def _close(items: Any) -> None:

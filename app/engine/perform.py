@@ -77,7 +77,7 @@ class StreamReader:
             item, state = raw, None
         else:
             raise InvalidResult(
-                self._record.name, f"{_kind(raw)} as an item", "a dict, or a tuple of a result and a State or None"
+                self._record.name, f"{_kind(raw)} as an item", "a dict, or a tuple of a dict and a State or None"
             )
         self._last = None if state is None else raw
         return item if state is None else NOTHING
@@ -132,7 +132,7 @@ Reader: TypeAlias = StreamReader | OutcomeReader
 
 
 def first_index(record: CompiledAction) -> int:
-    """Return the number that hooks get with the first item. Burr counts from 1 where one call gives result and state, else from 0."""
+    """Return the number that hooks get with the first item: as in Burr 1 for function-based actions, 0 for the others."""
     return 1 if record.reduce is None else 0
 
 

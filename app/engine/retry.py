@@ -13,8 +13,8 @@ __all__ = ["Retry"]
 class Retry:
     """Call an action again when it raises one of `on`, up to `attempts` calls in all.
 
-    The wait before the next call grows by `wait_exp_base` each time, from `wait_initial_s` to at most `wait_max_s`, and varies by up
-    to `wait_jitter_s`. `wait` takes any wait strategy of tenacity instead. A stream is tried again only while it has
+    The wait before the next call grows by `wait_exp_base` each time, from `wait_initial_s` to at most `wait_max_s`, and varies
+    by up to `wait_jitter_s`. `wait` takes any wait strategy of tenacity instead. A stream is tried again only while it has
     given no item.
     """
 

@@ -42,59 +42,27 @@ _FULL_FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 # methods that change nothing and call nothing of the user's; str.format is out: it reaches attributes
-_TEXT = frozenset(
-    [
-        "capitalize",
-        "casefold",
-        "count",
-        "endswith",
-        "find",
-        "index",
-        "isalnum",
-        "isalpha",
-        "isascii",
-        "isdecimal",
-        "isdigit",
-        "isidentifier",
-        "islower",
-        "isnumeric",
-        "isprintable",
-        "isspace",
-        "istitle",
-        "isupper",
-        "join",
-        "lower",
-        "lstrip",
-        "partition",
-        "removeprefix",
-        "removesuffix",
-        "replace",
-        "rfind",
-        "rindex",
-        "rpartition",
-        "rsplit",
-        "rstrip",
-        "split",
-        "splitlines",
-        "startswith",
-        "strip",
-        "swapcase",
-        "title",
-        "upper",
-    ]
-)
-_SETS = frozenset(["difference", "intersection", "isdisjoint", "issubset", "issuperset", "symmetric_difference", "union"])
-_METHODS: dict[type, frozenset[str]] = {
+_TEXT = {
+    *("capitalize", "casefold", "count", "endswith", "find", "index", "isalnum", "isalpha", "isascii", "isdecimal", "isdigit"),
+    *("isidentifier", "islower", "isnumeric", "isprintable", "isspace", "istitle", "isupper", "join", "lower", "lstrip"),
+    *("partition", "removeprefix", "removesuffix", "replace", "rfind", "rindex", "rpartition", "rsplit", "rstrip", "split"),
+    *("splitlines", "startswith", "strip", "swapcase", "title", "upper"),
+}
+_SETS = {"difference", "intersection", "isdisjoint", "issubset", "issuperset", "symmetric_difference", "union"}
+_METHODS: dict[type, set[str]] = {
     str: _TEXT,
     bytes: _TEXT - {"casefold", "isdecimal", "isidentifier", "isnumeric", "isprintable"} | {"hex"},
-    list: frozenset({"count", "index", "copy"}),
-    tuple: frozenset({"count", "index"}),
-    dict: frozenset({"get", "items", "keys", "values", "copy"}),
+    list: {"count", "index", "copy"},
+    tuple: {"count", "index"},
+    dict: {"get", "items", "keys", "values", "copy"},
     set: _SETS | {"copy"},
     frozenset: _SETS,
-    int: frozenset({"bit_length", "bit_count"}),
-    float: frozenset({"is_integer"}),
+    int: {"bit_length", "bit_count"},
+    float: {"is_integer"},
 }
+
+# ways from a generator, a coroutine, a frame or a traceback to its frame and its globals
+_PRIVATE = ("_", "gi_", "cr_", "ag_", "f_", "tb_", "co_", "func_")
 
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
@@ -243,7 +211,7 @@ class _Compiler:
 
     def _attribute(self, node: ast.Attribute) -> Evaluate:
         name = node.attr
-        if name.startswith("_") or name.startswith(("gi_", "cr_", "ag_", "f_", "tb_", "co_", "func_")):
+        if name.startswith(_PRIVATE):
             raise self._refuse(f"private attribute {name!r}")
         value = self.compile(node.value)
         return lambda names: getattr(value(names), name)

@@ -202,7 +202,7 @@ class AsyncStreamingResultContainer(
     async def __anext__(self) -> StreamResultType:
         return self._accept(await anext(self._demand()))
 
-    async def __aiter__(self) -> AsyncGenerator[StreamResultType, None]:  # type: ignore[override]  # an async generator function
+    async def __aiter__(self) -> AsyncGenerator[StreamResultType, None]:
         error = None
         try:
             with suppress(StopAsyncIteration):
