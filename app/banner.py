@@ -56,7 +56,7 @@ def sample_inputs(action: Action | None) -> dict[str, Any]:
     required, _ = action.optional_and_required_inputs
     function = getattr(action, "fn", None)
     hints = get_type_hints(function) if inspect.isfunction(function) else {}
-    return {name: _sample(hints.get(name, str)) for name in sorted(required)}
+    return {name: _sample(hints.get(name, str)) for name in sorted(required) if not name.startswith("__")}
 
 
 def _sample(hint: Any) -> Any:

@@ -15,8 +15,9 @@ from app.banner import without_password
 from app.engine.machine import Machine
 from app.executors.ladder import ExecutorSettings
 from app.logging_setup import set_up_logging
-from app.persistence.factory import DatabaseUrlInvalid, open_store
+from app.persistence.factory import open_store
 from app.persistence.store import Store, StoreError
+from app.persistence.urls import DatabaseUrlInvalid
 from app.routes.api import build_api
 from app.serving import told_of_signals
 from app.sessions.host import HostSettings, SessionHost
@@ -70,7 +71,7 @@ def __getattr__(name: str) -> FastAPI:
 
 def _store(settings: Settings) -> Store:
     try:
-        return open_store(settings.database_url)
+        return open_store(settings.database_url, migrate=settings.migrate)
     except DatabaseUrlInvalid as exc:
         raise StartupError(_database_line(settings, exc)) from exc
 

@@ -46,7 +46,7 @@ class Settings(BaseSettings):
     log_level: LogLevel = Field(default="info", description="Least level of the service's own log lines.")
     log_format: LogFormat = Field(default="console", description="`console` for people, `json` for machines.")
     threads: int = Field(default=64, ge=1, le=1000, description="Threads that run sync actions.")
-    max_body_bytes: int = Field(default=1_000_000, ge=1_000, description="A larger request body is answered with 413.")
+    max_body_bytes: int = Field(default=4_000_000, ge=1_000, description="A larger request body is answered with 413.")
     idle_ttl_s: float = Field(default=300.0, gt=0, description="A session without requests leaves memory after this.")
     max_live_sessions: int = Field(default=10_000, ge=1, description="Idle sessions above this number leave memory at once.")
     sse_ping_s: float = Field(default=15.0, gt=0, description="A silent event stream gets a comment this often.")

@@ -118,7 +118,7 @@ def test_a_name_of_the_localhost_can_be_listened_on(folder: Path) -> None:
 def test_everything_can_be_said_in_the_environment(folder: Path) -> None:
     variables = {"STEPWELL_MACHINES": "bots.py:ticker, bots.py:make_counter", "STEPWELL_DATABASE_URL": "memory://"}
     with running_service(cwd=folder, variables=variables) as started:
-        assert [each["name"] for each in httpx.get(f"{started.url}/v1/machines").json()["machines"]] == ["ticker", "counter"]
+        assert [each["name"] for each in httpx.get(f"{started.url}/v1/machines").json()["items"]] == ["ticker", "counter"]
 
 
 # what can be wrong

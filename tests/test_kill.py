@@ -128,7 +128,7 @@ async def history(client: httpx.AsyncClient, session: str) -> list[dict[str, Any
     cursor: dict[str, Any] = {}
     while True:
         page = (await client.get(f"/v1/sessions/{session}/steps", params={"limit": 100, **cursor})).json()
-        steps += page["steps"]
+        steps += page["items"]
         if page.get("next_cursor") is None:
             return steps
         cursor = {"cursor": page["next_cursor"]}

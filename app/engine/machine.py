@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from app.engine.builder import ApplicationBuilder
 from app.engine.errors import EngineError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Machine", "MachineFactory", "MachineOptions", "MachineRejected", "machine"]
 
-MachineFactory = Callable[[], ApplicationBuilder]
+MachineFactory = Callable[[], ApplicationBuilder[Any]]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -32,22 +32,25 @@ class MachineRejected(EngineError, ValueError):
 class MachineOptions:
     """What a machine asks of its host. None leaves the choice to the host's settings.
 
-    `executor` names the executor of its sync actions that name none themselves; `max_steps` limits a run that sets no limit.
+    `executor` names the executor of its sync actions that name none themselves.
     """
 
     executor: str | None = None
-    max_steps: int | None = None
 
 
 @dataclass(frozen=True)
 class Machine:
-    """A definition by name. `factory` makes a fresh ApplicationBuilder; calling the machine calls it."""
+    """A definition by name. `factory` makes a fresh ApplicationBuilder; calling the machine calls it.
+
+    `origin` is where another process finds it, as on a command line; None for a machine that was made in place.
+    """
 
     name: str
     factory: MachineFactory
     description: str = ""
     declared_version: str | None = None
     options: MachineOptions = field(default_factory=MachineOptions)
+    origin: str | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -55,7 +58,7 @@ class Machine:
                 f"machine name {self.name!r} must be 1 to 100 letters, digits, '.', '_' or '-', the first a letter or a digit"
             )
 
-    def __call__(self) -> ApplicationBuilder:
+    def __call__(self) -> ApplicationBuilder[Any]:
         return self.factory()
 
     @cached_property
@@ -85,7 +88,6 @@ def machine(
     name: str | None = None,
     version: str | None = None,
     executor: str | None = None,
-    max_steps: int | None = None,
 ) -> Callable[[MachineFactory], Machine]: ...
 
 
@@ -96,14 +98,13 @@ def machine(
     name: str | None = None,
     version: str | None = None,
     executor: str | None = None,
-    max_steps: int | None = None,
 ) -> Machine | Callable[[MachineFactory], Machine]:
     """Make a Machine of a function without arguments that returns an ApplicationBuilder.
 
     Used bare (`@machine`) or with options. The name defaults to the function's, the description is its docstring.
     Raises MachineRejected for a function that takes arguments, and for a name that would not fit into a URL.
     """
-    options = MachineOptions(executor=executor, max_steps=max_steps)
+    options = MachineOptions(executor=executor)
 
     def wrap(function: MachineFactory) -> Machine:
         label: str = getattr(function, "__name__", type(function).__name__)

@@ -120,6 +120,12 @@ def _run(load: Callable[[], ModuleType]) -> ModuleType:
     except ImportRefused:
         raise
     except (Exception, SystemExit) as exc:  # the border to the user's code: whatever it does becomes one line
-        missing = getattr(exc, "name", None) if isinstance(exc, ImportError) else None
-        hint = f"; {_OWN_NAME_HINT}, a package of yours needs another one" if f"{missing}.".startswith("app.") else ""
+        hint = f"; {_OWN_NAME_HINT}, a package of yours needs another one" if _is_foreign_to_app(exc) else ""
         raise ImportRefused(f"importing it raised {describe(exc)}{hint}") from exc
+
+
+def _is_foreign_to_app(exc: BaseException) -> bool:
+    """Whether a module `app.x` was looked for that is none of Stepwell's: its user has an `app` in mind that is elsewhere."""
+    own, _, inner = (exc.name or "").partition(".") if isinstance(exc, ModuleNotFoundError) else ("", "", "")
+    first = inner.partition(".")[0]
+    return own == "app" and not any((_OWN_PACKAGE / each).exists() for each in (first, f"{first}.py"))

@@ -4,10 +4,10 @@ import difflib
 import inspect
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 from app.engine.builder import ApplicationBuilder
 from app.engine.errors import EngineError
@@ -35,6 +35,12 @@ class MachineSpec:
     text: str
     place: Path | str
     name: str | None
+
+    @property
+    def origin(self) -> str:
+        """The same, for a process that may have another current folder."""
+        place = self.place.absolute() if isinstance(self.place, Path) else self.place
+        return f"{place}:{self.name}" if self.name else str(place)
 
 
 def parse_spec(text: str) -> MachineSpec:
@@ -76,6 +82,7 @@ def load_machine(text: str) -> Machine:
         loaded = found if isinstance(found, Machine) else machine(found)
     except (ImportRefused, EngineError) as exc:
         raise MachineLoadError(text, str(exc)) from exc
+    loaded = replace(loaded, origin=spec.origin)
     _check(text, loaded)
     return loaded
 
@@ -100,7 +107,7 @@ def _only(spec: MachineSpec, module: ModuleType) -> Any:
         case [(_, only)]:
             return only
         case []:
-            raise MachineLoadError(spec.text, f"it has no machine: no @machine, and no {_NEEDED} and says so by `->`")
+            raise MachineLoadError(spec.text, f"it has no machine: no @machine, nor {_NEEDED} and says so by `->`")
         case several:
             names = ", ".join(f"{spec.place}:{name}" for name, _ in several)
             raise MachineLoadError(spec.text, f"it has {len(several)} machines, choose from {names}")
@@ -123,7 +130,8 @@ def _makes_builder(function: Callable[..., Any]) -> bool:
         returned = get_type_hints(function).get("return")
     except (NameError, TypeError):  # a hint that holds only for type checkers
         return False
-    return inspect.isclass(returned) and issubclass(returned, ApplicationBuilder)
+    kind = get_origin(returned) or returned  # ApplicationBuilder[Any] is one, too
+    return inspect.isclass(kind) and issubclass(kind, ApplicationBuilder)
 
 
 def _check(text: str, loaded: Machine) -> None:

@@ -21,7 +21,9 @@ BUILDER = """
         return ApplicationBuilder().with_actions(count).with_entrypoint("count")
 """
 
-MACHINE = BUILDER.replace("    def builder", "    from app.engine import machine\n\n    @machine(name={name!r})\n    def {function}")
+MACHINE = BUILDER.replace(
+    "    def builder", "    from app.engine import machine\n\n    @machine(name={name!r})\n    def {function}"
+)
 
 Write = Callable[[str, str], Path]
 
@@ -150,6 +152,14 @@ def test_a_machine_has_its_docstring_as_description_and_a_digest_as_version(writ
     assert len(first.version) == 12
 
 
+def test_a_machine_knows_where_another_process_finds_it(write: Write, tmp_path: Path) -> None:
+    write("bots.py", BUILDER)
+    assert load_machine("bots.py").origin == f"{tmp_path / 'bots.py'}"
+    assert load_machine("bots.py:builder").origin == f"{tmp_path / 'bots.py'}:builder"
+    assert load_machine("bots:builder").origin == "bots:builder"
+    assert load_machine(load_machine("bots.py").origin or "").name == "builder"
+
+
 # the user's folder and our package
 
 
@@ -216,7 +226,7 @@ def test_a_missing_name_in_a_file_without_machines_says_so(write: Write) -> None
 def test_a_file_without_a_machine_says_what_would_be_one(write: Write) -> None:
     write("bots.py", "def helper(): ...\n")
     assert refusal("bots.py") == (
-        "it has no machine: no @machine, and no function without arguments that returns an ApplicationBuilder and says so by `->`"
+        "it has no machine: no @machine, nor a function without arguments that returns an ApplicationBuilder and says so by `->`"
     )
 
 
@@ -297,7 +307,10 @@ def test_two_machines_of_one_name_are_refused(write: Write) -> None:
 
 @pytest.mark.parametrize("name", ["", "a/b", "a b", "-a", "ä", "x" * 101])
 def test_a_machine_name_that_does_not_fit_a_url_is_refused(name: str, write: Write) -> None:
-    write("bots.py", BUILDER.replace("def builder", f"from app.engine import machine\n\n    @machine(name={name!r})\n    def builder"))
+    write(
+        "bots.py",
+        BUILDER.replace("def builder", f"from app.engine import machine\n\n    @machine(name={name!r})\n    def builder"),
+    )
     if name == "":
         assert load_machine("bots.py").name == "builder"
     else:
