@@ -89,6 +89,12 @@ class Application(Generic[S]):
         return None if seq < 0 else seq
 
     @property
+    def prior_action(self) -> str | None:
+        """The name of the action that the next one follows; None when that is the entrypoint."""
+        prior = self._instance.prior
+        return None if prior is None else prior.name
+
+    @property
     def entrypoint(self) -> str:
         return self._blueprint.entrypoint
 

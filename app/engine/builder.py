@@ -174,7 +174,7 @@ class ApplicationBuilder(Generic[S]):
         self.state_persister = persister
         return self
 
-    def with_spawning_parent(self, app_id: str, sequence_id: int, partition_key: str | None = None) -> Self:
+    def with_spawning_parent(self, app_id: str, sequence_id: int | None, partition_key: str | None = None) -> Self:
         """Set the application whose action starts this one."""
         self.spawning_parent = ParentPointer(app_id, partition_key, sequence_id)
         return self
