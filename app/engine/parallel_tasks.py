@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
 from app.engine.actions import Action
+from app.engine.application import Application
 from app.engine.builder import ApplicationBuilder
 from app.engine.context import ApplicationContext, ApplicationIdentifiers
 from app.engine.errors import EngineError, GraphError
@@ -117,14 +118,14 @@ class SubGraphTask:
             default_entrypoint=self.graph.entrypoint,
         )
 
-    def _inputs(self, app: "Application[Any]") -> dict[str, Any]:
+    def _inputs(self, app: Application[Any]) -> dict[str, Any]:
         """Return those of the inputs that the first action takes: a parallel action hands its own on to every branch."""
         first = app.get_next_action()
         required, optional = first.optional_and_required_inputs if first is not None else (set(), set())
         taken = {name for name in required | optional if not name.startswith("__")}
         return {name: value for name, value in self.inputs.items() if name in taken}
 
-    def _is_over(self, app: "Application[Any]") -> bool:
+    def _is_over(self, app: Application[Any]) -> bool:
         # a branch that was resumed may have come to its end before
         return app.prior_action in self.graph.halt_after or not app.has_next_action()
 
