@@ -28,7 +28,6 @@ __all__ = ["BranchStopped", "RunnableGraph", "SubGraphTask", "SubgraphType", "ar
 
 logger = logging.getLogger(__name__)
 
-SubgraphType: TypeAlias = "Action | Callable[..., Any] | RunnableGraph"
 Loader: TypeAlias = BaseStateLoader | AsyncBaseStateLoader
 Saver: TypeAlias = BaseStateSaver | AsyncBaseStateSaver
 
@@ -52,7 +51,7 @@ class RunnableGraph:
     halt_after: list[str]
 
     @staticmethod
-    def create(from_: SubgraphType) -> "RunnableGraph":
+    def create(from_: "SubgraphType") -> "RunnableGraph":
         """Return `from_` itself, or a graph of the one action that it is. Raises GraphError if that has no name."""
         if isinstance(from_, RunnableGraph):
             return from_
@@ -61,6 +60,9 @@ class RunnableGraph:
         graph = GraphBuilder().with_actions(from_).build()
         name = graph.actions[0].name
         return RunnableGraph(graph, name, [name])
+
+
+SubgraphType: TypeAlias = Action | Callable[..., Any] | RunnableGraph
 
 
 @dataclass
