@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from app.routes import docs
 from app.routes.body_limit import BodyLimit
 from app.routes.errors import handle_errors
+from app.routes.graphs import graph_routes
 from app.routes.health import health_routes
 from app.routes.history import history_routes
 from app.routes.machines import machine_routes
@@ -38,6 +39,7 @@ def build_api(
         *history_routes(host),
         *health_routes(host),
         *machine_routes(host),
+        *graph_routes(host),
     ]
     api.add_middleware(BodyLimit, limit_bytes=max_body_bytes)
     handle_errors(api)

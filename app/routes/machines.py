@@ -4,6 +4,7 @@ from enum import Enum
 from typing import Any
 
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,7 +16,7 @@ from app.routes.docs import answers, described
 from app.routes.lean import LeanRoute
 from app.sessions.host import SessionHost
 
-__all__ = ["machine_routes"]
+__all__ = ["machine_routes", "transitions_of"]
 
 _NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
 _INJECTED = ("__context", "__tracer")
@@ -39,11 +40,8 @@ class MachineRoutes:
         document = {
             **_summary(machine),
             "actions": [_action(each, where.get(each.name, {})) for each in graph.actions],
-            "transitions": [
-                {"source": each.from_.name, "target": each.to.name, "condition": each.condition.name}
-                for each in graph.transitions
-            ],
-            "state_schema": None,
+            "transitions": transitions_of(machine),
+            "state_schema": _state_schema(machine),
             "warnings": [
                 {"kind": each.kind.value, "action": each.action, "message": each.message, "details": dict(each.details)}
                 for each in self._host.executors.notices(machine.name)
@@ -67,6 +65,19 @@ def machine_routes(host: SessionHost) -> list[APIRoute]:
             openapi_extra=described(parameters=[_NAME]),
         ),
     ]
+
+
+def transitions_of(machine: Machine) -> list[dict[str, Any]]:
+    """Return the edges of a machine's graph, in the order of their precedence."""
+    return [
+        {"source": edge.from_.name, "target": edge.to.name, "condition": edge.condition.name}
+        for edge in machine.blueprint.graph.transitions
+    ]
+
+
+def _state_schema(machine: Machine) -> dict[str, Any] | None:
+    state_type = machine.blueprint.typing_system.state_type()
+    return state_type.model_json_schema() if issubclass(state_type, BaseModel) else None
 
 
 def _summary(machine: Machine) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any, Self
 from app.engine.machine import Machine
 from app.executors.ladder import Executors, ExecutorSettings
 from app.executors.notices import Notice
+from app.executors.travel import MachineSource
 from app.persistence.records import (
     LoadedSession,
     NewSession,
@@ -41,6 +42,7 @@ from app.sessions.run import Run
 
 __all__ = ["HostSettings", "SessionHost"]
 
+_LOADER = "app.sessions.loading:load_machine"  # what a worker process calls to find a machine by its origin
 _CARE_INTERVAL_S = 0.25
 
 
@@ -69,7 +71,9 @@ class SessionHost:
         self.is_draining = False
         self.executors = Executors(self.settings.executors, notify=self._take_notice)
         for machine in machines:
-            self.executors.register(machine.name, executor=machine.options.executor, actions=machine.blueprint.graph.actions)
+            source = None if machine.origin is None else MachineSource(_LOADER, machine.origin)
+            actions = machine.blueprint.graph.actions
+            self.executors.register(machine.name, source=source, executor=machine.options.executor, actions=actions)
         self.runs = ActiveRuns(store, self.executors, self._run_ended)
         self.residents = Residents(
             limit=self.settings.max_live_sessions,

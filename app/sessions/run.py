@@ -6,12 +6,14 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
+from app.engine.errors import InvalidInputs, UnknownAction, UnknownTag
 from app.engine.ports import ActionOutcome, BlockingCall, Step, StepBegun, StepEvent, StepFailure
+from app.executors.errors import ExecutorsClosed, PoolExhausted, RungUnavailable
 from app.executors.ladder import Executors
 from app.executors.owner import CallOwner, current_owner
 from app.persistence.records import RunStatus, SessionStatus
 from app.persistence.store import Store, StoreError
-from app.sessions.errors import ActionFailed, RunCancelled, ShuttingDown
+from app.sessions.errors import ActionFailed, RunCancelled, SessionsError, ShuttingDown
 from app.sessions.failures import frames_of, message_of, type_of
 from app.sessions.journal import Journal
 from app.sessions.live import LiveSession
@@ -20,6 +22,11 @@ from app.sessions.requests import RunOutcome, RunRequest
 __all__ = ["SHUTDOWN", "Run"]
 
 SHUTDOWN = "shutdown"  # the reason of a run that the end of the service has ended
+
+# what a request can be refused for before anything of it has happened
+_REFUSALS = (InvalidInputs, UnknownAction, UnknownTag, SessionsError)
+# the action did not run, for want of a place to run it
+_UNAVAILABLE = (PoolExhausted, RungUnavailable, ExecutorsClosed)
 
 logger = logging.getLogger(__name__)
 
@@ -152,6 +159,7 @@ class Run:
                 raise  # not ours: the event loop itself is coming to its end
             await self._end_cancelled(self._stop_reason)
         except Exception as exc:  # the border to the user's code, and to whatever else can break a run
+            self._error = exc
             await self._end_failed(exc)
         finally:
             self._leave()
@@ -164,6 +172,7 @@ class Run:
             halt_before=request.halt_before,
             halt_after=request.halt_after,
             max_steps=request.max_steps,
+            run_id=self.id,
         )
         if journal.end is None:  # nothing was left to do from the beginning
             journal.begin()
@@ -181,25 +190,30 @@ class Run:
     async def _end_failed(self, exc: Exception) -> None:
         journal, live = self.journal, self.live
         live.forget_application()
-        self._error = exc
         if journal.end is not None:
             logger.warning("a hook failed after the end of a run", exc_info=exc, extra=self._names())
-        elif journal.has_begun and self._store_error is not None:
+        elif self._store_error is not None:
             live.is_stale = True  # what the store has may be something else than what we hold
             logger.warning("the store refused a step", exc_info=exc, extra=self._names())
-            await self._close(RunStatus.FAILED, self._resting_status(), None, {"type": "store", "error_type": type_of(exc)})
-        elif journal.has_begun:
-            if journal.failure is None:
-                journal.broken_off(type_of(exc), message_of(exc), frames_of(exc))
+            told = {"type": "step-refused", "error_type": type_of(exc)}
+            await self._close(RunStatus.FAILED, self._resting_status(), None, told)
+        elif journal.has_begun or not isinstance(exc, _REFUSALS):
             await self._end_with_failure(exc)
 
     async def _end_with_failure(self, exc: Exception) -> None:
-        failure = self.journal.failure
-        seq, action = (failure.seq, failure.action) if failure else (self.live.seq + 1, None)
-        error_type, message = type_of(exc), message_of(exc)
+        journal, live = self.journal, self.live
+        error_type, message, frames = type_of(exc), message_of(exc), frames_of(exc)
+        if not journal.has_begun:
+            journal.begin()
+        if journal.failure is None:
+            journal.broken_off(error_type, message, frames)
+        failure = journal.failure
+        seq, action = (failure.seq, failure.action) if failure else (live.seq + 1, getattr(exc, "action", None))
         told = {"type": "step-failed", "seq": seq, "action": action, "error_type": error_type, "message": message}
-        logger.warning("a step failed", extra={**self._names(), **told, "traceback": frames_of(exc)})
-        self._error = ActionFailed(self.live.id, self.id, seq, action, error_type, message, self.journal.steps)
+        fields = {"seq": seq, "action": action, "error_type": error_type, "error": message, "traceback": frames}
+        logger.warning("a step failed", extra={**self._names(), **fields})
+        failed = ActionFailed(live.id, self.id, seq, action, error_type, message, journal.steps)
+        self._error = exc if isinstance(exc, _UNAVAILABLE) else failed
         await self._close(RunStatus.FAILED, SessionStatus.FAILED, None, told)
 
     async def _close(

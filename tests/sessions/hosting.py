@@ -1,0 +1,67 @@
+"""What tests of the host share: a host over a store, and the reading of its events."""
+
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+
+from app.engine.machine import Machine
+from app.persistence.store import Store
+from app.sessions.events import Event, EventType
+from app.sessions.followers import follow_session
+from app.sessions.host import HostSettings, SessionHost
+from app.sessions.requests import NewSessionRequest, RunRequest
+
+__all__ = ["all_events", "create", "events_until", "hosting", "take_steps", "types_of"]
+
+QUICK = HostSettings(shutdown_grace_s=0.2)
+LAST = (EventType.RUN_FINISHED, EventType.RUN_FAILED, EventType.RUN_CANCELLED)
+
+
+@contextlib.asynccontextmanager
+async def hosting(machines: Iterable[Machine], store: Store, **settings: object) -> AsyncIterator[SessionHost]:
+    async with SessionHost(tuple(machines), store, replace(QUICK, **settings)) as host:  # type: ignore[arg-type]  # by name
+        yield host
+
+
+async def create(host: SessionHost, machine: str = "counter", session_id: str | None = None) -> str:
+    """Create a session and return its id."""
+    return (await host.create(NewSessionRequest(machine, session_id))).record.id
+
+
+async def take_steps(host: SessionHost, session_id: str, count: int) -> None:
+    for _ in range(count):
+        await host.step(session_id, {})
+
+
+async def run(host: SessionHost, session_id: str, max_steps: int) -> None:
+    """One run of so many steps."""
+    await (await host.start(session_id, RunRequest(max_steps=max_steps))).outcome()
+
+
+async def events_until(host: SessionHost, session_id: str, last: Sequence[EventType] = LAST, after: int = 0) -> list[Event]:
+    """The events above `after`, up to the first of one of the types in `last`."""
+    seen: list[Event] = []
+    async with aclosing(host.follow(session_id, after=after)) as events:
+        async for event in events:
+            if event is not None:
+                seen.append(event)
+                if event.type in last:
+                    break
+    return seen
+
+
+async def all_events(host: SessionHost, session_id: str, after: int = 0) -> list[Event]:
+    """The events above `after` that there are now."""
+    now = follow_session(host.residents, host.store, session_id, after=after, run_id=None, ping_s=0.01)
+    seen: list[Event] = []
+    async with aclosing(now) as events:
+        async for event in events:
+            if event is None:  # silence
+                break
+            seen.append(event)
+    return seen
+
+
+def types_of(events: Iterable[Event]) -> list[str]:
+    return [event.type.value for event in events]

@@ -1,0 +1,158 @@
+"""Followers: every event once and in order, live or later, wherever they come in and however slow they are."""
+
+import asyncio
+import random
+from contextlib import aclosing
+
+import pytest
+
+from app.persistence.store import Store
+from app.sessions.events import Event, EventType, describe
+from app.sessions.host import SessionHost
+from app.sessions.requests import RunRequest, StateEdit
+from tests.machines import Gate, counter, failing, gated, streamer, turns
+from tests.sessions.hosting import all_events, create, events_until, hosting, run, take_steps, types_of
+
+EPHEMERAL = (EventType.STEP_ITEM, EventType.WARNING)
+
+
+def told(events: list[Event]) -> list[tuple[int, str, object]]:
+    return [(event.id, event.type.value, describe(event, "s")) for event in events]
+
+
+def durable(events: list[Event]) -> list[Event]:
+    return [event for event in events if event.type not in EPHEMERAL]
+
+
+async def test_a_run_is_told_from_its_start_to_its_end(store: Store) -> None:
+    async with hosting([streamer(items=2)], store) as host:
+        session = await create(host, "streamer")
+        await run(host, session, 1)
+        events = await all_events(host, session)
+        assert types_of(events) == ["run.started", "step.started", "step.item", "step.item", "step.finished", "run.finished"]
+        finished = describe(events[4], session)
+        assert (finished["seq"], finished["action"], finished["result"]) == (0, "tell", {"items": 2})
+        assert finished["operations"] == [{"op": "increment", "key": "told", "by": 1}]
+        assert (describe(events[5], session)["reason"], describe(events[5], session)["steps"]) == ("max_steps", 1)
+        assert [event.id for event in events] == sorted({event.id for event in events})
+
+
+@pytest.mark.parametrize("buffer", [1, 4, 512])
+async def test_one_who_comes_back_at_any_event_misses_none_and_sees_none_twice(store: Store, buffer: int) -> None:
+    async with hosting([turns(), failing()], store, event_buffer=buffer) as host:
+        session = await create(host, "turns")
+        first = asyncio.create_task(events_until(host, session))
+        await asyncio.sleep(0)
+        await run(host, session, 3)
+        await first
+        await host.edit(session, StateEdit({"words": []}))
+        await take_steps(host, session, 2)
+        whole = await all_events(host, session)
+        assert len(whole) == 2 + 2 * 3 + 1 + 2 * 4
+        for cut, event in enumerate(whole):
+            assert told(await all_events(host, session, after=event.id)) == told(whole[cut + 1 :])
+
+
+async def test_what_is_told_later_is_what_was_told_live(store: Store) -> None:
+    async with hosting([failing()], store, event_buffer=100) as host:
+        session = await create(host, "failing")
+        with pytest.raises(Exception, match="failed"):
+            await (await host.start(session, RunRequest())).outcome()
+        await host.edit(session, StateEdit({"broken": False}, ("begun",)))
+        await run(host, session, 1)
+        live = await all_events(host, session)
+        host.residents.remove(next(iter(host.residents)))
+        assert host.residents.get(session) is None
+        assert told(await all_events(host, session)) == told(live)
+
+
+async def test_a_follower_that_does_not_read_slows_nobody_and_misses_no_durable_event(store: Store) -> None:
+    async with hosting([turns()], store, event_buffer=8) as host:
+        session = await create(host, "turns")
+        async with aclosing(host.follow(session, after=0)) as slow:
+            first_run = asyncio.create_task(run(host, session, 50))
+            seen = [await anext(slow)]
+            await first_run
+            await run(host, session, 50)
+            last = await host.position(session)
+            async for event in slow:
+                seen.append(event)
+                if event is not None and event.id == last:
+                    break
+        events = [event for event in seen if event is not None]
+        assert types_of(events) == [
+            *(["run.started"] + ["step.started", "step.finished"] * 50 + ["run.finished"]),
+            *(["run.started"] + ["step.started", "step.finished"] * 50 + ["run.finished"]),
+        ]
+        assert [event.id for event in events] == sorted({event.id for event in events})
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_followers_of_any_pace_see_the_same(store: Store, seed: int) -> None:
+    chance = random.Random(seed)
+
+    async def follower(host: SessionHost, session: str) -> list[Event]:
+        seen: list[Event] = []
+        async with aclosing(host.follow(session, after=0)) as events:
+            async for event in events:
+                if event is None:
+                    continue
+                seen.append(event)
+                if chance.random() < 0.3:
+                    await asyncio.sleep(chance.random() * 0.01)
+                if event.type is EventType.RUN_FINISHED and len([e for e in seen if e.type is EventType.RUN_FINISHED]) == 10:
+                    return seen
+        return seen
+
+    async with hosting([streamer(items=2)], store, event_buffer=5) as host:
+        session = await create(host, "streamer")
+        followers = [asyncio.create_task(follower(host, session)) for _ in range(5)]
+        for _ in range(10):
+            await run(host, session, chance.randint(1, 4))
+            await asyncio.sleep(chance.random() * 0.005)
+        results = await asyncio.gather(*followers)
+        stored = told(durable(await all_events(host, session)))
+        for seen in results:
+            assert told(durable(seen)) == stored
+            assert [event.id for event in seen] == sorted({event.id for event in seen})
+
+
+async def test_a_follower_comes_in_while_a_step_is_under_way(store: Store) -> None:
+    gate = Gate()
+    async with hosting([streamer(items=12, gate=gate)], store, event_buffer=2) as host:
+        session = await create(host, "streamer")
+        following = asyncio.create_task(events_until(host, session))
+        started = await host.start(session, RunRequest(max_steps=1))
+        await gate.until_reached()
+        now = await events_until(host, session, last=(EventType.STEP_STARTED,))
+        assert types_of(now) == ["run.started", "step.started"], "neither is stored yet"
+        gate.open()
+        await started.outcome()
+        assert types_of(durable(await following)) == ["run.started", "step.started", "step.finished", "run.finished"]
+
+
+async def test_silence_is_filled_with_pings(store: Store) -> None:
+    async with hosting([counter()], store, ping_s=0.01) as host:
+        session = await create(host)
+        async with aclosing(host.follow(session, after=0)) as events:
+            assert await anext(events) is None
+            await host.step(session, {})
+            assert await anext(events) is not None
+
+
+async def test_a_deleted_session_ends_its_run_and_its_followers(store: Store) -> None:
+    gate = Gate()
+    async with hosting([gated(gate)], store) as host:
+        session = await create(host, "gated")
+        following = asyncio.create_task(_collect(host, session))
+        started = await host.start(session, RunRequest())
+        await gate.until_reached()
+        await host.delete(session)
+        assert types_of(await following)[-1] == "run.cancelled"
+        with pytest.raises(Exception, match="deleted"):
+            await started.outcome()
+
+
+async def _collect(host: SessionHost, session: str) -> list[Event]:
+    async with aclosing(host.follow(session, after=0)) as events:
+        return [event async for event in events if event is not None]
