@@ -122,7 +122,8 @@ class MemoryStore:
         if commit.failure:
             run_id = commit.failure.run_id or commit.run_id
             session.failures.append(replace(commit.failure, run_id=run_id))
-        if commit.run_end and (run := self._runs.get(commit.run_end.run_id)):
+        run = self._runs.get(commit.run_end.run_id) if commit.run_end else None
+        if commit.run_end and run and run.session_id == commit.session_id:
             self._runs[run.id] = ended_run(run, commit.run_end)
 
     async def list_steps(
@@ -174,7 +175,8 @@ class MemoryStore:
         return list(islice(missed, limit))
 
     async def unfinished_runs(self, limit: int = 100) -> Sequence[RunRecord]:
-        return [run for run in self._runs.values() if run.status is RunStatus.RUNNING][:limit]
+        unfinished = [run for run in self._runs.values() if run.status is RunStatus.RUNNING]
+        return sorted(unfinished, key=lambda run: (run.started_at_s, run.id))[:limit]
 
     def _session(self, session_id: str) -> _Session:
         try:

@@ -68,10 +68,10 @@ class StepConflict(StoreError):
 
 
 class TextUnstorable(StoreError, ValueError):
-    """An id, a name or metadata holds a character that a database column cannot: NUL or a lone surrogate."""
+    """An id, a name or metadata is no text for a database column: it holds NUL or a lone surrogate, or is too long."""
 
-    def __init__(self, what: str) -> None:
-        super().__init__(f"{what} must hold neither NUL nor lone surrogate characters")
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(f"{what} {reason}")
         self.what = what
 
 

@@ -1,4 +1,4 @@
-"""Which strings a database can hold as they are: no NUL (PostgreSQL), no lone surrogate (UTF-8).
+"""Which strings a database can hold as they are: no NUL (PostgreSQL), no lone surrogate (UTF-8), not too long for an index.
 
 Names and ids are columns and must be storable. State, results and error texts are inside blobs and may hold anything.
 """
@@ -8,20 +8,28 @@ from typing import Any
 
 from app.persistence.store import TextUnstorable
 
-__all__ = ["is_storable", "require_storable"]
+__all__ = ["is_storable", "require_key", "require_storable"]
+
+_LONGEST_KEY = 600  # characters: an index entry of PostgreSQL holds 2,700 bytes
 
 
 def is_storable(text: str) -> bool:
     """Whether every store can hold `text` in a column."""
-    if "\0" in text:
-        return False
     if text.isascii():
-        return True
+        return "\0" not in text
     try:
         text.encode()
     except UnicodeEncodeError:
         return False
-    return True
+    return "\0" not in text
+
+
+def require_key(what: str, text: str | None) -> None:
+    """Raise TextUnstorable, which names `what`, if `text` cannot be a column that sessions are found by."""
+    if text is not None:
+        if len(text) > _LONGEST_KEY:
+            raise TextUnstorable(what, f"must have at most {_LONGEST_KEY} characters, not {len(text)}")
+        require_storable(what, text)
 
 
 def require_storable(what: str, value: Any) -> None:
@@ -29,7 +37,7 @@ def require_storable(what: str, value: Any) -> None:
     match value:
         case str():
             if not is_storable(value):
-                raise TextUnstorable(what)
+                raise TextUnstorable(what, "must hold neither NUL nor lone surrogate characters")
         case Mapping():
             for key, item in value.items():
                 require_storable(what, key)

@@ -13,27 +13,42 @@ from app.persistence.records import (
     SessionStatus,
     StepKind,
 )
-from app.persistence.texts import is_storable, require_storable
+from app.persistence.store import SessionNotFound
+from app.persistence.texts import is_storable, require_key, require_storable
 
 __all__ = ["after_commit", "check_commit", "check_new", "created", "ended_run", "started_run", "updated_at_s"]
 
 
 def check_new(new: NewSession) -> None:
     """Raises TextUnstorable."""
-    require_storable("the session id", new.id)
-    require_storable("the machine", [new.machine, new.machine_version])
-    require_storable("the partition key", new.partition_key)
-    require_storable("the metadata", new.metadata)
+    require_key("the session id", new.id)
+    require_key("the machine's name", new.machine)
+    require_key("the partition key", new.partition_key)
+    require_storable("the machine's version", new.machine_version)
+    require_storable("the parent's id", new.parent_session_id)
     require_storable("an action's name", [new.next_action, new.prior_action])
+    require_storable("the metadata", new.metadata)
 
 
 def check_commit(commit: Commit) -> None:
-    """Raises TextUnstorable, and ValueError for the status `running`, which is never stored."""
+    """Raises TextUnstorable, SessionNotFound for an id that no session can have, ValueError for the status `running`."""
     if commit.status is SessionStatus.RUNNING:
         raise ValueError("a session is not stored as running: give the status that it has when nobody runs it")
-    step = commit.step
-    if step and not (is_storable(step.action) and (step.next_action is None or is_storable(step.next_action))):
-        require_storable("an action's name", [step.action, step.next_action])
+    if not is_storable(commit.session_id):
+        raise SessionNotFound(commit.session_id)
+    step, failure, start, end = commit.step, commit.failure, commit.run_start, commit.run_end
+    require_key("the run's id", commit.run_id)
+    if step is not None:
+        require_storable("an action's name", step.action)
+        require_storable("an action's name", step.next_action)
+    if failure is not None:
+        require_storable("an action's name", failure.action)
+        require_key("the run's id", failure.run_id)
+    if start is not None:
+        require_key("the run's id", start.run_id)
+    if end is not None:
+        require_key("the run's id", end.run_id)
+        require_storable("the reason", end.reason)
 
 
 def created(new: NewSession) -> SessionRecord:

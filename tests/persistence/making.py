@@ -1,0 +1,111 @@
+"""Small factories for what goes into a store."""
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from app.engine.operations import Increment, Operation, apply_all
+from app.persistence.factory import open_store
+from app.persistence.records import (
+    Commit,
+    FailureRecord,
+    NewSession,
+    RunEnd,
+    RunStart,
+    RunStatus,
+    SessionStatus,
+    StepCommit,
+)
+from app.persistence.store import Store
+
+__all__ = ["Writer", "ended", "failed", "new", "opened", "started", "step", "step_commit"]
+
+T0 = 1_700_000_000.0
+
+
+def new(session_id: str = "s", **changes: Any) -> NewSession:
+    session = NewSession(
+        id=session_id,
+        machine="counter",
+        machine_version="1",
+        state={"n": 0},
+        next_action="count",
+        created_at_s=T0,
+        event_id=1,
+    )
+    return replace(session, **changes)
+
+
+def step(
+    seq: int, operations: tuple[Operation, ...] = (Increment("n", 1),), state: Mapping[str, Any] | None = None, **changes: Any
+) -> StepCommit:
+    """Step `seq` of a counter. Its events are 10·seq + 11 and 10·seq + 12."""
+    made = StepCommit(
+        seq=seq,
+        action="count",
+        operations=operations,
+        result={"n": seq + 1},
+        state={"n": seq + 1} if state is None else state,
+        next_action="count",
+        started_at_s=T0 + seq,
+        finished_at_s=T0 + seq + 0.5,
+        first_event_id=10 * seq + 11,
+        event_id=10 * seq + 12,
+    )
+    return replace(made, **changes)
+
+
+def step_commit(session_id: str, made: StepCommit, **changes: Any) -> Commit:
+    commit = Commit(session_id=session_id, status=SessionStatus.IDLE, last_event_id=made.event_id, step=made)
+    return replace(commit, **changes)
+
+
+def started(run_id: str = "r", event_id: int = 5, **changes: Any) -> RunStart:
+    return replace(RunStart(run_id, event_id, T0 + 1, {"inputs": {"by": 2}, "halt_after": ["count"]}), **changes)
+
+
+def ended(run_id: str = "r", event_id: int = 50, **changes: Any) -> RunEnd:
+    return replace(RunEnd(run_id, RunStatus.FINISHED, event_id, T0 + 9, 1, "halt_after"), **changes)
+
+
+def failed(seq: int = 0, event_id: int = 31, **changes: Any) -> FailureRecord:
+    failure = FailureRecord(
+        seq=seq,
+        action="count",
+        error_type="ValueError",
+        message="no such\0thing \ud800",
+        traceback="Traceback …",
+        started_at_s=T0 + 1,
+        finished_at_s=T0 + 2,
+        first_event_id=event_id - 1,
+        event_id=event_id,
+    )
+    return replace(failure, **changes)
+
+
+class Writer:
+    """Writes one session's steps in order, and knows what its state should be after each."""
+
+    def __init__(self, store: Store, session: NewSession) -> None:
+        self.store = store
+        self.id = session.id
+        self.seq = session.seq
+        self.states = {session.seq: dict(session.state)}
+
+    async def take(self, *operations: Operation, **changes: Any) -> None:
+        state = apply_all(self.states[self.seq], operations)
+        await self.store.commit(step_commit(self.id, step(self.seq + 1, operations, state, **changes)))
+        self.seq += 1
+        self.states[self.seq] = state
+
+
+@contextlib.asynccontextmanager
+async def opened(url: str, **settings: Any) -> AsyncIterator[Store]:
+    """The store behind `url`, open; its schema is made if need be."""
+    store = open_store(url, migrate=True, **settings)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()

@@ -1,0 +1,125 @@
+"""Runs and failures in every store."""
+
+import asyncio
+
+from app.persistence.records import Commit, RunRecord, RunStatus, SessionStatus
+from app.persistence.store import Store
+from tests.persistence.making import T0, ended, failed, new, started, step, step_commit
+
+PARAMETERS = {"inputs": {"by": 2}, "halt_after": ["count"]}
+
+
+async def test_a_run_that_began_is_running_until_its_end_is_stored(store: Store) -> None:
+    await store.create_session(new())
+    await store.commit(Commit("s", SessionStatus.IDLE, 5, run_start=started()))
+    begun = RunRecord("r", "s", RunStatus.RUNNING, PARAMETERS, T0 + 1, None, 0, None, None, 5, None)
+    assert await store.get_run("r") == begun
+    assert list(await store.unfinished_runs()) == [begun]
+    await store.commit(Commit("s", SessionStatus.IDLE, 50, run_end=ended()))
+    over = RunRecord("r", "s", RunStatus.FINISHED, PARAMETERS, T0 + 1, T0 + 9, 1, "halt_after", None, 5, 50)
+    assert await store.get_run("r") == over
+    assert list(await store.unfinished_runs()) == []
+    record = await store.get_session("s")
+    assert (record.updated_at_s, record.last_event_id, record.seq) == (T0 + 9, 50, -1)
+
+
+async def test_a_run_of_one_step_is_one_commit(store: Store) -> None:
+    await store.create_session(new())
+    await store.commit(step_commit("s", step(0), run_start=started(), run_end=ended(), run_id="r", last_event_id=50))
+    assert await store.get_run("r") == RunRecord(
+        "r", "s", RunStatus.FINISHED, PARAMETERS, T0 + 1, T0 + 9, 1, "halt_after", None, 5, 50
+    )
+    assert (await store.get_step("s", 0)).run_id == "r"
+    assert (await store.get_session("s")).last_event_id == 50
+
+
+async def test_the_parts_of_a_run_may_be_waiting_at_the_same_time(store: Store) -> None:
+    await store.create_session(new())
+    await asyncio.gather(
+        store.commit(Commit("s", SessionStatus.IDLE, 5, run_start=started())),
+        store.commit(step_commit("s", step(0), run_id="r")),
+        store.commit(step_commit("s", step(1), run_id="r")),
+        store.commit(Commit("s", SessionStatus.IDLE, 50, run_end=ended(steps=2))),
+    )
+    run = await store.get_run("r")
+    assert (run.status, run.steps, run.finished_event_id) == (RunStatus.FINISHED, 2, 50)
+    assert (await store.get_session("s")).seq == 1
+
+
+async def test_a_failed_run_keeps_its_problem_and_the_failed_step_its_texts(store: Store) -> None:
+    await store.create_session(new())
+    problem = {"type": "urn:x", "title": "odd \0 \ud800", "status": 500, "nested": {"a": [1]}}
+    await store.commit(
+        Commit(
+            "s",
+            SessionStatus.FAILED,
+            32,
+            run_start=started(),
+            failure=failed(),
+            run_end=ended(event_id=32, status=RunStatus.FAILED, reason=None, error=problem, steps=0),
+            run_id="r",
+        )
+    )
+    assert (await store.get_run("r")).error == problem
+    assert list(await store.list_failures("s")) == [failed(run_id="r")]
+    record = await store.get_session("s")
+    assert (record.status, record.seq) == (SessionStatus.FAILED, -1)
+
+
+async def test_failures_are_listed_by_event(store: Store) -> None:
+    await store.create_session(new())
+    for event_id in (31, 41, 51):
+        await store.commit(Commit("s", SessionStatus.FAILED, event_id, failure=failed(event_id=event_id, run_id=f"r{event_id}")))
+    assert [failure.event_id for failure in await store.list_failures("s")] == [31, 41, 51]
+    assert [failure.event_id for failure in await store.list_failures("s", after_event_id=31, limit=1)] == [41]
+    assert [failure.run_id for failure in await store.list_failures("s", after_event_id=41)] == ["r51"]
+    assert list(await store.list_failures("s", after_event_id=51)) == []
+
+
+async def test_runs_are_listed_by_their_events(store: Store) -> None:
+    await store.create_session(new())
+    await store.create_session(new("other"))
+    await store.commit(Commit("other", SessionStatus.IDLE, 5, run_start=started("of the other", 5)))
+    for number in range(4):
+        begin, end = 100 * number + 10, 100 * number + 50
+        await store.commit(Commit("s", SessionStatus.IDLE, begin, run_start=started(f"r{number}", begin)))
+        if number < 3:
+            await store.commit(Commit("s", SessionStatus.IDLE, end, run_end=ended(f"r{number}", end)))
+
+    async def after(event_id: int, limit: int = 100) -> list[str]:
+        return [run.id for run in await store.list_runs("s", after_event_id=event_id, limit=limit)]
+
+    assert await after(0) == ["r0", "r1", "r2", "r3"]
+    assert await after(10) == ["r0", "r1", "r2", "r3"]  # r0 ended after its beginning
+    assert await after(50) == ["r1", "r2", "r3"]
+    assert await after(249, limit=2) == ["r2", "r3"]
+    assert await after(250) == ["r3"]
+    assert await after(310) == []
+    assert await after(0, limit=1) == ["r0"]
+
+
+async def test_unfinished_runs_of_all_sessions_are_listed_oldest_first(store: Store) -> None:
+    for number in range(5):
+        await store.create_session(new(f"s{number}"))
+        start = started(f"r{number}", started_at_s=T0 + 100 - number)
+        await store.commit(Commit(f"s{number}", SessionStatus.IDLE, 5, run_start=start))
+    await store.commit(Commit("s2", SessionStatus.IDLE, 50, run_end=ended("r2", status=RunStatus.CANCELLED)))
+    assert [(run.id, run.session_id) for run in await store.unfinished_runs()] == [
+        ("r4", "s4"), ("r3", "s3"), ("r1", "s1"), ("r0", "s0"),
+    ]  # fmt: skip
+    assert [run.id for run in await store.unfinished_runs(limit=1)] == ["r4"]
+
+
+async def test_a_run_that_begins_twice_is_stored_once(store: Store) -> None:
+    await store.create_session(new())
+    for _ in range(2):
+        await store.commit(Commit("s", SessionStatus.IDLE, 5, run_start=started()))
+    assert len(await store.list_runs("s")) == 1
+
+
+async def test_the_end_of_a_run_of_another_session_changes_nothing(store: Store) -> None:
+    await store.create_session(new())
+    await store.create_session(new("other"))
+    await store.commit(Commit("s", SessionStatus.IDLE, 5, run_start=started()))
+    await store.commit(Commit("other", SessionStatus.IDLE, 50, run_end=ended()))
+    assert (await store.get_run("r")).status is RunStatus.RUNNING

