@@ -93,6 +93,7 @@ from app.engine.machine import (
     MachineRejected,
     machine,
 )
+from app.engine.map_reduce import PassThroughMapActionsAndStates, map_reduce_action
 from app.engine.mode_warnings import BlockingActionWarning, MixedModeWarning, StreamErrorWarning
 from app.engine.operations import (
     Append,
@@ -102,6 +103,13 @@ from app.engine.operations import (
     Operation,
     Set,
     apply_all,
+)
+from app.engine.parallel_tasks import RunnableGraph, SubGraphTask
+from app.engine.parallelism import (
+    MapActions,
+    MapActionsAndStates,
+    MapStates,
+    TaskBasedParallelAction,
 )
 from app.engine.persistence_ports import (
     AsyncBaseStateLoader,
@@ -121,6 +129,7 @@ from app.engine.persisters import (
     DevNullPersister,
     InMemoryPersister,
 )
+from app.engine.placeholder import Placeholder
 from app.engine.pointers import ParentPointer
 from app.engine.ports import (
     ActionOutcome,
@@ -133,6 +142,16 @@ from app.engine.ports import (
     StepBegun,
     StepEvent,
     StepFailure,
+)
+from app.engine.pydantic import (
+    PydanticActionSchema,
+    PydanticTypingSystem,
+    merge_to_state,
+    model_from_state,
+    model_to_dict,
+    pydantic_action,
+    pydantic_streaming_action,
+    subset_model,
 )
 from app.engine.retry import Retry
 from app.engine.serde import (
@@ -152,6 +171,7 @@ from app.engine.span_hooks import (
     PreStartSpanHook,
     PreStartSpanHookAsync,
 )
+from app.engine.sqlite_persisters import AsyncSQLitePersister, SQLitePersister, SQLLitePersister
 from app.engine.state import State
 from app.engine.stream_hooks import (
     PostEndStreamHook,
@@ -206,6 +226,7 @@ __all__ = [
     "AsyncBaseStateSaver",
     "AsyncDevNullPersister",
     "AsyncInMemoryPersister",
+    "AsyncSQLitePersister",
     "AsyncStreamingAction",
     "AsyncStreamingResultContainer",
     "BaseCopyable",
@@ -255,6 +276,9 @@ __all__ = [
     "Machine",
     "MachineOptions",
     "MachineRejected",
+    "MapActions",
+    "MapActionsAndStates",
+    "MapStates",
     "MissingWrite",
     "MixedModeError",
     "MixedModeWarning",
@@ -263,9 +287,11 @@ __all__ = [
     "Operation",
     "OperationError",
     "ParentPointer",
+    "PassThroughMapActionsAndStates",
     "PersistedStateData",
     "PersisterHook",
     "PersisterHookAsync",
+    "Placeholder",
     "PostApplicationCreateHook",
     "PostApplicationExecuteCallHook",
     "PostApplicationExecuteCallHookAsync",
@@ -285,12 +311,17 @@ __all__ = [
     "PreStartSpanHookAsync",
     "PreStartStreamHook",
     "PreStartStreamHookAsync",
+    "PydanticActionSchema",
+    "PydanticTypingSystem",
     "Reducer",
     "Result",
     "Retry",
     "RunAbandoned",
     "RunPorts",
     "RunResult",
+    "RunnableGraph",
+    "SQLLitePersister",
+    "SQLitePersister",
     "Set",
     "SetFields",
     "SingleStepAction",
@@ -307,6 +338,8 @@ __all__ = [
     "StreamingAction",
     "StreamingResultContainer",
     "StringDispatch",
+    "SubGraphTask",
+    "TaskBasedParallelAction",
     "TracerFactory",
     "Transition",
     "TypingSystem",
@@ -329,13 +362,20 @@ __all__ = [
     "lmda",
     "load_test_cases",
     "machine",
+    "map_reduce_action",
+    "merge_to_state",
+    "model_from_state",
+    "model_to_dict",
     "on_error",
+    "pydantic_action",
+    "pydantic_streaming_action",
     "register_field_serde",
     "register_type_to_pickle",
     "safe_expr",
     "safe_json",
     "serialize",
     "streaming_action",
+    "subset_model",
     "trace",
     "type_eraser",
     "validate",
