@@ -147,13 +147,13 @@ class Application(Generic[S]):
         instance = self._instance
         instance.prior = None if prior_action is None else self._blueprint.record(prior_action)
         instance.seq = seq
-        instance.state = make_state(new_state._values, new_state._typing_system, None, (), (prior_action, seq))
+        instance.state = make_state(new_state._values, new_state._typing_system, (prior_action, seq))
 
     def reset_to_entrypoint(self) -> None:
         """Make the entrypoint the next action. State and `sequence_id` stay."""
         instance, old = self._instance, self._instance.state
         instance.prior = None
-        instance.state = make_state(old._values, old._typing_system, None, (), (None, instance.seq))
+        instance.state = make_state(old._values, old._typing_system, (None, instance.seq))
 
     def validate_correct_async_use(self) -> None:
         """Raise MixedModeError if sync run methods cannot be used; warn about async hooks that they would skip."""

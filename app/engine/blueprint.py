@@ -212,4 +212,4 @@ def positioned(state: State[Any], prior_action: str | None, seq: int) -> State[A
     values = state._values
     if "__PRIOR_STEP" in values or "__SEQUENCE_ID" in values:
         values = {key: value for key, value in values.items() if key not in ("__PRIOR_STEP", "__SEQUENCE_ID")}
-    return make_state(values, state._typing_system, None, (), (prior_action, seq))
+    return make_state(values, state._typing_system, (prior_action, seq))

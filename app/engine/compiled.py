@@ -9,7 +9,8 @@ from app.engine.conditions import Condition, OnError, default
 from app.engine.errors import InvalidInputs
 from app.engine.function_actions import FunctionBasedAction, FunctionBasedStreamingAction
 from app.engine.graph import Graph
-from app.engine.state import Declared, State, view
+from app.engine.state import State
+from app.engine.view import Declared, View, show
 
 __all__ = ["CONTEXT", "TRACER", "CompiledAction", "compile_actions"]
 
@@ -71,9 +72,9 @@ class CompiledAction:
         self.transitions: tuple[tuple[Holds | None, CompiledAction], ...] = ()
         self.rescues: tuple[tuple[OnError, CompiledAction], ...] = ()
 
-    def view(self, state: State[Any]) -> State[Any]:
+    def view(self, state: State[Any]) -> View[Any]:
         """Return what the action sees of `state`."""
-        return view(state, self.declared, self.reads)
+        return show(state, self.declared, self.reads)
 
     def check_inputs(self, inputs: Mapping[str, Any]) -> None:
         """Raise InvalidInputs if an input is missing, is not expected, or has a reserved name."""

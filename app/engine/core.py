@@ -1,8 +1,8 @@
 """The rules of a run, with no I/O: generators that decide what happens next and yield it as an effect.
 
 A driver performs each effect and sends the answer, or throws the error, back in. The generator's return value is the result.
-Nothing here awaits, blocks, logs or calls an action; nothing yields in `finally`, and nothing catches BaseException: a run that is
-cancelled or dropped simply stops between two effects, and has committed what it has committed.
+Nothing here awaits, blocks, logs or calls an action; nothing yields in `finally`, and nothing catches BaseException: a run
+that is cancelled or dropped simply stops between two effects, and has committed what it has committed.
 
 This file knows one step; `flows` makes runs of steps, and `core_streams` reads streams.
 """
@@ -16,17 +16,17 @@ from app.engine.compiled import CONTEXT, TRACER, CompiledAction
 from app.engine.context import ApplicationContext, tracer_of
 from app.engine.core_streams import is_streamed, step_arguments, stream_arguments, stream_call
 from app.engine.effects import ActionCall, CallHooks, Commit, Emit, Flow, FlushSpans, RecordFailure, Sleep
-from app.engine.errors import AsyncActionInSyncRun, MissingWrite, RunAbandoned, UndeclaredWrite
+from app.engine.errors import AsyncActionInSyncRun, RunAbandoned
 from app.engine.hooks import ExecuteMethod
-from app.engine.operations import Delete
-from app.engine.perform import complete
-from app.engine.ports import ActionOutcome, HaltReason, Step, StepBegun, StepFailure
+from app.engine.perform import Completed, complete
+from app.engine.ports import HaltReason, Step, StepBegun, StepFailure
 from app.engine.state import State, make_state
+from app.engine.view import operations_of, settle
 
 if TYPE_CHECKING:
     from app.engine.blueprint import Blueprint, Moments
 
-__all__ = ["NO_INPUTS", "NO_LIMITS", "Instance", "Limits", "Run", "Verdict", "decide", "prepare", "settle", "take_step"]
+__all__ = ["NO_INPUTS", "NO_LIMITS", "Instance", "Limits", "Run", "Verdict", "decide", "prepare", "take_step"]
 
 NO_INPUTS: Final[Mapping[str, Any]] = {}
 
@@ -130,24 +130,6 @@ def decide(done: CompiledAction, following: CompiledAction | None, limits: Limit
     return following, HaltReason.MAX_STEPS if steps == limits.max_steps else None
 
 
-def settle(record: CompiledAction, before: State[Any], outcome: ActionOutcome) -> dict[str, Any]:
-    """Return the values of the state after `outcome`.
-
-    Keys that no operation touches keep their value. Raises UndeclaredWrite for a key that is set without being declared, and
-    MissingWrite for a declared one that the state lacks afterwards. Any key may be deleted.
-    """
-    values = dict(before._values)
-    writes = record.writes
-    for operation in outcome.operations:
-        if operation.key not in writes and not isinstance(operation, Delete):
-            keys = {each.key for each in outcome.operations if not isinstance(each, Delete)}
-            raise UndeclaredWrite(record.name, keys - writes, writes)
-        operation.apply(values)
-    if not writes <= values.keys():
-        raise MissingWrite(record.name, writes - values.keys(), writes)
-    return values
-
-
 def _attempt(run: Run, call: ActionCall, given: Mapping[str, Any], limits: Limits, number: int) -> Flow[Taken]:
     """Call the action once (more often if it has a retry policy), and commit what it gives."""
     record, instance, moments = call.record, run.instance, run.moments
@@ -160,16 +142,18 @@ def _attempt(run: Run, call: ActionCall, given: Mapping[str, Any], limits: Limit
     is_committing = False
     try:
         if record.is_streaming:
-            outcome = yield from stream_call(call)
+            completed = yield from stream_call(call)
         elif record.retry is None:
-            outcome = complete(record, call.view, (yield call))
+            completed = complete(record, call.view, (yield call))
         else:
-            outcome = complete(record, call.view, (yield from _retried(call)))
-        state = _next_state(call, settle(record, instance.state, outcome))
+            completed = complete(record, call.view, (yield from _retried(call)))
+        result, log, after = completed
+        old = instance.state
+        state = make_state(settle(record.declared, old._values, log, after), old._typing_system, (record.name, call.seq))
         if run.commits:
             verdict = decide(record, record.follower(state), limits, number)
             is_committing = True
-            yield Commit(_step(call, outcome, state, verdict, started_at_s, run.clock()))
+            yield Commit(_step(call, completed, state, verdict, started_at_s, run.clock()))
     except Exception as error:
         if run.commits and not is_committing:
             yield RecordFailure(StepFailure(call.seq, record.name, error, started_at_s, run.clock()))
@@ -177,8 +161,8 @@ def _attempt(run: Run, call: ActionCall, given: Mapping[str, Any], limits: Limit
         raise
     instance.state, instance.seq, instance.prior = state, call.seq, record
     if moments.post_step is not None or record.is_streaming or call.tracer is not None:
-        yield from _end_hooks(call, state, outcome.result, None)
-    return record, outcome.result, verdict
+        yield from _end_hooks(call, state, result, None)
+    return record, result, verdict
 
 
 def _retried(call: ActionCall) -> Flow[Any]:
@@ -196,19 +180,16 @@ def _retried(call: ActionCall) -> Flow[Any]:
         attempt += 1
 
 
-def _next_state(call: ActionCall, values: dict[str, Any]) -> State[Any]:
-    return make_state(values, call.view._typing_system, None, (), (call.record.name, call.seq))
-
-
 def _step(
-    call: ActionCall, outcome: ActionOutcome, state: State[Any], verdict: Verdict, started_at_s: float, finished_at_s: float
+    call: ActionCall, completed: Completed, state: State[Any], verdict: Verdict, started_at_s: float, finished_at_s: float
 ) -> Step:
     following, halt = verdict
+    result, log, _ = completed
     return Step(
         seq=call.seq,
         action=call.record.name,
-        operations=outcome.operations,
-        result=outcome.result,
+        operations=operations_of(log),
+        result=result,
         state=state,
         next_action=None if following is None else following.name,
         halt=halt,

@@ -9,8 +9,8 @@ from typing import Any
 
 from app.engine.actions import Action
 from app.engine.effects import END, ActionCall, CallHooks, Deliver, Emit, Flow, NextItem, OpenStream, Sleep
-from app.engine.perform import NOTHING, OutcomeReader, Reader, StreamReader, first_index
-from app.engine.ports import ActionOutcome, ItemStreamed
+from app.engine.perform import NOTHING, Completed, OutcomeReader, Reader, StreamReader, first_index
+from app.engine.ports import ItemStreamed
 
 __all__ = ["StreamBegun", "is_streamed", "step_arguments", "stream_arguments", "stream_call"]
 
@@ -43,7 +43,7 @@ def stream_arguments(call: ActionCall) -> dict[str, Any]:
     return {**step_arguments(call), "action": call.record.name}
 
 
-def stream_call(call: ActionCall) -> Flow[ActionOutcome]:
+def stream_call(call: ActionCall) -> Flow[Completed]:
     """Call a streaming action and pass its items on. Returns what it came to when it has no more."""
     run, record = call.run, call.record
     if is_streamed(call) and run.moments.start_stream is not None:

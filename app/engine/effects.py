@@ -13,8 +13,8 @@ from app.engine.ports import Step, StepEvent, StepFailure
 if TYPE_CHECKING:
     from app.engine.compiled import CompiledAction
     from app.engine.core import Run
-    from app.engine.state import State
     from app.engine.tracing import TracerFactory
+    from app.engine.view import View
 
 __all__ = [
     "END",
@@ -42,7 +42,7 @@ class ActionCall:
     """Call the action. Answer: what it returned, or an ActionOutcome if it was carried out elsewhere."""
 
     record: "CompiledAction"
-    view: "State[Any]"
+    view: "View[Any]"
     inputs: Mapping[str, Any]  # under the names of the action's parameters
     run: "Run"
     seq: int

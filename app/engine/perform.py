@@ -15,10 +15,12 @@ from app.engine.effects import END
 from app.engine.errors import ActionTimeout, InvalidResult
 from app.engine.mode_warnings import StreamErrorWarning
 from app.engine.ports import ActionOutcome, BlockingCall
-from app.engine.state import State, operations_since, widened
+from app.engine.state import State
+from app.engine.view import Log, View, changes_between, log_of, operations_of, show
 
 __all__ = [
     "NOTHING",
+    "Completed",
     "OutcomeReader",
     "Reader",
     "StreamReader",
@@ -33,27 +35,31 @@ NOTHING: Final = object()
 """What the reader gives when an item of a stream is none for the caller (yet)."""
 
 
-def complete(record: CompiledAction, view: State[Any], returned: Any) -> ActionOutcome:
+Completed: TypeAlias = tuple[Any, Log, Mapping[str, Any] | None]
+"""What an action came to: its result, its changes, and the values that they led to as far as they are known."""
+
+
+def complete(record: CompiledAction, view: View[Any], returned: Any) -> Completed:
     """Return what `returned`, given by the action on `view`, comes to. An action in two parts is updated here.
 
     Raises InvalidResult when it is not of the shape that the action must return.
     """
-    if isinstance(returned, ActionOutcome):
-        return returned
-    if record.reduce is not None:
+    if record.reduce is not None and not isinstance(returned, ActionOutcome):
         _check_result(record, returned)
-        view = widened(view, record.reducer_keys)
+        view = show(view, record.declared, record.reducer_keys)
         result, after = returned, record.reduce(returned, view)
     elif isinstance(returned, State):
         result, after = {}, returned
     elif isinstance(returned, tuple) and len(returned) == 2:
         result, after = returned
         _check_result(record, result)
+    elif isinstance(returned, ActionOutcome):
+        return returned.result, log_of(returned.operations), None
     else:
         raise InvalidResult(record.name, _kind(returned), "the new State, or a tuple of a result and the new State")
     if not isinstance(after, State):
         raise InvalidResult(record.name, f"{_kind(after)} as its state", "a State")
-    return ActionOutcome(result, operations_since(view, after))
+    return result, changes_between(view, after), after._values
 
 
 class StreamReader:
@@ -61,7 +67,7 @@ class StreamReader:
 
     __slots__ = ("_last", "_record", "_view")
 
-    def __init__(self, record: CompiledAction, view: State[Any]) -> None:
+    def __init__(self, record: CompiledAction, view: View[Any]) -> None:
         self._record = record
         self._view = view
         self._last: Any = None
@@ -76,9 +82,7 @@ class StreamReader:
         elif isinstance(raw, dict):
             item, state = raw, None
         else:
-            raise InvalidResult(
-                self._record.name, f"{_kind(raw)} as an item", "a dict, or a tuple of a dict and a State or None"
-            )
+            raise InvalidResult(self._record.name, f"{_kind(raw)} as an item", "a dict, or a tuple of a dict and a State or None")
         self._last = None if state is None else raw
         return item if state is None else NOTHING
 
@@ -94,7 +98,7 @@ class StreamReader:
         warnings.warn(StreamErrorWarning(f"{message}; the step was completed"), stacklevel=2)
         return True
 
-    def finish(self) -> ActionOutcome:
+    def finish(self) -> Completed:
         """Return what the stream, now at its end, comes to. Raises InvalidResult if it lacks a last item with a state."""
         if self._last is None and self._record.reduce is None:
             raise InvalidResult(self._record.name, "no state", "a tuple of the result and the new State as its last item")
@@ -121,11 +125,11 @@ class OutcomeReader:
         """Return False: an error comes here only if the reader over there let it."""
         return False
 
-    def finish(self) -> ActionOutcome:
-        """Return the outcome."""
+    def finish(self) -> Completed:
+        """Return what the stream came to over there."""
         if self._outcome is None:
             raise InvalidResult(self._record.name, "no outcome", "one at the end of its stream")
-        return self._outcome
+        return self._outcome.result, log_of(self._outcome.operations), None
 
 
 Reader: TypeAlias = StreamReader | OutcomeReader
@@ -136,17 +140,17 @@ def first_index(record: CompiledAction) -> int:
     return 1 if record.reduce is None else 0
 
 
-def perform_sync(action: Action, view: State[Any], inputs: Mapping[str, Any]) -> ActionOutcome:
+def perform_sync(action: Action, view: View[Any], inputs: Mapping[str, Any]) -> ActionOutcome:
     """Carry a sync action out in this thread."""
     return _perform(_record_of(action), view, inputs)
 
 
-def stream_sync(action: Action, view: State[Any], inputs: Mapping[str, Any]) -> Iterator[Any]:
+def stream_sync(action: Action, view: View[Any], inputs: Mapping[str, Any]) -> Iterator[Any]:
     """Yield the items of a sync streaming action, and what it comes to, an ActionOutcome, as the last one."""
     return _stream(_record_of(action), view, inputs)
 
 
-def blocking_call(record: CompiledAction, view: State[Any], inputs: Mapping[str, Any]) -> BlockingCall:
+def blocking_call(record: CompiledAction, view: View[Any], inputs: Mapping[str, Any]) -> BlockingCall:
     """Return the call of a sync action in a form that any executor can take."""
     return BlockingCall(
         action=record.action,
@@ -157,11 +161,11 @@ def blocking_call(record: CompiledAction, view: State[Any], inputs: Mapping[str,
     )
 
 
-def _perform(record: CompiledAction, view: State[Any], inputs: Mapping[str, Any]) -> ActionOutcome:
-    return complete(record, view, record.call(view, **inputs))
+def _perform(record: CompiledAction, view: View[Any], inputs: Mapping[str, Any]) -> ActionOutcome:
+    return _outcome(complete(record, view, record.call(view, **inputs)))
 
 
-def _stream(record: CompiledAction, view: State[Any], inputs: Mapping[str, Any]) -> Iterator[Any]:
+def _stream(record: CompiledAction, view: View[Any], inputs: Mapping[str, Any]) -> Iterator[Any]:
     reader = StreamReader(record, view)
     stream = iter(record.call(view, **inputs))
     while True:
@@ -176,7 +180,12 @@ def _stream(record: CompiledAction, view: State[Any], inputs: Mapping[str, Any])
         item = reader.feed(raw)
         if item is not NOTHING:
             yield item
-    yield reader.finish()
+    yield _outcome(reader.finish())
+
+
+def _outcome(completed: Completed) -> ActionOutcome:
+    result, log, _ = completed
+    return ActionOutcome(result, operations_of(log))
 
 
 @lru_cache(maxsize=512)

@@ -23,8 +23,9 @@ from app.engine.pydantic_models import (
     subset_model,
 )
 from app.engine.retry import Retry
-from app.engine.state import State, present_values
+from app.engine.state import State
 from app.engine.typing import ActionSchema, IntermediateResultType, StateInputType, StateOutputType
+from app.engine.view import present_values
 
 __all__ = [
     "PydanticActionSchema",

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Optional, TypeVar
 import pydantic
 from pydantic_core import PydanticUndefined
 
-from app.engine.state import State, is_view
+from app.engine.state import State
 from app.engine.typing import TypingSystem
+from app.engine.view import is_view
 
 if TYPE_CHECKING:
     from app.engine.actions import Action

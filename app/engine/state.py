@@ -1,54 +1,31 @@
-"""The state of an application: an immutable mapping, and the view of it that an action works on.
+"""The state of an application: an immutable mapping of names to values.
 
-A view shows the keys that its action reads and keeps the operations that the action makes. Nothing here performs I/O
-or knows the graph.
+What an action sees of a state, and how its changes are kept, is in `app.engine.view`. No I/O here.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 
-from app.engine.errors import UndeclaredRead, UnknownKey
+from app.engine.errors import UnknownKey
 from app.engine.operations import Append, Delete, Extend, Increment, Operation, Set
 from app.engine.typing import DictBasedTypingSystem, TypingSystem
 
 if TYPE_CHECKING:
     from app.engine.deltas import StateDelta
 
-__all__ = ["Declared", "Position", "State"]
+__all__ = ["Position", "State"]
 
 StateType = TypeVar("StateType")
 AssignedStateType = TypeVar("AssignedStateType")
 
 PLAIN = DictBasedTypingSystem()
-_NOTHING = object()
 
 Position: TypeAlias = tuple[str | None, int]
 """Where an application stands: the last action that was committed, and its `seq` (-1 before the first)."""
 
-
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """What an action says about the state: the keys that it reads and those that it writes."""
-
-    action: str
-    reads: tuple[str, ...]
-    writes: frozenset[str]
-
-
-class Scope:
-    """One action's access to the whole state, shared by all states that descend from one view."""
-
-    __slots__ = ("declared", "values")
-
-    def __init__(self, values: Mapping[str, Any], declared: Declared) -> None:
-        self.values = values
-        self.declared = declared
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # another process gets what the action may touch, and no more
-        kept = {key: self.values[key] for key in self.declared.writes if key in self.values}
-        return Scope, (kept, self.declared)
+Changes: TypeAlias = Mapping[str, Any]
+Kind: TypeAlias = type[Set] | type[Append] | type[Extend] | type[Increment] | type[Delete]
+"""One change of several keys at once: a kind of operation, and its argument for each key."""
 
 
 class State(Mapping[str, Any], Generic[StateType]):
@@ -58,13 +35,11 @@ class State(Mapping[str, Any], Generic[StateType]):
     makes it something else.
     """
 
-    __slots__ = ("_data", "_operations", "_position", "_scope", "_typing_system", "_values")
+    __slots__ = ("_data", "_position", "_typing_system", "_values")
 
     _values: dict[str, Any]
     _typing_system: TypingSystem[StateType]
-    _operations: tuple[Operation, ...]  # kept for views only: a state made by hand has no beginning
-    _scope: Scope | None
-    _position: Position | None
+    _position: Position | None  # of the application that it came from, if it came from one
     _data: StateType  # unset until somebody asks for it
 
     def __init__(
@@ -72,8 +47,6 @@ class State(Mapping[str, Any], Generic[StateType]):
     ) -> None:
         self._values = {} if initial_values is None else initial_values
         self._typing_system = cast("TypingSystem[StateType]", PLAIN) if typing_system is None else typing_system
-        self._operations = ()
-        self._scope = None
         self._position = None
 
     @property
@@ -82,7 +55,7 @@ class State(Mapping[str, Any], Generic[StateType]):
 
     def with_typing_system(self, typing_system: TypingSystem[AssignedStateType]) -> "State[AssignedStateType]":
         """Return the same state, seen through `typing_system`."""
-        return make_state(self._values, typing_system, self._scope, self._operations, self._position)
+        return make_state(self._values, typing_system, self._position)
 
     @property
     def data(self) -> StateType:
@@ -95,43 +68,37 @@ class State(Mapping[str, Any], Generic[StateType]):
 
     def update(self, **updates: Any) -> "State[StateType]":
         """Return a state in which each given key has the given value."""
-        operations = self._operations
-        if self._scope is not None:
-            operations = (*operations, *[Set(key, value) for key, value in updates.items()])
-        return make_state({**self._values, **updates}, self._typing_system, self._scope, operations, self._position)
+        return self._derived({**self._values, **updates}, Set, updates)
 
     def append(self, **updates: Any) -> "State[StateType]":
         """Return a state in which each given value is the last one of the list at its key; a missing key starts as []."""
-        return self.apply_operations(Append(key, value) for key, value in updates.items())
+        return self._applied(Append, updates)
 
     def extend(self, **updates: Iterable[Any]) -> "State[StateType]":
         """Return a state in which the list at each key goes on with the given values; a missing key starts as []."""
-        return self.apply_operations(Extend(key, tuple(items)) for key, items in updates.items())
+        return self._applied(Extend, {key: tuple(items) for key, items in updates.items()})
 
     def increment(self, **updates: int | float) -> "State[StateType]":
         """Return a state in which the number at each key has grown; a missing key starts at 0."""
-        return self.apply_operations(Increment(key, by) for key, by in updates.items())
+        return self._applied(Increment, updates)
 
-    def wipe(self, delete: list[str] | None = None, keep: list[str] | None = None) -> "State[StateType]":
+    def wipe(self, delete: Iterable[str] | None = None, keep: Iterable[str] | None = None) -> "State[StateType]":
         """Return a state without the keys in `delete`, or with those in `keep` alone; without any when neither is given.
 
         In an action this reaches the whole state, beyond what the action reads.
         """
         if delete is not None and keep is not None:
             raise ValueError("wipe takes the keys to delete or the keys to keep, not both")
-        there = self._values if self._scope is None else {**self._scope.values, **self._values}
-        gone = there.keys() - set(keep or ()) if delete is None else there.keys() & set(delete)
-        wiped = self.apply_operations(Delete(key) for key in sorted(gone))
-        if delete is None:
-            wiped._position = None  # whoever wipes everything means the position, too
-        return wiped
+        if delete is not None:
+            return self._deleted(self._reachable() & set(delete), self._position)
+        # whoever keeps nothing but a few keys does not mean to keep the position
+        return self._deleted(self._reachable() - set(keep or ()), None)
 
     def merge(self, other: "State[Any]") -> "State[StateType]":
         """Return a state with the values of both; those of `other` win."""
-        merged = self._after(
-            {**self._values, **other._values},
-            [Set(key, value) for key, value in other._values.items() if self._values.get(key, _NOTHING) is not value],
-        )
+        mine, theirs = self._values, other._values
+        changed = {key: value for key, value in theirs.items() if key not in mine or mine[key] is not value}
+        merged = self._derived({**mine, **theirs}, Set, changed)
         merged._position = other._position or self._position
         return merged
 
@@ -146,13 +113,20 @@ class State(Mapping[str, Any], Generic[StateType]):
 
     def apply_operations(self, operations: Iterable[Operation]) -> "State[StateType]":
         """Return the state after `operations`, in order. Raises OperationError when one does not fit its value."""
-        done = list(operations)
-        values = dict(self._values)
-        if self._scope is not None:
-            self._uncover(values, done)
-        for operation in done:
-            operation.apply(values)
-        return self._after(values, done)
+        after = self
+        for operation in operations:
+            match operation:
+                case Set(key, value):
+                    after = after.update(**{key: value})
+                case Append(key, value):
+                    after = after.append(**{key: value})
+                case Extend(key, items):
+                    after = after.extend(**{key: items})
+                case Increment(key, by):
+                    after = after.increment(**{key: by})
+                case Delete(key):
+                    after = after.wipe(delete=[key])
+        return after
 
     def get_all(self) -> dict[str, Any]:
         """Return a new dict of all keys and values."""
@@ -178,18 +152,11 @@ class State(Mapping[str, Any], Generic[StateType]):
             raise self._missing(key) from None
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Return the value at `key`, or `default` when the state has no such key.
-
-        A view never answers wrongly: a key that exists and that the action does not declare raises UndeclaredRead.
-        """
+        """Return the value at `key`, or `default` when the state has no such key."""
         return self._values[key] if key in self else default
 
     def __contains__(self, key: object) -> bool:
-        if key in self._values:
-            return True
-        if self._scope is not None and key in self._scope.values and not self._deleted(key):
-            raise self._missing(str(key))
-        return False
+        return key in self._values
 
     def __len__(self) -> int:
         return len(self._values)
@@ -205,97 +172,43 @@ class State(Mapping[str, Any], Generic[StateType]):
         return repr(self._values)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return make_state, (self._values, self._typing_system, self._scope, self._operations, self._position)
+        return make_state, (self._values, self._typing_system, self._position)
 
-    def _after(self, values: dict[str, Any], operations: list[Operation]) -> "State[StateType]":
-        kept = self._operations if self._scope is None else (*self._operations, *operations)
-        return make_state(values, self._typing_system, self._scope, kept, self._position)
+    def _derived(self, values: dict[str, Any], kind: Kind, changes: Changes) -> "State[StateType]":  # noqa: ARG002
+        """Return a state with `values`, which `changes` of one kind have led to."""
+        return make_state(values, self._typing_system, self._position)
 
-    def _uncover(self, values: dict[str, Any], operations: list[Operation]) -> None:
-        # an append to a key that the action does not read acts on the real list, not on a new one
-        hidden = self._scope.values if self._scope is not None else {}
-        for operation in operations:
-            key = operation.key
-            if key not in values and key in hidden and not isinstance(operation, Set | Delete) and not self._deleted(key):
-                values[key] = hidden[key]
+    def _applied(self, kind: Kind, changes: Changes) -> "State[StateType]":
+        values = dict(self._values)
+        for key, argument in changes.items():
+            self._uncover(key, values)
+            kind(key, argument).apply(values)  # type: ignore[call-arg]  # each kind takes its own argument
+        return self._derived(values, kind, changes)
 
-    def _deleted(self, key: object) -> bool:
-        return any(isinstance(operation, Delete) and operation.key == key for operation in self._operations)
+    def _deleted(self, keys: set[str], position: Position | None) -> "State[StateType]":
+        values = {key: value for key, value in self._values.items() if key not in keys}
+        wiped = self._derived(values, Delete, dict.fromkeys(sorted(keys)))
+        wiped._position = position
+        return wiped
+
+    def _reachable(self) -> set[str]:
+        """Return the keys that can be deleted from here."""
+        return set(self._values)
+
+    def _uncover(self, key: str, values: dict[str, Any]) -> None:
+        """Put into `values` what an operation on `key` has to act on, if it is there and hidden."""
 
     def _missing(self, key: str) -> UnknownKey:
-        if self._scope is None or key in self._scope.declared.reads:
-            return UnknownKey(key, self._values)
-        declared = self._scope.declared
-        return UndeclaredRead(key, declared.action, declared.reads, exists=key in self._scope.values)
+        return UnknownKey(key, self._values)
 
 
-def make_state(
-    values: dict[str, Any],
-    typing_system: TypingSystem[StateType],
-    scope: Scope | None,
-    operations: tuple[Operation, ...],
-    position: Position | None,
-) -> State[StateType]:
+_new = State.__new__
+
+
+def make_state(values: dict[str, Any], typing_system: TypingSystem[StateType], position: Position | None) -> State[StateType]:
     """Return a state with all its parts given. `values` is taken as it is: the caller gives it away."""
-    state: State[StateType] = State.__new__(State)
+    state: State[StateType] = _new(State)
     state._values = values
     state._typing_system = typing_system
-    state._scope = scope
-    state._operations = operations
     state._position = position
     return state
-
-
-def view(state: State[StateType], declared: Declared, keys: Iterable[str]) -> State[StateType]:
-    """Return what an action sees of `state`: those of `keys` that exist. States derived from it share its scope."""
-    values = state._values
-    shown = {key: values[key] for key in keys if key in values}
-    return make_state(shown, state._typing_system, Scope(values, declared), (), None)
-
-
-def is_view(state: State[Any]) -> bool:
-    """Return whether `state` is what an action sees, and not a whole state."""
-    return state._scope is not None
-
-
-def present_values(state: State[Any], keys: Iterable[str]) -> dict[str, Any]:
-    """Return the values at those of `keys` that exist, also where a view hides them."""
-    shown = state._values
-    hidden = state._scope.values if state._scope is not None else {}
-    there = (key for key in keys if key in shown or (key in hidden and not state._deleted(key)))
-    return {key: shown[key] if key in shown else hidden[key] for key in there}
-
-
-def operations_since(before: State[Any], after: State[Any]) -> tuple[Operation, ...]:
-    """Return what leads from the view `before` to `after`.
-
-    A state that descends from the view knows its operations. Any other one is compared with what the view shows: keys that
-    differ are set, keys that are missing are deleted, keys that start with two underscores are left alone.
-    """
-    if after._scope is before._scope:
-        return after._operations
-    old, new = before._values, after._values
-    hidden = before._scope.values if before._scope is not None else old
-    changes: list[Operation] = [
-        Set(key, value) for key, value in new.items() if not key.startswith("__") and not _same(hidden.get(key, _NOTHING), value)
-    ]
-    changes += [Delete(key) for key in old if key not in new]
-    return tuple(changes)
-
-
-def _same(old: Any, new: Any) -> bool:
-    if old is new:
-        return True
-    try:
-        return type(old) is type(new) and bool(old == new)
-    except Exception:  # a value that refuses to be compared (an array, say) counts as changed
-        return False
-
-
-def widened(before: State[StateType], keys: Iterable[str]) -> State[StateType]:
-    """Return the view `before` with those of `keys` that exist shown, too."""
-    if before._scope is None:
-        return before
-    hidden = before._scope.values
-    shown = {key: hidden[key] for key in keys if key in hidden}
-    return make_state(shown, before._typing_system, before._scope, (), None)

@@ -13,6 +13,7 @@ from typing import Any
 from app.engine.context import ApplicationContext
 from app.engine.ports import ActionOutcome
 from app.engine.state import State
+from app.engine.view import travelling_values
 from app.executors.errors import CannotTravel, RemoteActionError
 
 __all__ = ["Errand", "Failure", "Item", "MachineSource", "Reply", "describe_failure", "pack", "rebuild", "unpack"]
@@ -58,10 +59,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """How an errand ended: a packed ActionOutcome or a failure, and what it took there."""
+    """How an errand ended: a packed ActionOutcome or a failure, after how many items, and what it took there."""
 
     outcome: bytes | None
     failure: Failure | None
+    items: int
     wall_s: float
     cpu_s: float
 
@@ -142,9 +144,7 @@ def _dump(value: Any) -> bytes:
 
 def _travelling(view: State[Any]) -> Mapping[str, Any]:
     """The values that a view takes along, by the pickle protocol: those it shows, and those that its action may write."""
-    _make, (shown, _typing_system, scope, *_rest) = view.__reduce__()
-    hidden = {} if scope is None else scope.__reduce__()[1][0]
-    return {**hidden, **shown}
+    return travelling_values(view)
 
 
 def _culprit(parts: Mapping[str, Mapping[str, Any]], action: str, error: Exception) -> CannotTravel:

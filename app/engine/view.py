@@ -1,0 +1,237 @@
+"""What an action works on: a state that shows the keys which the action reads, and remembers what it changes.
+
+A view is a State to the action. Whatever the action derives from it knows the way from the view, as changes that become
+operations only if somebody wants to store them.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+from app.engine.errors import MissingWrite, UndeclaredRead, UndeclaredWrite, UnknownKey
+from app.engine.operations import Append, Delete, Extend, Increment, Operation, Set
+from app.engine.state import Changes, Kind, State
+from app.engine.typing import TypingSystem
+
+__all__ = [
+    "Declared",
+    "View",
+    "changes_between",
+    "is_view",
+    "operations_of",
+    "present_values",
+    "settle",
+    "show",
+    "travelling_values",
+]
+
+StateType = TypeVar("StateType")
+
+Entry: TypeAlias = "tuple[Log, Kind, Changes]"
+Log: TypeAlias = "Entry | None"
+"""What has changed since the view was made, the latest change first; None at the beginning."""
+
+_NOTHING = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What an action says about the state: the keys that it reads and those that it writes."""
+
+    action: str
+    reads: tuple[str, ...]
+    writes: frozenset[str]
+
+
+class View(State[StateType]):
+    """A part of a whole state, for one action. It never answers wrongly about a key that it does not show: it raises.
+
+    An operation on a hidden key acts on the real value; what it leads to is shown from then on.
+    """
+
+    __slots__ = ("_declared", "_log", "_whole")
+
+    _whole: Mapping[str, Any]
+    _declared: Declared
+    _log: Log
+
+    def update(self, **updates: Any) -> "State[StateType]":
+        after: View[StateType] = _new(View)
+        after._values = {**self._values, **updates}
+        after._typing_system = self._typing_system
+        after._whole = self._whole
+        after._declared = self._declared
+        after._log = (self._log, Set, updates)
+        after._position = None
+        return after
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the value at `key`, or `default` when the state has no such key.
+
+        Raises UndeclaredRead for a key that the state has and that the action does not declare.
+        """
+        return self._values[key] if key in self else default
+
+    def with_typing_system(self, typing_system: TypingSystem[Any]) -> "State[Any]":
+        return make_view(self._values, typing_system, self._whole, self._declared, self._log)
+
+    def __contains__(self, key: object) -> bool:
+        if key in self._values:
+            return True
+        if key in self._whole and not self._has_deleted(key):
+            raise self._missing(str(key))
+        return False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # another process gets what the action may touch, and no more
+        kept = {key: self._whole[key] for key in self._declared.writes if key in self._whole}
+        return make_view, (self._values, self._typing_system, kept, self._declared, self._log)
+
+    def _derived(self, values: dict[str, Any], kind: Kind, changes: Changes) -> "State[StateType]":
+        return make_view(values, self._typing_system, self._whole, self._declared, (self._log, kind, changes))
+
+    def _reachable(self) -> set[str]:
+        return {*self._values, *(key for key in self._whole if not self._has_deleted(key))}
+
+    def _uncover(self, key: str, values: dict[str, Any]) -> None:
+        if key not in values and key in self._whole and not self._has_deleted(key):
+            values[key] = self._whole[key]
+
+    def _has_deleted(self, key: object) -> bool:
+        return any(kind is Delete and key in changes for _, kind, changes in _in_order(self._log))
+
+    def _missing(self, key: str) -> UnknownKey:
+        if key in self._declared.reads:
+            return UnknownKey(key, self._values)
+        return UndeclaredRead(key, self._declared.action, self._declared.reads, exists=key in self._whole)
+
+
+_new = State.__new__
+
+
+def make_view(
+    values: dict[str, Any], typing_system: TypingSystem[StateType], whole: Mapping[str, Any], declared: Declared, log: Log
+) -> View[StateType]:
+    """Return a view with all its parts given."""
+    made: View[StateType] = _new(View)
+    made._values = values
+    made._typing_system = typing_system
+    made._whole = whole
+    made._declared = declared
+    made._log = log
+    made._position = None
+    return made
+
+
+def show(state: State[StateType], declared: Declared, keys: Iterable[str]) -> View[StateType]:
+    """Return what an action sees of `state`: those of `keys` that exist. A view of a view shows more of the same state."""
+    whole = state._whole if isinstance(state, View) else state._values
+    shown = {key: whole[key] for key in keys if key in whole}
+    return make_view(shown, state._typing_system, whole, declared, None)
+
+
+def is_view(state: State[Any]) -> bool:
+    """Return whether `state` is what an action sees, and not a whole state."""
+    return isinstance(state, View)
+
+
+def present_values(state: State[Any], keys: Iterable[str]) -> dict[str, Any]:
+    """Return the values at those of `keys` that exist, also where a view hides them."""
+    values = dict(state._values)
+    for key in keys:
+        state._uncover(key, values)
+    return {key: values[key] for key in keys if key in values}
+
+
+def changes_between(before: View[Any], after: State[Any]) -> Log:
+    """Return what leads from `before` to `after`.
+
+    A state that descends from the view knows it. Any other one is compared with what the view shows: keys that differ are
+    set, keys that are missing are deleted, keys that start with two underscores are left alone.
+    """
+    if isinstance(after, View) and after._whole is before._whole:
+        return after._log
+    old, new, whole = before._values, after._values, before._whole
+    changed = {key: value for key, value in new.items() if not (key.startswith("__") or _same(whole.get(key, _NOTHING), value))}
+    gone = dict.fromkeys(key for key in old if key not in new)
+    log: Log = (None, Set, changed) if changed else None
+    return (log, Delete, gone) if gone else log
+
+
+def operations_of(log: Log) -> tuple[Operation, ...]:
+    """Return the changes as operations, one per key, in the order in which they were made."""
+    return tuple(_operation(kind, key, changes[key]) for _, kind, changes in _in_order(log) for key in changes)
+
+
+def settle(declared: Declared, before: Mapping[str, Any], log: Log, after: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return `before` after the changes in `log`. Keys that they do not touch keep their value.
+
+    `after` holds the values that the changes led to, where they are known; without it they are applied once more. Raises
+    UndeclaredWrite for a key that is set without being declared, and MissingWrite for a declared one that is not there in the
+    end. Any key may be deleted.
+    """
+    writes, values = declared.writes, dict(before)
+    for _, kind, changes in _in_order(log):
+        if kind is not Delete and not changes.keys() <= writes:
+            raise UndeclaredWrite(declared.action, changes.keys() - writes, writes)
+        if kind is Set:
+            values.update(changes)
+            continue
+        for key, argument in changes.items():
+            if after is None:
+                _operation(kind, key, argument).apply(values)
+            elif key in after:
+                values[key] = after[key]
+            else:
+                values.pop(key, None)
+    if not writes <= values.keys():
+        raise MissingWrite(declared.action, writes - values.keys(), writes)
+    return values
+
+
+def log_of(operations: Collection[Operation]) -> Log:
+    """Return operations as changes."""
+    log: Log = None
+    for operation in operations:
+        log = (log, type(operation), {operation.key: _argument(operation)})
+    return log
+
+
+def travelling_values(view: State[Any]) -> Mapping[str, Any]:
+    """Return the values that a view takes along when it is pickled: those it shows, and those that its action may write."""
+    if not isinstance(view, View):
+        return view._values
+    return {**{key: view._whole[key] for key in view._declared.writes if key in view._whole}, **view._values}
+
+
+def _in_order(log: Log) -> list[Entry]:
+    """Return the entries of a log, the first change first."""
+    entries = []
+    while log is not None:
+        entries.append(log)
+        log = log[0]
+    entries.reverse()
+    return entries
+
+
+def _operation(kind: Kind, key: str, argument: Any) -> Operation:
+    if kind is Delete:
+        return Delete(key)
+    return kind(key, argument)  # type: ignore[call-arg]  # all but Delete take an argument
+
+
+def _argument(operation: Operation) -> Any:
+    match operation:
+        case Set(_, argument) | Append(_, argument) | Extend(_, argument) | Increment(_, argument):
+            return argument
+        case Delete():
+            return None
+
+
+def _same(old: Any, new: Any) -> bool:
+    if old is new:
+        return True
+    try:
+        return type(old) is type(new) and bool(old == new)
+    except Exception:  # a value that refuses to be compared (an array, say) counts as changed
+        return False
