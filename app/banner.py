@@ -35,7 +35,8 @@ def without_password(database_url: str) -> str:
     try:
         url = make_url(database_url)
     except ArgumentError:
-        return database_url.partition(":")[0]
+        scheme, separator, _ = database_url.partition("://")
+        return f"{scheme}://***" if separator else "***"
     hidden = {name: "***" for name in url.query if "password" in name}
     return url.update_query_dict(hidden).render_as_string(hide_password=True)
 

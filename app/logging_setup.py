@@ -21,24 +21,25 @@ def set_up_logging(level: LogLevel, log_format: LogFormat, stream: TextIO | None
     Fields given as `extra` become fields of the line. Python warnings become log lines, too.
     """
     target = stream or sys.stderr
-    shared: list[Any] = [
+    is_json = log_format == "json"
+    fields: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
-        _drop_uvicorn_colours,
-        structlog.processors.TimeStamper(fmt="%H:%M:%S" if log_format == "console" else "iso", utc=log_format == "json"),
+        structlog.processors.TimeStamper(fmt="iso" if is_json else "%H:%M:%S", utc=is_json),
+        *([structlog.stdlib.add_logger_name] if is_json else []),
     ]
-    if log_format == "json":
-        last: list[Any] = [
-            structlog.stdlib.add_logger_name,
-            structlog.processors.format_exc_info,
-            structlog.processors.EventRenamer("message"),
-            structlog.processors.JSONRenderer(serializer=_to_json),
-        ]
-    else:
-        last = [structlog.dev.ConsoleRenderer(colors=target.isatty(), pad_event_to=0)]
+    look: list[Any] = [
+        structlog.processors.format_exc_info,
+        structlog.processors.EventRenamer("message"),
+        structlog.processors.JSONRenderer(serializer=_to_json),
+    ]
+    if not is_json:
+        # a traceback with local variables would show states
+        plain = structlog.dev.plain_traceback
+        look = [structlog.dev.ConsoleRenderer(colors=target.isatty(), pad_event_to=0, exception_formatter=plain)]
     formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
+        foreign_pre_chain=fields, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *look]
     )
     handler = logging.StreamHandler(target)
     handler.setFormatter(formatter)
@@ -53,10 +54,5 @@ def _warning_line(message: Warning | str, category: type[Warning], filename: str
     return f"{category.__name__}: {message}" + ("" if is_ours else f" ({filename}:{lineno})")
 
 
-def _drop_uvicorn_colours(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
-    event.pop("color_message", None)
-    return event
-
-
-def _to_json(event: dict[str, Any], **options: Any) -> str:
-    return orjson.dumps(event, default=options.get("default", str), option=orjson.OPT_NON_STR_KEYS).decode()
+def _to_json(event: dict[str, Any], **_options: Any) -> str:
+    return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()

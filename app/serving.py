@@ -7,6 +7,7 @@ ends by itself. `told_of_signals` tells the application at once, under this serv
 import asyncio
 import contextlib
 import math
+import os
 import signal
 import socket
 import threading
@@ -39,7 +40,9 @@ def listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server((address[0], port), family=family, backlog=_BACKLOG)
     except OSError as exc:
-        raise AddressUnavailable(host, port, (exc.strerror or str(exc)).lower()) from exc
+        is_of_the_system = exc.errno is not None and exc.errno > 0  # and not of the resolver
+        reason = os.strerror(exc.errno) if is_of_the_system else exc.strerror or str(exc)
+        raise AddressUnavailable(host, port, reason.lower()) from exc
 
 
 def address_of(listener: socket.socket) -> str:

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 __all__ = ["ROOT", "ServiceProcess", "clean_environment", "run_command", "running_service"]
 
@@ -39,6 +40,7 @@ class ServiceProcess:
         self.output: list[str] = []
         self.errors: list[str] = []
         self._ready = threading.Event()
+        self._has_shown_the_sign = False
         self._readers = [
             threading.Thread(target=self._read, args=(process.stdout, self.output), daemon=True),
             threading.Thread(target=self._read, args=(process.stderr, self.errors), daemon=True),
@@ -60,7 +62,7 @@ class ServiceProcess:
     def wait_until_ready(self) -> None:
         """Return when the first lines are printed; an AssertionError says what was printed instead."""
         assert self._ready.wait(START_LIMIT_S), self.text()
-        assert self.process.poll() is None, self.text()
+        assert self._has_shown_the_sign, self.text()
 
     def text(self) -> str:
         return "".join([*self.output, *self.errors])
@@ -74,15 +76,21 @@ class ServiceProcess:
         """Send a signal and return the exit code when the process has ended and all of its output is read."""
         self.process.send_signal(number)
         code = self.process.wait(timeout_s)
-        for reader in self._readers:
-            reader.join(timeout_s)
+        self.close()
         return code
 
-    def _read(self, pipe: Iterator[str], lines: list[str]) -> None:
-        for line in pipe:
-            lines.append(line)
-            if self._sign in line:
-                self._ready.set()
+    def close(self) -> None:
+        """Read what is left of the output of an ended process."""
+        for reader in self._readers:
+            reader.join(START_LIMIT_S)
+
+    def _read(self, pipe: IO[str], lines: list[str]) -> None:
+        with pipe:
+            for line in pipe:
+                lines.append(line)
+                if self._sign in line:
+                    self._has_shown_the_sign = True
+                    self._ready.set()
         self._ready.set()  # the process has closed its end: nothing more will come
 
 
@@ -113,3 +121,4 @@ def running_service(
     finally:
         if process.poll() is None:
             service.kill()
+        service.close()

@@ -167,17 +167,21 @@ async def check_events(client: httpx.AsyncClient, session: str, told: list[int])
     assert finished == list(range(finished[0], stood + 1))
 
 
-@pytest.mark.parametrize("store", ["sqlite", "postgresql"])
-async def test_a_killed_service_loses_no_finished_step_and_repeats_none(
-    store: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database that outlives the service."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/kill.db"
+    return str(request.getfixturevalue("postgres_url"))
+
+
+async def test_a_killed_service_loses_no_finished_step_and_repeats_none(database_url: str, tmp_path: Path) -> None:
     (tmp_path / "clock.py").write_text(textwrap.dedent(MACHINE))
-    url = f"sqlite:///{tmp_path / 'kill.db'}" if store == "sqlite" else request.getfixturevalue("postgres_url")
     witness = Witness()
-    with running_service("--database-url", url, "clock.py", cwd=tmp_path) as first:
+    with running_service("--database-url", database_url, "clock.py", cwd=tmp_path) as first:
         await bring_about(first, witness)
     assert len(witness.steps) == SESSIONS
-    with running_service("--database-url", url, "clock.py", cwd=tmp_path) as second:
+    with running_service("--database-url", database_url, "clock.py", cwd=tmp_path) as second:
         await check(second, witness)
         assert second.stop() == 0
         assert "Traceback" not in second.text()
