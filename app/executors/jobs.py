@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Generic, TypeAlias, TypeVar
 
 from app.executors.errors import ActionQuit
+from app.executors.thread_clock import ThreadClock
 
 __all__ = ["Job", "Observe", "Stage", "Usage"]
 
@@ -20,14 +21,16 @@ T = TypeVar("T")
 class Usage:
     """What one call took: seconds in the queue, on the clock and on the CPU.
 
-    `neighbours` is how many calls the pool was carrying out as this one began or ended, itself included: with the GIL between
-    them a call that only computes gets about one `neighbours`-th of the clock.
+    `delayed_s` of the clock's it was ready to run and other processes had the cores. `neighbours` is how many calls the pool
+    was carrying out as this one began or ended, itself included: with the GIL between them a call that only computes gets
+    about one `neighbours`-th of the clock.
     """
 
     waited_s: float
     wall_s: float
     cpu_s: float
     neighbours: int = 1
+    delayed_s: float = 0.0
 
 
 Observe: TypeAlias = Callable[[Usage], None]
@@ -75,23 +78,25 @@ class Job(Generic[T]):
         self.stop = stop
         self.usage: Usage | None = None
 
-    def carry_out(self, count_neighbours: Callable[[], int]) -> None:
+    def carry_out(self, clock: ThreadClock, count_neighbours: Callable[[], int]) -> None:
         """Do the work in the calling thread and keep what it gave, or raised. Never raises."""
         neighbours = count_neighbours()
         work = self._work
         self._work = None
         assert work is not None, "a job is carried out once"  # noqa: S101 - for the type checker
         started_at_s = time.perf_counter()
-        cpu_before_s = time.thread_time()
+        cpu_before_s, delayed_before_s = clock.read()
         try:
             self._value = self._context.run(work)
         except BaseException as exc:  # the border: what user code raises belongs to whoever asked for it
             self._error = fit_for_a_future(exc)
+        cpu_s, delayed_s = clock.read()
         self.usage = Usage(
             waited_s=started_at_s - self.queued_at_s,
             wall_s=time.perf_counter() - started_at_s,
-            cpu_s=time.thread_time() - cpu_before_s,
+            cpu_s=cpu_s - cpu_before_s,
             neighbours=max(1, neighbours, count_neighbours()),
+            delayed_s=delayed_s - delayed_before_s,
         )
 
     def hand_over(self) -> None:

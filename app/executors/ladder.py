@@ -14,7 +14,8 @@ from app.engine.actions import Action
 from app.engine.mode_warnings import blocking_action
 from app.engine.ports import ActionOutcome, BlockingCall
 from app.executors import verdicts
-from app.executors.errors import CannotTravel, RungUnavailable
+from app.executors.dask import DaskRung
+from app.executors.errors import CannotTravel, ExecutorsClosed, RungUnavailable
 from app.executors.jobs import Usage
 from app.executors.measure import CpuLimits
 from app.executors.notices import Notice, NoticeKind, Notify, tell
@@ -37,7 +38,8 @@ class ExecutorSettings:
     """How large the rungs are and which one is the default.
 
     `compute_threads` is how many calls of actions known to be CPU-bound may share the GIL. `start_method` is "forkserver"
-    or "spawn". A loop that is later than `loop_lag_budget_s` is looked into; None leaves it unwatched.
+    or "spawn"; `dask` a scheduler's address, "local" or "local:N". A loop that is later than `loop_lag_budget_s` is looked
+    into; None leaves it unwatched.
     """
 
     default: Rung = Rung.THREAD
@@ -48,6 +50,7 @@ class ExecutorSettings:
     processes: int = os.cpu_count() or 1
     process_recycle_after: int = 1_000
     start_method: str = "forkserver"
+    dask: str | None = None
     cpu_limits: CpuLimits = field(default_factory=CpuLimits)
     loop_lag_budget_s: float | None = 0.1
 
@@ -74,6 +77,8 @@ class Executors:
             recycle_after=chosen.process_recycle_after,
             max_queued=chosen.max_queued,
         )
+        self._dask = DaskRung(chosen.dask, max_queued=chosen.max_queued)
+        self._moves: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._watchdog: LoopWatchdog | None = None
 
@@ -107,7 +112,8 @@ class Executors:
         """Refuse new calls, give running ones `grace_s` seconds, then leave them behind, or kill their processes."""
         if self._watchdog is not None:
             self._watchdog.stop()
-        await asyncio.gather(*[pool.close(grace_s) for pool in (self._threads, self._compute, self._processes)])
+        await asyncio.gather(*[pool.close(grace_s) for pool in (self._threads, self._compute, self._processes, self._dask)])
+        await asyncio.gather(*self._moves)
 
     async def __aenter__(self) -> "Executors":
         await self.start()
@@ -124,7 +130,7 @@ class Executors:
             return await self._call_here(entry, call, owner, observe)
         try:
             errand = partial(_errand, entry, call, is_streaming=False)
-            return await self._processes.call(errand, key=owner.session_id, observe=observe)
+            return await self._elsewhere(entry).call(errand, key=owner.session_id, observe=observe)
         except (CannotTravel, RungUnavailable) as exc:
             self._come_back(entry, owner, exc)
             return await self._call_here(entry, call, owner, observe)
@@ -139,7 +145,7 @@ class Executors:
             items = self._pool_for(entry).stream(call.stream, key=owner.session_id, observe=observe)
         else:
             errand = partial(_errand, entry, call, is_streaming=True)
-            items = self._processes.stream(errand, key=owner.session_id, observe=observe)
+            items = self._elsewhere(entry).stream(errand, key=owner.session_id, observe=observe)
         last: Any = None
         try:
             async for item in items:
@@ -148,7 +154,7 @@ class Executors:
         finally:
             await items.aclose()
         if is_here and isinstance(last, ActionOutcome):
-            await self._settle(entry, call, last, owner)
+            self._settle(entry, call, last, owner)
 
     async def call_plain(self, call: Callable[[], T], *, owner: CallOwner) -> T:
         """Return what a sync hook or persister returns, carried out in a thread."""
@@ -170,19 +176,22 @@ class Executors:
 
     def stats(self) -> tuple[PoolStats, ...]:
         """Every pool as it is now."""
-        return (self._threads.stats(), self._compute.stats(), self._processes.stats())
+        return tuple(pool.stats() for pool in (self._threads, self._compute, self._processes, self._dask))
 
     async def _call_here(
         self, entry: Entry, call: BlockingCall, owner: CallOwner, observe: Callable[[Usage], None]
     ) -> ActionOutcome:
         self._tell_if_blocking(entry, owner)
         outcome = await self._pool_for(entry).run(call.perform, key=owner.session_id, observe=observe)
-        await self._settle(entry, call, outcome, owner)
+        self._settle(entry, call, outcome, owner)
         return outcome
 
     def _pool_for(self, entry: Entry) -> FairThreadPool:
         """Threads for what waits; few threads for what computes: more of them would only share the GIL, and its misery."""
         return self._compute if entry.figures.cpu_bound_calls >= self._settings.cpu_limits.proofs else self._threads
+
+    def _elsewhere(self, entry: Entry) -> ProcessRung | DaskRung:
+        return self._dask if entry.rung is Rung.DASK else self._processes
 
     def _tell_if_blocking(self, entry: Entry, owner: CallOwner) -> None:
         if not entry.is_chosen and NoticeKind.BLOCKING_ACTION not in entry.notices:
@@ -193,22 +202,28 @@ class Executors:
         if is_bound and entry.rung is Rung.THREAD and NoticeKind.CPU_BOUND_ACTION not in entry.notices:
             self._publish(entry, verdicts.cpu_bound(entry, owner, usage))
 
-    async def _settle(self, entry: Entry, call: BlockingCall, outcome: ActionOutcome, owner: CallOwner) -> None:
-        """Under `auto`, decide once about an action that has proven to be CPU-bound: to processes, or not for this reason."""
+    def _settle(self, entry: Entry, call: BlockingCall, outcome: ActionOutcome, owner: CallOwner) -> None:
+        """Under `auto`, decide once about an action that has proven to be CPU-bound; beside the step, which goes on."""
         if entry.asked is not Rung.AUTO or entry.is_settled:
             return
-        if entry.figures.cpu_bound_calls < self._settings.cpu_limits.proofs:
-            return
-        entry.is_settled = True
+        if entry.figures.cpu_bound_calls >= self._settings.cpu_limits.proofs:
+            entry.is_settled = True
+            task = asyncio.get_running_loop().create_task(self._move(entry, call, outcome, owner))
+            self._moves.add(task)
+            task.add_done_callback(self._moves.discard)
+
+    async def _move(self, entry: Entry, call: BlockingCall, outcome: ActionOutcome, owner: CallOwner) -> None:
+        """Carry the action out in processes from now on, or say what of it cannot travel."""
         try:
             await self._threads.run(partial(_try_to_pack, entry, call, outcome), key=owner.session_id)
-            sources = [] if entry.source is None else [entry.source]
-            await self._processes.warm(*sources)
+            await self._processes.warm(*[source for source in (entry.source,) if source is not None])
         except (CannotTravel, RungUnavailable) as exc:
             self._publish(entry, verdicts.stays_in_thread(entry, owner, exc))
+        except ExecutorsClosed:
             return
-        entry.rung = Rung.PROCESS
-        self._publish(entry, verdicts.moved_to_process(entry, owner))
+        else:
+            entry.rung = Rung.PROCESS
+            self._publish(entry, verdicts.moved_to_process(entry, owner))
 
     def _come_back(self, entry: Entry, owner: CallOwner, error: CannotTravel | RungUnavailable) -> None:
         """What `auto` has moved comes back to the threads when it cannot travel after all. Raises `error` for the others."""

@@ -44,6 +44,8 @@ class ActionFigures:
 def is_cpu_bound(usage: Usage, limits: CpuLimits) -> bool:
     """Whether a call mostly computes: were all its neighbours like it, the GIL would be taken for `share` of the time.
 
-    The share of the clock alone would not do: eight threads that only compute get an eighth of the GIL each.
+    The share of the clock alone would not do: eight threads that only compute get an eighth of the GIL each, and on a busy
+    machine other processes have the cores.
     """
-    return usage.cpu_s >= limits.cpu_s and usage.cpu_s * usage.neighbours >= limits.share * usage.wall_s
+    wanted_s = usage.cpu_s + usage.delayed_s
+    return usage.cpu_s >= limits.cpu_s and wanted_s * usage.neighbours >= limits.share * usage.wall_s

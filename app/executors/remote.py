@@ -17,18 +17,44 @@ from app.executors.errors import CannotTravel
 from app.executors.jobs import fit_for_a_future
 from app.executors.travel import Errand, MachineSource, Reply, describe_failure, pack_item, pack_outcome
 
-__all__ = ["carry_out", "preload"]
+__all__ = ["carry_out", "carry_out_on_dask", "preload"]
 
 
 def carry_out(errand: Errand, send_item: Callable[[bytes], None]) -> Reply:
     """Return how `errand` ended; `send_item` gets each packed item of a streaming action. Never raises."""
     outcome = failure = None
+    items = 0
+
+    def send(payload: bytes) -> None:
+        nonlocal items
+        send_item(payload)
+        items += 1
+
     began_s, cpu_before_s = time.perf_counter(), time.thread_time()
     try:
-        outcome = pack_outcome(_perform(errand, send_item), errand.action)
+        outcome = pack_outcome(_perform(errand, send), errand.action)
     except BaseException as exc:  # the border: whatever user code raises goes home
         failure = describe_failure(fit_for_a_future(exc))
-    return Reply(outcome, failure, time.perf_counter() - began_s, time.thread_time() - cpu_before_s)
+    return Reply(outcome, failure, items, time.perf_counter() - began_s, time.thread_time() - cpu_before_s)
+
+
+def carry_out_on_dask(errand: Errand, topic: str, number: int) -> Reply:
+    """`carry_out` as a Dask task: items go over the scheduler, under `topic`, with the `number` of their call."""
+    distributed: Any = importlib.import_module("distributed")
+    worker = distributed.get_worker()
+    key = worker.get_current_task()
+
+    def send(payload: bytes) -> None:
+        task = worker.state.tasks.get(key)
+        if task is None or task.state == "cancelled":
+            raise ReaderLeft
+        worker.log_event(topic, (number, payload))
+
+    return carry_out(errand, send)
+
+
+class ReaderLeft(Exception):
+    """Nobody waits for the items of this stream any more."""
 
 
 def preload(source: MachineSource) -> None:

@@ -21,6 +21,7 @@ from app.executors.channel import Channel
 from app.executors.errors import ExecutorsClosed, PoolExhausted
 from app.executors.fair_queue import FairQueue
 from app.executors.jobs import Job, Observe, Stage
+from app.executors.thread_clock import ThreadClock
 
 __all__ = ["FairThreadPool", "PoolStats"]
 
@@ -286,14 +287,13 @@ class FairThreadPool:
 
     def _serve(self, worker: "_Worker") -> None:
         """The life of a thread: take a job, do it, hand its result over, until there is none for it any more."""
+        clock = ThreadClock()
         stay = True
-        while stay:
-            job = worker.wait()
-            if job is None:
-                return
+        while stay and (job := worker.wait()) is not None:
             while job is not None:
-                job.carry_out(self._count_busy)
+                job.carry_out(clock, self._count_busy)
                 job, stay = self._finish(job, worker)
+        clock.close()
 
     def _start_threads(self) -> None:
         while (worker := self._to_start.get()) is not None:

@@ -1,9 +1,10 @@
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dask_cluster import DaskCluster
 from rung_machine import ACTIONS
 
 from app.engine.compiled import CompiledAction
@@ -15,6 +16,7 @@ from app.executors.ladder import Executors, ExecutorSettings
 from app.executors.notices import Notice
 from app.executors.owner import CallOwner
 from app.executors.rungs import Rung
+from app.executors.threads import PoolStats
 from app.executors.travel import MachineSource
 
 SOURCE = MachineSource("rung_machine:load", "rung")
@@ -40,6 +42,9 @@ class Bench:
     ) -> dict[str, Any]:
         """Return the state after the action."""
         return apply_all(state or {}, (await self.outcome(action, state, session, **inputs)).operations)
+
+    def pool(self, name: str) -> PoolStats:
+        return next(pool for pool in self.executors.stats() if pool.name == name)
 
     async def items(self, action: str, state: Mapping[str, Any] | None = None, **inputs: Any) -> list[Any]:
         stream = self.executors.stream(call_of(action, state, inputs), owner=self.owner(action))
@@ -68,6 +73,12 @@ async def open_bench() -> "AsyncIterator[Callable[..., Any]]":
     yield make
     for executors in opened:
         await executors.close(0.1)
+
+
+@pytest.fixture(scope="session")
+def dask_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
+    with DaskCluster(tmp_path_factory.mktemp("dask")) as cluster:
+        yield cluster
 
 
 @pytest.fixture

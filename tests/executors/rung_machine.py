@@ -118,6 +118,22 @@ def compute_with_lock(state: State[Any], cpu_s: float) -> State[Any]:
     return state.update(total=1)
 
 
+@streaming_action(reads=[], writes=[])
+def compute_in_steps(state: State[Any], cpu_s: float) -> Iterator[Any]:
+    for index in range(2):
+        end_s = time.thread_time() + cpu_s
+        while time.thread_time() < end_s:
+            sum(range(100))
+        yield {"item": index}, None
+    yield {}, state
+
+
+@action(reads=[], writes=[])
+async def block_the_loop(state: State[Any], for_s: float) -> State[Any]:
+    time.sleep(for_s)  # noqa: ASYNC251 - the mistake that the watchdog is there for
+    return state
+
+
 @streaming_action(reads=["n"], writes=["n"])
 def count(state: State[Any], items: int) -> Iterator[Any]:
     for index in range(items):

@@ -19,9 +19,10 @@ from app.executors.errors import ActionQuit, ExecutorsClosed
 OpenBench = Callable[..., Awaitable[Bench]]
 
 
-@pytest.fixture(params=["thread", "process"])
+@pytest.fixture(params=["thread", "process", "dask"])
 async def bench(request: pytest.FixtureRequest, open_bench: OpenBench) -> Bench:
-    return await open_bench(request.param)
+    dask = request.getfixturevalue("dask_cluster").address if request.param == "dask" else None
+    return await open_bench(request.param, dask=dask)
 
 
 async def test_the_outcome_is_the_result_and_the_operations(bench: Bench) -> None:

@@ -50,7 +50,7 @@ async def test_a_worker_that_is_killed_fails_its_own_step_and_no_other(open_benc
 
     after = [await bench.after("whereabouts") for _ in range(3)]
     assert pids[1] not in {each["pid"] for each in after}
-    assert bench.executors.stats()[-1].died == 1
+    assert bench.pool("process").died == 1
 
 
 async def test_an_action_that_crashes_says_how(open_bench: OpenBench) -> None:
@@ -69,7 +69,7 @@ async def test_a_worker_killed_while_idle_is_replaced_unnoticed(open_bench: Open
     os.kill(pid, signal.SIGKILL)
     await until(lambda: not is_alive(pid))
     assert await bench.after("double", {"n": 1}) == {"n": 2}
-    assert bench.executors.stats()[-1].died == 0
+    assert bench.pool("process").died == 0
 
 
 async def test_the_process_that_workers_are_forked_from_is_replaced_when_it_dies(open_bench: OpenBench) -> None:
@@ -94,7 +94,7 @@ async def test_a_cancelled_call_kills_its_process(open_bench: OpenBench, door: D
     await asyncio.wait([call])
     await until(lambda: not is_alive(pid))
     assert await bench.after("double", {"n": 1}) == {"n": 2}
-    assert bench.executors.stats()[-1].died == 0
+    assert bench.pool("process").died == 0
 
 
 async def test_a_reader_that_leaves_a_stream_kills_its_process(open_bench: OpenBench, door: Door) -> None:
@@ -116,7 +116,7 @@ async def test_a_hundred_cancelled_calls_leave_a_pool_that_works(open_bench: Ope
         await asyncio.wait(calls)
 
     assert await bench.after("double", {"n": 1}) == {"n": 2}
-    assert (bench.executors.stats()[-1].abandoned, bench.executors.stats()[-1].threads) == (0, 2)
+    assert (bench.pool("process").abandoned, bench.pool("process").threads) == (0, 2)
 
 
 async def test_a_worker_is_replaced_after_so_many_calls(open_bench: OpenBench) -> None:
