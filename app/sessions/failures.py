@@ -1,12 +1,18 @@
 """Errors of an action as text that is safe to store and to show: no state value that we know of is in it."""
 
 import traceback
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
 
 from pydantic import ValidationError
 
 __all__ = ["frames_of", "message_of", "type_of"]
 
 _LONGEST_MESSAGE = 2_000
+_WITHHELD = "[withheld]"
+_SHORTEST_SECRET = 6  # shorter values are words like `move`: hiding them would hide the message
+_MOST_VALUES = 10_000  # how much of a large state is looked at, for the sake of the event loop
 
 
 def type_of(error: BaseException) -> str:
@@ -15,16 +21,48 @@ def type_of(error: BaseException) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
-def message_of(error: BaseException) -> str:
-    """Return what the error says. Of a pydantic error only what was wrong and where, for it repeats the values it got."""
+def message_of(error: BaseException, state: Mapping[str, Any]) -> str:
+    """Return what the error says, with every value of `state` that it repeats withheld.
+
+    Of a pydantic error only what was wrong and where is kept, for it repeats the values it got. Texts and numbers shorter than
+    six characters are left in.
+    """
     if isinstance(error, ValidationError):
         found = error.errors(include_url=False, include_context=False, include_input=False)
         text = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'value'}: {each['msg']}" for each in found)
     else:
         text = str(error)
+    text = _without(text[: 2 * _LONGEST_MESSAGE], state)
     return text if len(text) <= _LONGEST_MESSAGE else text[: _LONGEST_MESSAGE - 1] + "…"
 
 
 def frames_of(error: BaseException) -> str:
     """Return the traceback as frames and lines of code, oldest first, without messages and without values of variables."""
     return "".join(traceback.format_tb(error.__traceback__))
+
+
+def _without(text: str, state: Mapping[str, Any]) -> str:
+    # longest first: a value may be a part of another
+    repeated = {value for value in islice(_leaves(state), _MOST_VALUES) if value in text}
+    for value in sorted(repeated, key=len, reverse=True):
+        text = text.replace(value, _WITHHELD)
+    return text
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    """Yield the texts under which the values within `value` may appear in a message."""
+    match value:
+        case Mapping():
+            for each in value.values():
+                yield from _leaves(each)
+        case list() | tuple() | set() | frozenset():
+            for each in value:
+                yield from _leaves(each)
+        case None | bool():
+            return
+        case str() | bytes() | int() | float():
+            for text in {str(value), repr(value), repr(value).strip("b'\"")}:
+                if len(text) >= _SHORTEST_SECRET:
+                    yield text
+        case _:
+            yield from _leaves(getattr(value, "__dict__", None))

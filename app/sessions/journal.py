@@ -135,8 +135,9 @@ class Journal:
         if self.failure is not None:
             await self._write_failure()
         error = failure.error
+        message = message_of(error, self._live.state)
         times = failure.started_at_s, failure.finished_at_s
-        self._note(failure.seq, failure.action, type_of(error), message_of(error), frames_of(error), *times)
+        self._note(failure.seq, failure.action, type_of(error), message, frames_of(error), *times)
 
     def broken_off(self, error_type: str, message: str, frames: str = "") -> None:
         """Note that the step under way, if there is one, came to nothing through no doing of its action."""

@@ -202,7 +202,7 @@ class Run:
 
     async def _end_with_failure(self, exc: Exception) -> None:
         journal, live = self.journal, self.live
-        error_type, message, frames = type_of(exc), message_of(exc), frames_of(exc)
+        error_type, message, frames = type_of(exc), message_of(exc, live.state), frames_of(exc)
         if not journal.has_begun:
             journal.begin()
         if journal.failure is None:
