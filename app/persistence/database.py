@@ -45,10 +45,10 @@ class Database(Protocol):
 class SqliteDatabase:
     """A file. It brings its schema up to date by itself."""
 
-    def __init__(self, database: Sqlite, *, is_power_safe: bool) -> None:
+    def __init__(self, database: Sqlite, *, is_power_safe: bool, busy_timeout_s: float) -> None:
         self._database = database
-        self.reader = sqlite_reader(database)
-        self.writer = SqliteWriter(sqlite_writer(database, is_power_safe=is_power_safe))
+        self.reader = sqlite_reader(database, busy_timeout_s=busy_timeout_s)
+        self.writer = SqliteWriter(sqlite_writer(database, is_power_safe=is_power_safe, busy_timeout_s=busy_timeout_s))
 
     async def prepare(self) -> None:
         await asyncio.to_thread(migrating.on_sqlite, self._database, is_upgrade=True)

@@ -10,18 +10,17 @@ from app.persistence.urls import Postgres, Sqlite
 
 __all__ = ["postgres_engine", "sqlite_reader", "sqlite_writer"]
 
-_BUSY_TIMEOUT_S = 5.0
 _READERS = 4
 
 
-def sqlite_writer(database: Sqlite, *, is_power_safe: bool) -> Engine:
-    """Return an engine for the one connection that writes, in autocommit mode."""
+def sqlite_writer(database: Sqlite, *, is_power_safe: bool, busy_timeout_s: float) -> Engine:
+    """Return an engine for the one connection that writes, in autocommit mode. It waits so long for other processes' locks."""
     engine = create_engine(
         URL.create("sqlite+pysqlite", database=str(database.path)),
         isolation_level="AUTOCOMMIT",
         poolclass=NullPool,
         hide_parameters=True,
-        connect_args={"timeout": _BUSY_TIMEOUT_S, "cached_statements": 256},
+        connect_args={"timeout": busy_timeout_s, "cached_statements": 256},
     )
     # in WAL mode NORMAL loses nothing when the process dies, FULL nothing when the power does: docs/adr/0003
     pragmas = ("journal_mode = WAL", f"synchronous = {'FULL' if is_power_safe else 'NORMAL'}", "wal_autocheckpoint = 2000")
@@ -29,7 +28,7 @@ def sqlite_writer(database: Sqlite, *, is_power_safe: bool) -> Engine:
     return engine
 
 
-def sqlite_reader(database: Sqlite) -> AsyncEngine:
+def sqlite_reader(database: Sqlite, *, busy_timeout_s: float) -> AsyncEngine:
     """Return an engine for connections that only read."""
     engine = create_async_engine(
         URL.create("sqlite+aiosqlite", database=str(database.path)),
@@ -37,7 +36,7 @@ def sqlite_reader(database: Sqlite) -> AsyncEngine:
         pool_size=_READERS,
         max_overflow=0,
         hide_parameters=True,
-        connect_args={"timeout": _BUSY_TIMEOUT_S},
+        connect_args={"timeout": busy_timeout_s},
     )
     event.listen(engine.sync_engine, "connect", lambda connection, _: _set(connection, ("query_only = ON",)))
     return engine

@@ -22,14 +22,15 @@ def open_store(
 
     PostgreSQL only: with `migrate` the schema is brought up to date (SQLite's always is); `pool_size` connections, one of
     them for writing; `is_pgbouncer` if there is one in transaction mode in between. SQLite only: without `is_power_safe` the
-    last commits may be lost when the power fails, though not when the process dies. `patience_s` is how long a commit waits for
-    a database that is away.
+    last commits may be lost when the power fails, though not when the process dies. `patience_s` is how long a commit waits for a
+    database that is away, or locked by somebody else.
     """
     match parse(database_url):
         case Memory():
             return MemoryStore()
         case Sqlite() as database:
-            return SqlStore(SqliteDatabase(database, is_power_safe=is_power_safe), patience_s=patience_s)
+            file = SqliteDatabase(database, is_power_safe=is_power_safe, busy_timeout_s=patience_s)
+            return SqlStore(file, patience_s=patience_s)
         case Postgres() as database:
             server = PostgresDatabase(database, pool_size=pool_size, is_pgbouncer=is_pgbouncer, is_migrating=migrate)
             return SqlStore(server, patience_s=patience_s)

@@ -19,7 +19,7 @@ __all__ = ["Committer"]
 
 _log = logging.getLogger(__name__)
 
-_MOST_ENTRIES = 1024
+
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.5
 _LARGE_LOG_BYTES = 64 * 1024
@@ -33,6 +33,7 @@ class Committer:
 
     def __init__(self, writer: Writer, *, patience_s: float) -> None:
         self._writer = writer
+        self.most_entries = 1024  # of one flush
         self._patience_s = patience_s
         self._waiting: list[Entry] = []
         self._notes: list[Entry] = []
@@ -64,7 +65,7 @@ class Committer:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
-                batch, self._waiting = self._waiting[:_MOST_ENTRIES], self._waiting[_MOST_ENTRIES:]
+                batch, self._waiting = self._waiting[: self.most_entries], self._waiting[self.most_entries :]
                 notes, self._notes = self._notes, []
                 await self._flush_or_fail(batch, notes)
             if self._is_closing:

@@ -19,6 +19,7 @@ __all__ = ["SchemaMismatch", "check", "current", "upgrade"]
 
 _VERSION_TABLE = "stepwell_schema"
 _version = Table(_VERSION_TABLE, MetaData(), Column("version_num", String(32)))
+_LOCK_TIMEOUT_S = 30.0
 _LOCK = 0x57E9_3E11  # any number, as long as it is always the same
 
 
@@ -65,7 +66,7 @@ def on_sqlite(database: Sqlite, *, is_upgrade: bool) -> str | None:
     """Return the schema's version, after an upgrade if that is wanted. Blocks."""
     if not is_upgrade and not database.path.exists():
         return None  # looking must not create the file
-    engine = sqlite_writer(database, is_power_safe=True)
+    engine = sqlite_writer(database, is_power_safe=True, busy_timeout_s=_LOCK_TIMEOUT_S)
     try:
         with engine.connect() as connection:
             found = _revision(connection)

@@ -8,9 +8,9 @@ from typing import Any
 
 from app.persistence.store import TextUnstorable
 
-__all__ = ["is_storable", "require_key", "require_storable"]
+__all__ = ["LONGEST_KEY", "is_storable", "require_key", "require_storable"]
 
-_LONGEST_KEY = 600  # characters: an index entry of PostgreSQL holds 2,700 bytes
+LONGEST_KEY = 600  # characters: an index entry of PostgreSQL holds 2,700 bytes
 
 
 def is_storable(text: str) -> bool:
@@ -27,8 +27,8 @@ def is_storable(text: str) -> bool:
 def require_key(what: str, text: str | None) -> None:
     """Raise TextUnstorable, which names `what`, if `text` cannot be a column that sessions are found by."""
     if text is not None:
-        if len(text) > _LONGEST_KEY:
-            raise TextUnstorable(what, f"must have at most {_LONGEST_KEY} characters, not {len(text)}")
+        if len(text) > LONGEST_KEY:
+            raise TextUnstorable(what, f"must have at most {LONGEST_KEY} characters, not {len(text)}")
         require_storable(what, text)
 
 

@@ -2,6 +2,7 @@
 
 A wave touches every session once, because one statement cannot update a row twice: the commits of one session that follow
 one another become one *move* of its row, and whatever does not fit waits for the next wave.
+None of these classes has a repr: it would show values.
 """
 
 import asyncio
@@ -28,7 +29,7 @@ __all__ = ["Entry", "Group", "Rows", "SnapshotNote", "Wave", "assemble", "deflat
 _LARGE_BYTES = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class SnapshotNote:
     """What was decided about a snapshot: write `state` (the one at `seq`), or, if that is None, look again at `snapshot_at`.
 
@@ -42,7 +43,7 @@ class SnapshotNote:
     snapshot_at: int
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Entry:
     """One waiting call, with its rows made ready in the caller's task. Nobody waits for a SnapshotNote.
 
@@ -59,7 +60,7 @@ class Entry:
     is_large: bool = False
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Group:
     """The entries of one session in one wave, in order."""
 
@@ -84,7 +85,7 @@ class Group:
         return True
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Rows:
     """Rows of one table, and beside each of them the place of its session in the wave."""
 
@@ -99,7 +100,7 @@ class Rows:
         return bool(self.rows)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Wave:
     """The rows of one transaction. A place is an index of `creates` for `new_*`, of `groups` for the others."""
 
