@@ -67,6 +67,15 @@ def serve_command(
     ] = None,
     migrate: Annotated[bool | None, typer.Option(help="Bring the database's schema up to date at start.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads that run sync actions [default: 64].")] = None,
+    executor: Annotated[
+        str | None, typer.Option(help="Where sync actions run by default: thread, process, dask or auto [default: thread].")
+    ] = None,
+    processes: Annotated[int | None, typer.Option(help="Worker processes for CPU-bound actions [default: one per core].")] = None,
+    dask: Annotated[str | None, typer.Option(help="Dask scheduler: tcp://host:8786, local or local:N.")] = None,
+    isolate_blocking: Annotated[
+        bool | None,
+        typer.Option("--isolate-blocking", help="Give async actions that keep holding the event loop a loop of their own."),
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error [default: info].")] = None,
     log_format: Annotated[str | None, typer.Option(help="console or json [default: console].")] = None,
 ) -> None:
@@ -78,6 +87,10 @@ def serve_command(
         "database_url": database_url,
         "migrate": migrate,
         "threads": threads,
+        "executor": executor,
+        "processes": processes,
+        "dask": dask,
+        "isolate_blocking": isolate_blocking,
         "log_level": log_level,
         "log_format": log_format,
     }

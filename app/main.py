@@ -4,6 +4,7 @@ Importing this does nothing. The attribute `app` is made on first use, configure
 """
 
 import contextlib
+import os
 import sys
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 from app.banner import without_password
 from app.engine.machine import Machine
 from app.executors.ladder import ExecutorSettings
+from app.executors.rungs import Rung
 from app.logging_setup import set_up_logging
 from app.persistence.factory import open_store
 from app.persistence.store import Store, StoreError
@@ -86,7 +88,21 @@ def _host_settings(settings: Settings) -> HostSettings:
         max_live_sessions=settings.max_live_sessions,
         ping_s=settings.sse_ping_s,
         shutdown_grace_s=settings.shutdown_grace_s,
-        executors=ExecutorSettings(threads=settings.threads),
+        executors=_executor_settings(settings),
+    )
+
+
+def _executor_settings(settings: Settings) -> ExecutorSettings:
+    return ExecutorSettings(
+        default=Rung(settings.executor),
+        threads=settings.threads,
+        thread_replacements=settings.threads,
+        processes=settings.processes or os.cpu_count() or 1,
+        process_recycle_after=settings.process_recycle_after,
+        start_method=settings.process_start,
+        dask=settings.dask or None,
+        loop_lag_budget_s=settings.loop_lag_budget_ms / 1e3 or None,
+        isolate_blocking=settings.isolate_blocking,
     )
 
 

@@ -9,10 +9,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-__all__ = ["LogFormat", "LogLevel", "Settings", "SettingsInvalid", "read_settings"]
+__all__ = ["ExecutorName", "LogFormat", "LogLevel", "ProcessStart", "Settings", "SettingsInvalid", "read_settings"]
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["console", "json"]
+ExecutorName = Literal["thread", "process", "dask", "auto"]
+ProcessStart = Literal["forkserver", "spawn"]
 
 _SEPARATORS = re.compile(r"[,\s]+")
 _SECRET = frozenset({"database_url"})  # a wrong value of these is not repeated in a message
@@ -46,6 +48,25 @@ class Settings(BaseSettings):
     log_level: LogLevel = Field(default="info", description="Least level of the service's own log lines.")
     log_format: LogFormat = Field(default="console", description="`console` for people, `json` for machines.")
     threads: int = Field(default=64, ge=1, le=1000, description="Threads that run sync actions.")
+    executor: ExecutorName = Field(
+        default="thread",
+        description="Where sync actions run that choose nothing: `thread`, `process`, `dask`, or `auto` "
+        "(threads until proven CPU-bound).",
+    )
+    processes: int = Field(default=0, ge=0, le=1000, description="Worker processes for CPU-bound actions; 0 is one per core.")
+    process_start: ProcessStart = Field(
+        default="forkserver", description="How worker processes begin: `forkserver` (fast) or `spawn` (a fresh interpreter each)."
+    )
+    process_recycle_after: int = Field(default=1000, ge=1, description="Calls after which a worker process is replaced.")
+    dask: str = Field(
+        default="", description="Dask scheduler, as `tcp://host:8786`; `local` or `local:4` starts a small cluster of its own."
+    )
+    loop_lag_budget_ms: float = Field(
+        default=100.0, ge=0, description="What holds the event loop for longer is named; 0 turns the watchdog off."
+    )
+    isolate_blocking: bool = Field(
+        default=False, description="Move async actions that keep holding the event loop to a loop of their own."
+    )
     max_body_bytes: int = Field(default=4_000_000, ge=1_000, description="A larger request body is answered with 413.")
     idle_ttl_s: float = Field(default=300.0, gt=0, description="A session without requests leaves memory after this.")
     max_live_sessions: int = Field(default=10_000, ge=1, description="Idle sessions above this number leave memory at once.")
@@ -57,7 +78,7 @@ class Settings(BaseSettings):
     def _split(cls, value: Any) -> Any:
         return tuple(filter(None, _SEPARATORS.split(value))) if isinstance(value, str) else value
 
-    @field_validator("log_level", "log_format", mode="before")
+    @field_validator("log_level", "log_format", "executor", "process_start", mode="before")
     @classmethod
     def _lower(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value

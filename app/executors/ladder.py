@@ -53,6 +53,7 @@ class ExecutorSettings:
     dask: str | None = None
     cpu_limits: CpuLimits = field(default_factory=CpuLimits)
     loop_lag_budget_s: float | None = 0.1
+    isolate_blocking: bool = False
 
 
 class Executors:
