@@ -85,7 +85,9 @@ def running_server(
             yield
 
     api = build_api(host, lifespan=lifespan, max_body_bytes=max_body_bytes)
-    config = uvicorn.Config(api, port=0, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=15)
+    config = uvicorn.Config(
+        api, port=0, log_config=None, access_log=False, ws="none", timeout_keep_alive=60, timeout_graceful_shutdown=15
+    )
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: object = None) -> None:

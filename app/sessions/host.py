@@ -25,6 +25,7 @@ from app.persistence.records import (
     StepRecord,
 )
 from app.persistence.store import Store
+from app.persistence.texts import require_storable
 from app.persistence.transitions import created
 from app.sessions.active_runs import ActiveRuns
 from app.sessions.branching import forked, made
@@ -145,7 +146,8 @@ class SessionHost:
         return await self.store.get_session(session_id) if live is None else live.record()
 
     async def list_sessions(self, which: SessionFilter, limit: int, cursor: str | None) -> SessionPage:
-        """Return a page of sessions, newest first. Raises CursorInvalid."""
+        """Return a page of sessions, newest first. Raises CursorInvalid, TextUnstorable."""
+        require_storable("a filter", [which.machine, which.partition_key, which.metadata])
         if which.status is SessionStatus.RUNNING:
             return running_page(self.residents, which, limit, cursor)
         return with_running(await self.store.list_sessions(which, limit, cursor), self.residents, which)
