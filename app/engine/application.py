@@ -28,7 +28,7 @@ from app.engine.hooks import ExecuteMethod
 from app.engine.local_ports import LocalPorts
 from app.engine.pointers import ParentPointer
 from app.engine.ports import HaltReason, RunPorts, RunResult
-from app.engine.state import State, make_state
+from app.engine.state import State, make_state, position_of
 from app.engine.streaming import AsyncStreamingResultContainer, StreamingResultContainer
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Application(Generic[S]):
     first step only; missing or unexpected ones are an error before anything runs. A step that fails changes nothing.
     """
 
-    __slots__ = ("__weakref__", "_blueprint", "_instance", "_parent_pointer", "_spawning_parent_pointer")
+    __slots__ = ("__weakref__", "_blueprint", "_instance", "_last_run", "_parent_pointer", "_spawning_parent_pointer")
 
     def __init__(
         self,
@@ -65,6 +65,7 @@ class Application(Generic[S]):
     ) -> None:
         self._blueprint = blueprint
         self._instance = instance
+        self._last_run: Run | None = None
         self._parent_pointer = parent_pointer
         self._spawning_parent_pointer = spawning_parent_pointer
 
@@ -143,7 +144,7 @@ class Application(Generic[S]):
         A state that came from this application, or was derived from one that did, goes back to where it was then; any other
         one starts over.
         """
-        prior_action, seq = new_state._position or (None, -1)
+        prior_action, seq = position_of(new_state) or (None, -1)
         instance = self._instance
         instance.prior = None if prior_action is None else self._blueprint.record(prior_action)
         instance.seq = seq
@@ -163,8 +164,8 @@ class Application(Generic[S]):
 
     def step(self, inputs: Inputs = None) -> StepResult[S] | None:
         """Run one action. Returns it with its result and the new state; None when no transition leads on."""
-        run = self._sync_run(ExecuteMethod.step)
-        return SyncDriver(_hooked(run, step_flow(run, inputs or NO_INPUTS))).finish()
+        taken = SyncDriver(step_flow(self._sync_run(ExecuteMethod.step), inputs or NO_INPUTS)).finish()
+        return None if taken is None else (taken[0].action, taken[1], self._instance.state)
 
     def run(self, *, halt_before: Names = None, halt_after: Names = None, inputs: Inputs = None) -> RunTriple[S]:
         """Run until a halt condition is met or no transition leads on.
@@ -221,7 +222,8 @@ class Application(Generic[S]):
     async def astep(self, inputs: Inputs = None) -> StepResult[S] | None:
         """`step` for async applications."""
         run, ports = self._async_run(ExecuteMethod.astep)
-        return await AsyncDriver(_hooked(run, step_flow(run, inputs or NO_INPUTS)), ports).finish()
+        taken = await AsyncDriver(step_flow(run, inputs or NO_INPUTS), ports).finish()
+        return None if taken is None else (taken[0].action, taken[1], self._instance.state)
 
     async def arun(self, *, halt_before: Names = None, halt_after: Names = None, inputs: Inputs = None) -> RunTriple[S]:
         """`run` for async applications."""
@@ -279,8 +281,8 @@ class Application(Generic[S]):
         """
         blueprint, instance = self._blueprint, self._instance
         run = Run(blueprint, instance, ExecuteMethod.arun, blueprint.async_moments, is_async=True)
-        run.emits = run.commits = True
-        run.run_id, run.call_hook = run_id, ports.call_hook
+        run.is_hosted = True
+        run.run_id, run.ports = run_id, ports
         limits = blueprint.limits(halt_before, halt_after, max_steps)
         ending = await AsyncDriver(_hooked(run, run_flow(run, inputs or NO_INPUTS, limits)), ports).finish()
         return RunResult(
@@ -321,15 +323,20 @@ class Application(Generic[S]):
         blueprint = self._blueprint
         if blueprint.has_mode_rules:
             blueprint.check_sync_run()
-        return Run(blueprint, self._instance, method, blueprint.sync_moments, False)
+        run = self._last_run
+        if run is None or run.method is not method:  # the same method again is the same run, told anew
+            run = self._last_run = Run(blueprint, self._instance, method, blueprint.sync_moments, False)
+        return run
 
     def _async_run(self, method: ExecuteMethod) -> tuple[Run, LocalPorts]:
         blueprint = self._blueprint
         if blueprint.has_mode_rules:
             blueprint.check_async_run()
         ports = LocalPorts(blueprint)
-        run = Run(blueprint, self._instance, method, blueprint.async_moments, True)
-        run.call_hook = ports.call_hook
+        run = self._last_run
+        if run is None or run.method is not method:
+            run = self._last_run = Run(blueprint, self._instance, method, blueprint.async_moments, True)
+        run.ports = ports
         return run, ports
 
     def _triple(self, ending: Ending) -> RunTriple[S]:
@@ -340,8 +347,7 @@ class Application(Generic[S]):
 
 def _hooked(run: Run, flow: Flow[T]) -> Flow[T]:
     """Put the execute-call hooks around `flow`, if there are any."""
-    moments = run.moments
-    return flow if moments.pre_execute is None and moments.post_execute is None else with_execute_hooks(run, flow)
+    return with_execute_hooks(run, flow) if run.moments.has_execute else flow
 
 
 def _streamed_action(first: Deliver | None) -> Action:

@@ -45,7 +45,7 @@ RUN_MOMENTS = (
 """The moments that a run calls hooks at. Spans call theirs from inside an action, in the colour that the action chose."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Moments:
     """The hooks of each moment of a run; None where nobody listens, and then there is no effect."""
 
@@ -56,6 +56,10 @@ class Moments:
     start_stream: Listeners | None
     item: Listeners | None
     end_stream: Listeners | None
+    has_execute: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.has_execute = self.pre_execute is not None or self.post_execute is not None
 
     @classmethod
     def of(cls, hooks: HookSet, *, is_async: bool) -> "Moments":

@@ -96,6 +96,10 @@ class ApplicationContext(ApplicationIdentifiers, AbstractContextManager["Applica
 _current: ContextVar["ApplicationContext | ActionCall | None"] = ContextVar("application_context", default=None)
 
 
+set_current = _current.set
+reset_current = _current.reset
+
+
 class entered:  # noqa: N801  # a context manager, used as a verb
     """Makes a call the current one while its action runs, and its tracer the one that `trace` finds."""
 
@@ -124,5 +128,5 @@ def tracer_of(call: "ActionCall") -> TracerFactory:
         app_id=instance.app_id,
         partition_key=instance.partition_key,
         lifecycle_adapters=call.run.blueprint.hooks,
-        call_hook=call.run.call_hook,
+        call_hook=None if call.run.ports is None else call.run.ports.call_hook,
     )

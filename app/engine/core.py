@@ -8,9 +8,9 @@ This file knows one step; `flows` makes runs of steps, and `core_streams` reads 
 """
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from app.engine.compiled import CONTEXT, TRACER, CompiledAction
 from app.engine.context import ApplicationContext, tracer_of
@@ -19,14 +19,14 @@ from app.engine.effects import ActionCall, CallHooks, Commit, Emit, Flow, FlushS
 from app.engine.errors import AsyncActionInSyncRun, RunAbandoned
 from app.engine.hooks import ExecuteMethod
 from app.engine.perform import Completed, complete
-from app.engine.ports import HaltReason, Step, StepBegun, StepFailure
+from app.engine.ports import HaltReason, RunPorts, Step, StepBegun, StepFailure
 from app.engine.state import State, make_state
-from app.engine.view import operations_of, settle
+from app.engine.view import operations_of, settle, show
 
 if TYPE_CHECKING:
     from app.engine.blueprint import Blueprint, Moments
 
-__all__ = ["NO_INPUTS", "NO_LIMITS", "Instance", "Limits", "Run", "Verdict", "decide", "prepare", "take_step"]
+__all__ = ["NO_INPUTS", "NO_LIMITS", "Instance", "Limits", "Run", "Taken", "Verdict", "decide", "prepare", "take_step"]
 
 NO_INPUTS: Final[Mapping[str, Any]] = {}
 
@@ -46,8 +46,9 @@ class Instance:
 class Run:
     """One call of a run method: on what, and who listens.
 
-    `emits` and `commits` say whether a host takes events and steps; without one these effects are left out. `streams` says
-    whether items go to the caller. `call_hook` is for tracers, whose hooks are called from within actions.
+    `is_hosted` says whether a host takes events and steps; without one these effects are left out. `streams` says whether items
+    go to the caller. An async run has `ports`,
+    for tracers: their hooks are called from within actions.
     """
 
     blueprint: "Blueprint"
@@ -55,11 +56,10 @@ class Run:
     method: ExecuteMethod
     moments: "Moments"
     is_async: bool
-    emits: bool = False
-    commits: bool = False
+    is_hosted: bool = False
     streams: bool = False
     run_id: str | None = None
-    call_hook: Callable[[Callable[[], Any]], Awaitable[Any]] | None = None
+    ports: RunPorts | None = None
     clock: Callable[[], float] = time.time
 
 
@@ -82,22 +82,24 @@ Taken: TypeAlias = tuple[CompiledAction, Any, Verdict | None]
 
 def take_step(run: Run, record: CompiledAction, inputs: Mapping[str, Any], limits: Limits, number: int) -> Flow[Taken]:
     """Take one step, beginning with `record`: until an action is committed, or an error is left that no transition handles."""
-    taken_rescues: dict[tuple[str, int], int] = {}
+    if record.rescues:
+        return _take_step_with_rescues(run, record, inputs, limits, number)
+    return cast("Flow[Taken]", _attempt(run, record, inputs, limits, number, None))
+
+
+def _take_step_with_rescues(
+    run: Run, record: CompiledAction, inputs: Mapping[str, Any], limits: Limits, number: int
+) -> Flow[Taken]:
+    rescues_taken: dict[tuple[str, int], int] = {}
     while True:
-        call, given = prepare(run, record, inputs)
-        try:
-            return (yield from _attempt(run, call, given, limits, number))
-        except RunAbandoned:
-            raise
-        except Exception as error:
-            target = _rescue(record, error, run.instance.state, taken_rescues) if record.rescues else None
-            if target is None:
-                raise
-            record, inputs = target, NO_INPUTS
+        taken = yield from _attempt(run, record, inputs, limits, number, rescues_taken)
+        if not isinstance(taken, CompiledAction):
+            return taken
+        record, inputs = taken, NO_INPUTS
 
 
-def prepare(run: Run, record: CompiledAction, inputs: Mapping[str, Any]) -> tuple[ActionCall, Mapping[str, Any]]:
-    """Return the call of `record` as it is now, and its inputs as hooks see them.
+def prepare(run: Run, record: CompiledAction, inputs: Mapping[str, Any]) -> ActionCall:
+    """Return the call of `record` as it is now.
 
     Raises InvalidInputs, and AsyncActionInSyncRun: nothing of the step has begun then.
     """
@@ -106,7 +108,7 @@ def prepare(run: Run, record: CompiledAction, inputs: Mapping[str, Any]) -> tupl
     if inputs or record.required:
         record.check_inputs(inputs)
     instance = run.instance
-    call = ActionCall(record, record.view(instance.state), inputs, run, instance.seq + 1)
+    call = ActionCall(record, show(instance.state, record.declared, record.reads), inputs, run, instance.seq + 1)
     if record.wants_tracer or run.blueprint.has_span_hooks:
         call.tracer = tracer_of(call)
     if record.wants_context or record.wants_tracer:
@@ -116,7 +118,7 @@ def prepare(run: Run, record: CompiledAction, inputs: Mapping[str, Any]) -> tupl
         if record.wants_tracer:
             inputs[TRACER] = call.tracer
         call.inputs = {record.renamed.get(name, name): value for name, value in inputs.items()}
-    return call, inputs
+    return call
 
 
 def decide(done: CompiledAction, following: CompiledAction | None, limits: Limits, steps: int) -> Verdict:
@@ -130,14 +132,27 @@ def decide(done: CompiledAction, following: CompiledAction | None, limits: Limit
     return following, HaltReason.MAX_STEPS if steps == limits.max_steps else None
 
 
-def _attempt(run: Run, call: ActionCall, given: Mapping[str, Any], limits: Limits, number: int) -> Flow[Taken]:
-    """Call the action once (more often if it has a retry policy), and commit what it gives."""
-    record, instance, moments = call.record, run.instance, run.moments
+def _attempt(
+    run: Run,
+    record: CompiledAction,
+    inputs: Mapping[str, Any],
+    limits: Limits,
+    number: int,
+    rescues_taken: dict[tuple[str, int], int] | None,
+) -> Flow[Taken | CompiledAction]:
+    """Call the action once (more often if it has a retry policy), and commit what it gives.
+
+    Returns the action to go on with if this one failed and a transition handles that.
+    """
+    call = prepare(run, record, inputs)
+    instance, moments = run.instance, run.moments
     if moments.pre_step is not None:
-        yield CallHooks(moments.pre_step, {**step_arguments(call), "state": instance.state, "inputs": dict(given)})
-    if run.emits:
+        arguments = {**step_arguments(call), "state": instance.state, "inputs": _given(call)}
+        yield CallHooks(moments.pre_step, arguments)
+    started_at_s = 0.0
+    if run.is_hosted:
         yield Emit(StepBegun(call.seq, record.name))
-    started_at_s = run.clock() if run.commits else 0.0
+        started_at_s = run.clock()
     verdict: Verdict | None = None
     is_committing = False
     try:
@@ -150,19 +165,32 @@ def _attempt(run: Run, call: ActionCall, given: Mapping[str, Any], limits: Limit
         result, log, after = completed
         old = instance.state
         state = make_state(settle(record.declared, old._values, log, after), old._typing_system, (record.name, call.seq))
-        if run.commits:
+        if run.is_hosted:
             verdict = decide(record, record.follower(state), limits, number)
             is_committing = True
             yield Commit(_step(call, completed, state, verdict, started_at_s, run.clock()))
     except Exception as error:
-        if run.commits and not is_committing:
+        if run.is_hosted and not is_committing:
             yield RecordFailure(StepFailure(call.seq, record.name, error, started_at_s, run.clock()))
-        yield from _end_hooks(call, instance.state, None, error)
-        raise
+        yield from _end_failed(call, error)
+        target = None if rescues_taken is None or is_committing else _rescue(record, error, instance.state, rescues_taken)
+        if target is None:
+            raise
+        return target
     instance.state, instance.seq, instance.prior = state, call.seq, record
-    if moments.post_step is not None or record.is_streaming or call.tracer is not None:
-        yield from _end_hooks(call, state, result, None)
+    if call.tracer is not None and run.is_async:
+        yield FlushSpans(call.tracer)
+    if moments.post_step is not None:
+        yield CallHooks(moments.post_step, _after_step(call, state, result, None))
+    if record.is_streaming and moments.end_stream is not None and is_streamed(call):
+        yield CallHooks(moments.end_stream, stream_arguments(call))
     return record, result, verdict
+
+
+def _given(call: ActionCall) -> dict[str, Any]:
+    """Return the inputs under the names that the action declares."""
+    declared = {name: injected for injected, name in call.record.renamed.items()}
+    return {declared.get(name, name): value for name, value in call.inputs.items()}
 
 
 def _retried(call: ActionCall) -> Flow[Any]:
@@ -202,6 +230,8 @@ def _rescue(
     record: CompiledAction, error: Exception, state: State[Any], taken: dict[tuple[str, int], int]
 ) -> CompiledAction | None:
     """Return the action that a transition on this error leads to, and count the transition; None when none holds."""
+    if isinstance(error, RunAbandoned):
+        return None
     for index, (condition, target) in enumerate(record.rescues):
         edge = (record.name, index)
         if condition.handles(error, taken.get(edge, 0), state):
@@ -210,12 +240,25 @@ def _rescue(
     return None
 
 
-def _end_hooks(call: ActionCall, state: State[Any], result: Any, error: Exception | None) -> Flow[None]:
-    moments = call.run.moments
-    if call.tracer is not None and call.run.is_async:
+def _after_step(call: ActionCall, state: State[Any], result: Any, error: Exception | None) -> dict[str, Any]:
+    instance = call.run.instance
+    return {
+        "action": call.record.action,
+        "sequence_id": call.seq,
+        "app_id": instance.app_id,
+        "partition_key": instance.partition_key,
+        "state": state,
+        "result": result,
+        "exception": error,
+    }
+
+
+def _end_failed(call: ActionCall, error: Exception) -> Flow[None]:
+    """Tell the hooks that the step has failed."""
+    run, moments = call.run, call.run.moments
+    if call.tracer is not None and run.is_async:
         yield FlushSpans(call.tracer)
     if moments.post_step is not None:
-        arguments = {**step_arguments(call), "state": state, "result": result, "exception": error}
-        yield CallHooks(moments.post_step, arguments)
+        yield CallHooks(moments.post_step, _after_step(call, run.instance.state, None, error))
     if moments.end_stream is not None and is_streamed(call):
         yield CallHooks(moments.end_stream, stream_arguments(call))

@@ -24,7 +24,7 @@ class StreamBegun:
 
 def is_streamed(call: ActionCall) -> bool:
     """Whether items of the call go somewhere: to the caller, or to a host."""
-    return call.record.is_streaming and (call.run.streams or call.run.emits)
+    return call.record.is_streaming and (call.run.streams or call.run.is_hosted)
 
 
 def step_arguments(call: ActionCall) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def _pass_on(call: ActionCall, item: Any, index: int, begun_at: datetime.datetim
             "first_stream_item_start_time": first_at,
         }
         yield CallHooks(run.moments.item, arguments)
-    if run.emits:
+    if run.is_hosted:
         yield Emit(ItemStreamed(call.seq, call.record.name, index, item))
     if run.streams:
         yield Deliver(item)

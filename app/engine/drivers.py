@@ -5,12 +5,12 @@ A driver owns what it opens: the stream of an action is closed when the run ends
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Generator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Generator, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Any, Generic, TypeVar, assert_never, cast
 
-from app.engine.context import entered
+from app.engine.context import entered, reset_current, set_current
 from app.engine.effects import (
     END,
     ActionCall,
@@ -64,7 +64,8 @@ class SyncDriver(Generic[T]):
                     effect = flow.send(answer)
         except StopIteration as end:
             self.result = end.value
-            self.close()
+            if self._stream is not None:
+                self.close()
             return None
         except BaseException:
             self.close()
@@ -115,11 +116,19 @@ class SyncDriver(Generic[T]):
 
     def _perform(self, effect: Effect) -> Any:
         match effect:
-            case ActionCall(record=record):
-                with entered(effect):
-                    if record.timeout_s is None:
+            case ActionCall():
+                record = effect.record
+                if record.timeout_s is None and effect.tracer is None:
+                    token = set_current(effect)
+                    try:
                         return record.call(effect.view, **effect.inputs)
-                    return call_within(record.name, record.timeout_s, partial(record.call, effect.view, **effect.inputs))
+                    finally:
+                        reset_current(token)
+                with entered(effect):
+                    return self._call(effect)
+            case CallHooks():
+                _call_each(effect)
+                return None
             case NextItem(call=call):
                 with entered(call):
                     return self._next_item(call)
@@ -128,14 +137,18 @@ class SyncDriver(Generic[T]):
                 with entered(call):
                     self._stream = iter(call.record.call(call.view, **call.inputs))
                 return None
-            case CallHooks():
-                return _call_each(effect)
             case Sleep():
                 return time.sleep(effect.delay_s)
             case Emit() | Commit() | RecordFailure() | FlushSpans() | Deliver():
                 return None
             case _:
                 assert_never(effect)
+
+    def _call(self, call: ActionCall) -> Any:
+        record = call.record
+        if record.timeout_s is None:
+            return record.call(call.view, **call.inputs)
+        return call_within(record.name, record.timeout_s, partial(record.call, call.view, **call.inputs))
 
     def _next_item(self, call: ActionCall) -> Any:
         if self._deadline_s is None:
@@ -224,23 +237,26 @@ class AsyncDriver(Generic[T]):
     async def _perform(self, effect: Effect) -> Any:
         ports = self._ports
         match effect:
-            case ActionCall(record=record):
+            case ActionCall():
+                record = effect.record
+                if record.is_async and record.timeout_s is None and effect.tracer is None:
+                    token = set_current(effect)
+                    try:
+                        return await record.call(effect.view, **effect.inputs)
+                    finally:
+                        reset_current(token)
                 with entered(effect):
-                    if record.is_async:
-                        answer = record.call(effect.view, **effect.inputs)
-                    else:
-                        answer = ports.call_action(blocking_call(record, effect.view, effect.inputs))
-                    return await (answer if record.timeout_s is None else await_within(record.name, record.timeout_s, answer))
+                    return await self._call(effect)
+            case CallHooks():
+                if effect.listeners.sync:
+                    await ports.call_hook(partial(_call_each, effect))
+                if effect.listeners.async_:
+                    await _await_each(effect)
             case NextItem(call=call):
                 with entered(call):
                     return await self._next_item(call)
             case OpenStream(call=call):
                 return await self._open(call)
-            case CallHooks(listeners=listeners):
-                if listeners.sync:
-                    await ports.call_hook(partial(_call_each, effect))
-                if listeners.async_:
-                    await _await_each(effect)
             case Commit():
                 await ports.commit(effect.step)
             case Emit():
@@ -256,6 +272,14 @@ class AsyncDriver(Generic[T]):
             case _:
                 assert_never(effect)
         return None
+
+    def _call(self, call: ActionCall) -> Awaitable[Any]:
+        record = call.record
+        if record.is_async:
+            answer: Awaitable[Any] = record.call(call.view, **call.inputs)
+        else:
+            answer = self._ports.call_action(blocking_call(record, call.view, call.inputs))
+        return answer if record.timeout_s is None else await_within(record.name, record.timeout_s, answer)
 
     async def _open(self, call: ActionCall) -> None:
         stream, self._stream = self._stream, None
@@ -281,15 +305,17 @@ def _deadline(call: ActionCall) -> float | None:
 
 
 def _call_each(effect: CallHooks) -> None:
+    arguments = effect.arguments
     for hook in effect.listeners.sync:
-        hook(**effect.arguments)
+        hook(**arguments)
 
 
 async def _await_each(effect: CallHooks) -> None:
-    calls = [hook(**effect.arguments) for hook in effect.listeners.async_]
-    if len(calls) == 1:
-        await calls[0]
+    hooks, arguments = effect.listeners.async_, effect.arguments
+    if len(hooks) == 1:
+        await hooks[0](**arguments)
         return
+    calls = [hook(**arguments) for hook in hooks]
     # all of them are heard, also when one fails: the first error is the one that counts
     for outcome in await asyncio.gather(*calls, return_exceptions=True):
         if isinstance(outcome, BaseException):

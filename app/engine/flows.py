@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from app.engine.compiled import CompiledAction
-from app.engine.core import NO_INPUTS, NO_LIMITS, Limits, Run, decide, take_step
+from app.engine.core import NO_INPUTS, NO_LIMITS, Limits, Run, Taken, decide, take_step
 from app.engine.core_streams import StreamBegun
 from app.engine.effects import CallHooks, Deliver, Flow
 from app.engine.errors import NothingToRun
@@ -45,13 +45,19 @@ class StreamEnded:
     state: State[Any]
 
 
-def step_flow(run: Run, inputs: Mapping[str, Any]) -> Flow[tuple[Any, Any, State[Any]] | None]:
-    """Take one step. Returns the action, its result and the new state; None when no transition leads on."""
+def step_flow(run: Run, inputs: Mapping[str, Any]) -> Flow[Taken | None]:
+    """Take one step, with the execute-call hooks around it; None when no transition leads on."""
+    if run.moments.has_execute:
+        return with_execute_hooks(run, _step_later(run, inputs))
+    record = run.blueprint.next_record(run.instance)
+    return _step_later(run, inputs) if record is None else take_step(run, record, inputs, NO_LIMITS, 1)
+
+
+def _step_later(run: Run, inputs: Mapping[str, Any]) -> Flow[Taken | None]:
     record = run.blueprint.next_record(run.instance)
     if record is None:
         return None
-    done, result, _ = yield from take_step(run, record, inputs, NO_LIMITS, 1)
-    return done.action, result, run.instance.state
+    return (yield from take_step(run, record, inputs, NO_LIMITS, 1))
 
 
 def run_flow(run: Run, inputs: Mapping[str, Any], limits: Limits) -> Flow[Ending]:

@@ -44,7 +44,12 @@ def complete(record: CompiledAction, view: View[Any], returned: Any) -> Complete
 
     Raises InvalidResult when it is not of the shape that the action must return.
     """
-    if record.reduce is not None and not isinstance(returned, ActionOutcome):
+    kind = type(returned)
+    if kind is View and record.reduce is None and returned._whole is view._whole:
+        return {}, returned._log, returned._values
+    if kind is ActionOutcome:
+        return returned.result, log_of(returned.operations), None
+    if record.reduce is not None:
         _check_result(record, returned)
         view = show(view, record.declared, record.reducer_keys)
         result, after = returned, record.reduce(returned, view)
@@ -53,11 +58,9 @@ def complete(record: CompiledAction, view: View[Any], returned: Any) -> Complete
     elif isinstance(returned, tuple) and len(returned) == 2:
         result, after = returned
         _check_result(record, result)
-    elif isinstance(returned, ActionOutcome):
-        return returned.result, log_of(returned.operations), None
     else:
         raise InvalidResult(record.name, _kind(returned), "the new State, or a tuple of a result and the new State")
-    if not isinstance(after, State):
+    if type(after) is not View and not isinstance(after, State):
         raise InvalidResult(record.name, f"{_kind(after)} as its state", "a State")
     return result, changes_between(view, after), after._values
 

@@ -90,7 +90,7 @@ class State(Mapping[str, Any], Generic[StateType]):
         if delete is not None and keep is not None:
             raise ValueError("wipe takes the keys to delete or the keys to keep, not both")
         if delete is not None:
-            return self._deleted(self._reachable() & set(delete), self._position)
+            return self._deleted(self._reachable() & set(delete), position_of(self))
         # whoever keeps nothing but a few keys does not mean to keep the position
         return self._deleted(self._reachable() - set(keep or ()), None)
 
@@ -99,7 +99,7 @@ class State(Mapping[str, Any], Generic[StateType]):
         mine, theirs = self._values, other._values
         changed = {key: value for key, value in theirs.items() if key not in mine or mine[key] is not value}
         merged = self._derived({**mine, **theirs}, Set, changed)
-        merged._position = other._position or self._position
+        merged._position = position_of(other) or position_of(self)
         return merged
 
     def subset(self, *keys: str, ignore_missing: bool = True) -> "State[StateType]":
@@ -203,6 +203,11 @@ class State(Mapping[str, Any], Generic[StateType]):
 
 
 _new = State.__new__
+
+
+def position_of(state: State[Any]) -> Position | None:
+    """Return where the application stands that `state` came from; None if it came from none."""
+    return getattr(state, "_position", None)
 
 
 def make_state(values: dict[str, Any], typing_system: TypingSystem[StateType], position: Position | None) -> State[StateType]:
