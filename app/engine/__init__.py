@@ -74,7 +74,6 @@ from app.engine.graph import (
     Transition,
 )
 from app.engine.hook_defaults import SlowDownHook, StateAndResultsFullLogger, safe_json
-from app.engine.hook_moments import HOOK_NAMES
 from app.engine.hook_set import HookSet, LifecycleAdapter, LifecycleAdapterSet
 from app.engine.hooks import (
     ExecuteMethod,
@@ -105,8 +104,13 @@ from app.engine.operations import (
     Set,
     apply_all,
 )
-from app.engine.parallel_tasks import BranchStopped, RunnableGraph, SubGraphTask
-from app.engine.parallelism import MapActions, MapActionsAndStates, MapStates, TaskBasedParallelAction
+from app.engine.parallel_tasks import RunnableGraph, SubGraphTask
+from app.engine.parallelism import (
+    MapActions,
+    MapActionsAndStates,
+    MapStates,
+    TaskBasedParallelAction,
+)
 from app.engine.persistence_ports import (
     AsyncBaseStateLoader,
     AsyncBaseStatePersister,
@@ -151,15 +155,12 @@ from app.engine.pydantic import (
 )
 from app.engine.retry import Retry
 from app.engine.serde import (
-    LossySerializationWarning,
     StringDispatch,
-    UndecodableValue,
     UnserializableValue,
     deserialize,
     deserializer,
     register_field_serde,
     serialize,
-    set_allowlist,
 )
 from app.engine.serde_pickle import register_type_to_pickle
 from app.engine.span_hooks import (
@@ -171,7 +172,6 @@ from app.engine.span_hooks import (
     PreStartSpanHookAsync,
 )
 from app.engine.sqlite_persisters import AsyncSQLitePersister, SQLitePersister, SQLLitePersister
-from app.engine.sqlite_rows import MissingTable, StepTaken
 from app.engine.state import State
 from app.engine.stream_hooks import (
     PostEndStreamHook,
@@ -188,9 +188,10 @@ from app.engine.streaming import (
     StreamingAction,
     StreamingResultContainer,
 )
-from app.engine.testing import load_test_cases, pytest_generate_tests
+from app.engine.testing import load_test_cases
 from app.engine.traced_functions import trace
 from app.engine.tracing import ActionSpan, ActionSpanTracer, TracerFactory
+from app.engine.tracking import LocalTrackingClient
 from app.engine.typing import (
     ActionSchema,
     DefaultSchema,
@@ -204,11 +205,9 @@ from app.engine.validation import (
     InvalidGraph,
     validate,
 )
-from app.engine.visualize import Drawing, DrawingError, draw
 
 __all__ = [
     "DEFAULT_SCHEMA",
-    "HOOK_NAMES",
     "Action",
     "ActionOutcome",
     "ActionSchema",
@@ -238,7 +237,6 @@ __all__ = [
     "BlockingActionWarning",
     "BlockingCall",
     "Blueprint",
-    "BranchStopped",
     "BuildError",
     "Condition",
     "ConditionError",
@@ -249,8 +247,6 @@ __all__ = [
     "DictBasedTypingSystem",
     "DoLogAttributeHook",
     "DoLogAttributeHookAsync",
-    "Drawing",
-    "DrawingError",
     "EngineError",
     "ExecuteMethod",
     "Extend",
@@ -278,14 +274,13 @@ __all__ = [
     "ItemStreamed",
     "LifecycleAdapter",
     "LifecycleAdapterSet",
-    "LossySerializationWarning",
+    "LocalTrackingClient",
     "Machine",
     "MachineOptions",
     "MachineRejected",
     "MapActions",
     "MapActionsAndStates",
     "MapStates",
-    "MissingTable",
     "MissingWrite",
     "MixedModeError",
     "MixedModeWarning",
@@ -341,7 +336,6 @@ __all__ = [
     "StepBegun",
     "StepEvent",
     "StepFailure",
-    "StepTaken",
     "StreamErrorWarning",
     "StreamingAction",
     "StreamingResultContainer",
@@ -353,7 +347,6 @@ __all__ = [
     "TypingSystem",
     "UndeclaredRead",
     "UndeclaredWrite",
-    "UndecodableValue",
     "UninitializedPersister",
     "UnknownAction",
     "UnknownKey",
@@ -367,7 +360,6 @@ __all__ = [
     "default",
     "deserialize",
     "deserializer",
-    "draw",
     "expr",
     "lmda",
     "load_test_cases",
@@ -379,13 +371,11 @@ __all__ = [
     "on_error",
     "pydantic_action",
     "pydantic_streaming_action",
-    "pytest_generate_tests",
     "register_field_serde",
     "register_type_to_pickle",
     "safe_expr",
     "safe_json",
     "serialize",
-    "set_allowlist",
     "streaming_action",
     "subset_model",
     "trace",

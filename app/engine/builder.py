@@ -28,6 +28,7 @@ from app.engine.pointers import ParentPointer
 from app.engine.starting import Beginning, Initializer
 from app.engine.state import PLAIN, State
 from app.engine.typing import TypingSystem
+from app.engine.validation import ValidationMode, report
 
 __all__ = ["ApplicationBuilder"]
 
@@ -55,6 +56,7 @@ class ApplicationBuilder(Generic[S]):
         self.typing_system: TypingSystem[S] | None = None
         self.parallel_executor_factory: Callable[[], Executor] | None = None
         self.state_persister: Any = None
+        self.validation: ValidationMode = "warn"
         self._is_async = False
 
     @property
@@ -208,6 +210,14 @@ class ApplicationBuilder(Generic[S]):
         self.start = default_entrypoint
         return self
 
+    def with_validation(self, mode: ValidationMode) -> Self:
+        """Set what comes of findings about the graph: a GraphWarning each (the default), InvalidGraph for all, or nothing.
+
+        What findings are is said in `app.engine.validation`.
+        """
+        self.validation = mode
+        return self
+
     def blueprint(self) -> Blueprint:
         """Return what all applications of this machine share, compiled. A host makes them with `Blueprint.instantiate`.
 
@@ -288,6 +298,8 @@ class ApplicationBuilder(Generic[S]):
         graph = self.graph_builder.build()
         if beginning.entrypoint not in graph.action_names:
             raise UnknownAction(beginning.entrypoint, graph.action_names, "the entrypoint")
+        if beginning.prior_action is None:
+            report(graph, beginning.entrypoint, beginning.state.keys(), self.validation)
         return Blueprint(
             graph=ApplicationGraph(graph.actions, graph.transitions, graph.get_action(beginning.entrypoint)),
             entrypoint=beginning.entrypoint,

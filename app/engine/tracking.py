@@ -1,0 +1,96 @@
+"""A tracker for one's own machine: what `with_tracker("local")` stands for.
+
+Every application gets a folder with `graph.json` and `log.jsonl`, a line for the beginning and the end of each step. Values are
+written in the form that `app.engine.serde` gives them, so guard the folder as you guard the state.
+"""
+
+import json
+import pathlib
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from app.engine.hooks import PostApplicationCreateHook, PostRunStepHook, PreRunStepHook
+from app.engine.persistence_ports import BaseCopyable
+from app.engine.pointers import ParentPointer
+from app.engine.serde import serialize, serialize_fields
+
+if TYPE_CHECKING:
+    from app.engine.actions import Action
+    from app.engine.graph import ApplicationGraph
+    from app.engine.state import State
+
+__all__ = ["LocalTrackingClient"]
+
+
+class LocalTrackingClient(PostApplicationCreateHook, PreRunStepHook, PostRunStepHook, BaseCopyable):
+    """Writes what happens in applications to `storage_dir`/`project`/<application>."""
+
+    def __init__(self, project: str = "default", storage_dir: str | pathlib.Path = "~/.stepwell/tracking") -> None:
+        self.project = project
+        self.storage_dir = pathlib.Path(storage_dir).expanduser()
+
+    def copy(self) -> "LocalTrackingClient":
+        return LocalTrackingClient(self.project, self.storage_dir)
+
+    def folder(self, app_id: str) -> pathlib.Path:
+        """Return where the application's files are. Its id is made fit for the name of a folder."""
+        safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in app_id)
+        return self.storage_dir / self.project / (safe.strip(".") or "_")
+
+    def post_application_create(
+        self,
+        *,
+        app_id: str,
+        partition_key: str | None,
+        application_graph: "ApplicationGraph",
+        parent_pointer: ParentPointer | None,
+        spawning_parent_pointer: ParentPointer | None,
+        **_: Any,
+    ) -> None:
+        graph = {
+            "app_id": app_id,
+            "partition_key": partition_key,
+            "parent": None if parent_pointer is None else vars(parent_pointer),
+            "spawning_parent": None if spawning_parent_pointer is None else vars(spawning_parent_pointer),
+            "entrypoint": application_graph.entrypoint.name,
+            "actions": [{"name": each.name, "reads": each.reads, "writes": each.writes} for each in application_graph.actions],
+            "transitions": [
+                {"from": each.from_.name, "to": each.to.name, "condition": each.condition.name}
+                for each in application_graph.transitions
+            ],
+        }
+        folder = self.folder(app_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "graph.json").write_text(json.dumps(graph, indent=2), encoding="utf-8")
+
+    def pre_run_step(self, *, app_id: str, sequence_id: int, action: "Action", inputs: dict[str, Any], **_: Any) -> None:
+        given = {name: value for name, value in inputs.items() if not name.startswith("__")}
+        self._write(app_id, type="begin_step", sequence_id=sequence_id, action=action.name, inputs=serialize(given))
+
+    def post_run_step(
+        self,
+        *,
+        app_id: str,
+        sequence_id: int,
+        action: "Action",
+        state: "State[Any]",
+        result: dict[str, Any] | None,
+        exception: Exception | None,
+        **_: Any,
+    ) -> None:
+        self._write(
+            app_id,
+            type="end_step",
+            sequence_id=sequence_id,
+            action=action.name,
+            result=serialize(result),
+            state=serialize_fields(state),
+            exception=None if exception is None else type(exception).__name__,
+        )
+
+    def _write(self, app_id: str, **entry: Any) -> None:
+        folder = self.folder(app_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        line = json.dumps({"at": datetime.now(UTC).isoformat(), **entry})
+        with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
+            log.write(line + "\n")
