@@ -77,7 +77,7 @@ async def move(state: State, move: str) -> tuple[dict[str, Any], State]:
     return _moved(state, board, _parsed(board, text, is_recorded=state["recorded"]))
 
 
-@action(reads=["white", "black", "depth", "seed", "start", "fen", "moves"], writes=GAME)
+@action(reads=["white", "black", "depth", "seed", "start", "fen", "moves"], writes=GAME, executor="process")
 def reply(state: State) -> tuple[dict[str, Any], State]:
     """Make the engine's move. Burns CPU; the same game always gets the same reply."""
     board = _board(state)
