@@ -73,7 +73,7 @@ async def _persister(database: str) -> AsyncBaseStatePersister:
             db_name=url.path.lstrip("/"),
             user=url.username or "postgres",
             password=url.password or "",
-            host=parse_qs(url.query).get("host", [url.hostname])[0],  # a folder when it is a Unix socket
+            host=parse_qs(url.query).get("host", [url.hostname or "127.0.0.1"])[0],  # a folder when it is a Unix socket
             port=url.port or 5432,
             use_pool=True,
         )

@@ -8,6 +8,7 @@ import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -19,7 +20,7 @@ CLIENTS = 64
 ROUNDS = 5
 SECONDS = 2.0
 MINIMAL = {"Prefer": "return=minimal"}
-BODY = {"inputs": {}}
+BODY: Mapping[str, Any] = {"inputs": {}}
 
 Rates = Mapping[str, Sequence[Outcome]]
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,7 +65,7 @@ class Follower:
             self._caught_up.set()
 
 
-async def frames(chunks: AsyncIterator[bytes]) -> "AsyncIterator[Frame]":
+async def frames(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Frame, None]:
     """Yield the events of a stream as (id, event, data), however the bytes were cut; comments are left out."""
     pending, fields = b"", dict[str, str]()
     async for chunk in chunks:

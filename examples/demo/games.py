@@ -29,7 +29,7 @@ class Game:
 
 def read_games(path: Path = GAMES) -> list[Game]:
     """Return the games of a PGN file. Raises ValueError for a file without any, or with a move that cannot be read."""
-    games = []
+    games: list[Game] = []
     with path.open(encoding="utf-8") as file:
         while record := chess.pgn.read_game(file):
             if record.errors:
