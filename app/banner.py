@@ -24,7 +24,7 @@ def banner(address: str, machines: Sequence[Machine], settings: Settings) -> str
     """Return the lines, without a newline at the end."""
     width = max(len(machine.name) for machine in machines)
     lines = [f"Stepwell {version('stepwell')} listens on {address} (see {address}/docs)"]
-    lines += [f"  machine  {machine.name:{width}}  {_actions(machine)}" for machine in machines]
+    lines += [f"  machine  {machine.name:{width}}  {_actions(machine, settings)}" for machine in machines]
     lines += [f"  database {without_password(settings.database_url)}"]
     lines += ["Create a session and take its first step:", f"  {curl_line(address, machines[0])}"]
     return "\n".join(lines)
@@ -69,9 +69,7 @@ def _post(url: str, body: Any) -> str:
     return f"curl -s {url} -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body))}"
 
 
-def _actions(machine: Machine) -> str:
-    return ", ".join(f"{action.name} ({_executor(machine, action)})" for action in machine.blueprint.graph.actions)
-
-
-def _executor(machine: Machine, action: Action) -> str:
-    return "loop" if action.is_async() else action.executor or machine.options.executor or "thread"
+def _actions(machine: Machine, settings: Settings) -> str:
+    chosen = machine.options.executor or settings.executor
+    actions = machine.blueprint.graph.actions
+    return ", ".join(f"{each.name} ({'loop' if each.is_async() else each.executor or chosen})" for each in actions)

@@ -8,11 +8,14 @@ from typing import Any, TextIO
 import orjson
 import structlog
 
+from app.engine.mode_warnings import BlockingActionWarning
+from app.executors.notices import ExecutorWarning
 from app.settings import LogFormat, LogLevel
 
 __all__ = ["set_up_logging"]
 
 _LIBRARY_LEVEL = logging.WARNING
+_TOLD_ALREADY = (BlockingActionWarning, ExecutorWarning)  # the executors log these, with the session, and warn besides
 
 
 def set_up_logging(level: LogLevel, log_format: LogFormat, stream: TextIO | None = None) -> None:
@@ -37,7 +40,7 @@ def set_up_logging(level: LogLevel, log_format: LogFormat, stream: TextIO | None
     if not is_json:
         # a traceback with local variables would show states
         plain = structlog.dev.plain_traceback
-        look = [structlog.dev.ConsoleRenderer(colors=target.isatty(), pad_event_to=0, exception_formatter=plain)]
+        look = [_traceback_last, structlog.dev.ConsoleRenderer(colors=target.isatty(), pad_event_to=0, exception_formatter=plain)]
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=fields, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *look]
     )
@@ -45,13 +48,28 @@ def set_up_logging(level: LogLevel, log_format: LogFormat, stream: TextIO | None
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=_LIBRARY_LEVEL, force=True)
     logging.getLogger("app").setLevel(level.upper())
-    warnings.formatwarning = _warning_line
-    logging.captureWarnings(True)
+    warnings.showwarning = _log_warning
 
 
-def _warning_line(message: Warning | str, category: type[Warning], filename: str, lineno: int, _line: str | None = None) -> str:
+def _log_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,  # noqa: ARG001  # the names are those of what it replaces
+    line: str | None = None,  # noqa: ARG001
+) -> None:
+    if issubclass(category, _TOLD_ALREADY):
+        return
     is_ours = category.__module__.startswith("app.")  # what ours are about stands in their text, not in the line that gave them
-    return f"{category.__name__}: {message}" + ("" if is_ours else f" ({filename}:{lineno})")
+    logging.getLogger("py.warnings").warning(f"{category.__name__}: {message}" + ("" if is_ours else f" ({filename}:{lineno})"))
+
+
+def _traceback_last(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Show a traceback that was logged as a field below the line, as one that was logged as an exception."""
+    if "traceback" in event:
+        event["exception"] = str(event.pop("traceback")).rstrip()
+    return event
 
 
 def _to_json(event: dict[str, Any], **_options: Any) -> str:

@@ -14,6 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.banner import without_password
 from app.engine.machine import Machine
+from app.executors.errors import ExecutorError
 from app.executors.ladder import ExecutorSettings
 from app.executors.rungs import Rung
 from app.logging_setup import set_up_logging
@@ -40,7 +41,10 @@ def create_app(settings: Settings, machines: Sequence[Machine]) -> FastAPI:
     """
     if not machines:
         raise StartupError("no machine to host: name one, as in `stepwell serve examples/counter.py`, or set STEPWELL_MACHINES")
-    host = SessionHost(machines, _store(settings), _host_settings(settings))
+    try:
+        host = SessionHost(machines, _store(settings), _host_settings(settings))
+    except ExecutorError as exc:
+        raise StartupError(str(exc)) from exc
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -49,6 +53,8 @@ def create_app(settings: Settings, machines: Sequence[Machine]) -> FastAPI:
                 await stack.enter_async_context(host)
             except StoreError as exc:
                 raise StartupError(_database_line(settings, exc)) from exc
+            except ExecutorError as exc:
+                raise StartupError(" ".join(str(exc).split())) from exc
             stack.enter_context(told_of_signals(host.begin_drain))
             yield
 

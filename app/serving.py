@@ -40,8 +40,8 @@ def listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server((address[0], port), family=family, backlog=_BACKLOG)
     except OSError as exc:
-        is_of_the_system = exc.errno is not None and exc.errno > 0  # and not of the resolver
-        reason = os.strerror(exc.errno) if is_of_the_system else exc.strerror or str(exc)
+        is_of_the_resolver = exc.errno is None or exc.errno < 0
+        reason = exc.strerror or str(exc) if is_of_the_resolver else os.strerror(exc.errno or 0)
         raise AddressUnavailable(host, port, reason.lower()) from exc
 
 

@@ -7,7 +7,7 @@ import textwrap
 
 SCRIPT = """
     import logging, warnings
-    from app.engine.mode_warnings import BlockingActionWarning
+    from app.engine.mode_warnings import BlockingActionWarning, MixedModeWarning
     from app.logging_setup import set_up_logging
 
     set_up_logging({level!r}, {form!r})
@@ -15,7 +15,8 @@ SCRIPT = """
     logger.debug("too small")
     logger.info("a run has ended", extra={{"session_id": "s-1", "steps": 3}})
     logging.getLogger("somebody.else").info("not ours")
-    warnings.warn("action 'judge' is sync", BlockingActionWarning)
+    warnings.warn("the executors have logged this", BlockingActionWarning)
+    warnings.warn("hooks ['h'] are skipped", MixedModeWarning)
     try:
         secret = " ".join(["ge", "heim"])  # so that no line of code shows it
         raise KeyError("n")
@@ -35,7 +36,7 @@ def test_lines_for_people_have_a_time_a_level_a_message_and_fields() -> None:
     lines = lines_of("console")
     assert [line[9:] for line in lines[:2]] == [
         "[info     ] a run has ended session_id=s-1 steps=3",
-        "[warning  ] BlockingActionWarning: action 'judge' is sync",
+        "[warning  ] MixedModeWarning: hooks ['h'] are skipped",
     ]
 
 
@@ -49,7 +50,7 @@ def test_lines_for_machines_are_json_with_the_same_fields() -> None:
         "steps": 3,
     }
     assert ended["timestamp"].endswith("Z")
-    assert warned["message"] == "BlockingActionWarning: action 'judge' is sync"
+    assert warned["message"] == "MixedModeWarning: hooks ['h'] are skipped"
     assert failed["exception"].startswith("Traceback")
 
 

@@ -94,21 +94,24 @@ def _package_of(file: Path) -> tuple[Path, str]:
 
 def _import_as(file: Path, name: str) -> ModuleType:
     """Import `file` as `name`, or under a name of its own when `name` belongs to another module (a user's `json.py`)."""
-    found = importlib.util.find_spec(name) if name.replace(".", "_").isidentifier() else None
-    if found is not None and found.origin is not None and Path(found.origin).resolve() == file.resolve():
-        return importlib.import_module(name)
+    for known_as in (name, file.stem):
+        found = importlib.util.find_spec(known_as) if known_as.replace(".", "_").isidentifier() else None
+        if found is not None and found.origin is not None and Path(found.origin).resolve() == file.resolve():
+            return importlib.import_module(known_as)
     alias = "stepwell_machine_" + "".join(letter if letter.isalnum() else "_" for letter in str(file.with_suffix("")))
-    if alias in sys.modules:
-        return sys.modules[alias]
-    spec = importlib.util.spec_from_file_location(alias, file)
+    return sys.modules.get(alias) or _execute(file, alias)
+
+
+def _execute(file: Path, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise ImportRefused(f"{file} is no Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[alias] = module  # before it runs: dataclasses and pickle look their module up
+    sys.modules[name] = module  # before it runs: dataclasses and pickle look their module up
     try:
         spec.loader.exec_module(module)
     except BaseException:
-        del sys.modules[alias]
+        del sys.modules[name]
         raise
     return module
 

@@ -12,6 +12,8 @@ from typing import Any, get_origin, get_type_hints
 from app.engine.builder import ApplicationBuilder
 from app.engine.errors import EngineError
 from app.engine.machine import Machine, machine, takes_no_arguments
+from app.executors.errors import UnknownRung
+from app.executors.rungs import rung_named
 from app.sessions.importing import ImportRefused, describe, import_file, import_module
 
 __all__ = ["MachineLoadError", "MachineSpec", "load_machine", "load_machines", "parse_spec"]
@@ -135,8 +137,14 @@ def _makes_builder(function: Callable[..., Any]) -> bool:
 
 
 def _check(text: str, loaded: Machine) -> None:
+    who = f"machine {loaded.name!r}"
     try:
-        _ = loaded.blueprint
+        rung_named(loaded.options.executor)
+        for action in loaded.blueprint.graph.actions:
+            who = f"action {action.name!r}"
+            rung_named(action.executor)
+    except UnknownRung as exc:
+        raise MachineLoadError(text, f"it does not validate: {who}: {exc}") from exc
     except EngineError as exc:
         raise MachineLoadError(text, f"it does not validate: {exc}") from exc
     except Exception as exc:  # the border to the user's code

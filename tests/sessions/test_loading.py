@@ -295,6 +295,18 @@ def test_a_machine_that_does_not_validate_says_why(write: Write) -> None:
     assert "cuont" in reason
 
 
+def test_an_executor_that_there_is_not_is_refused(write: Write) -> None:
+    write("bots.py", BUILDER.replace('writes=["n"]', 'writes=["n"], executor="gpu"'))
+    assert refusal("bots.py:builder").startswith(
+        "it does not validate: action 'count': there is no executor 'gpu'; there are thread,"
+    )
+    write(
+        "lots.py",
+        BUILDER.replace("def builder", "from app.engine import machine\n\n    @machine(executor='gpu')\n    def builder"),
+    )
+    assert refusal("lots.py").startswith("it does not validate: machine 'builder': there is no executor 'gpu'")
+
+
 def test_two_machines_of_one_name_are_refused(write: Write) -> None:
     write("one.py", MACHINE.format(name="greeter", function="made"))
     write("two.py", MACHINE.format(name="greeter", function="made"))
