@@ -16,6 +16,7 @@ from app.engine.ports import ActionOutcome, BlockingCall
 from app.executors import verdicts
 from app.executors.dask import DaskRung
 from app.executors.errors import CannotTravel, ExecutorsClosed, RungUnavailable
+from app.executors.gil import ShortTurns
 from app.executors.jobs import Usage
 from app.executors.measure import CpuLimits
 from app.executors.notices import Notice, NoticeKind, Notify, tell
@@ -70,7 +71,11 @@ class Executors:
             "thread", size=chosen.threads, replacements=chosen.thread_replacements, max_queued=chosen.max_queued
         )
         self._compute = FairThreadPool(
-            "compute", size=chosen.compute_threads, replacements=chosen.thread_replacements, max_queued=chosen.max_queued
+            "compute",
+            size=chosen.compute_threads,
+            replacements=chosen.thread_replacements,
+            max_queued=chosen.max_queued,
+            turns=ShortTurns(),
         )
         self._processes = ProcessRung(
             SpawningLauncher() if chosen.start_method == "spawn" else ForkingLauncher(),

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from app.executors.channel import Channel
 from app.executors.errors import ExecutorsClosed, PoolExhausted
 from app.executors.fair_queue import FairQueue
+from app.executors.gil import ShortTurns
 from app.executors.jobs import Job, Observe, Stage
 from app.executors.thread_clock import ThreadClock
 
@@ -56,16 +57,19 @@ class FairThreadPool:
     """Carries out sync calls for one or more event loops in at most `size` threads at a time.
 
     Calls are queued per key (a session) and served in turn. At most `replacements` further threads stand in for
-    abandoned ones. More than `max_queued` waiting calls are refused.
+    abandoned ones. More than `max_queued` waiting calls are refused. `turns` are wanted while any call is being carried out.
     """
 
-    def __init__(self, name: str, *, size: int, replacements: int = 0, max_queued: int = 10_000) -> None:
+    def __init__(
+        self, name: str, *, size: int, replacements: int = 0, max_queued: int = 10_000, turns: ShortTurns | None = None
+    ) -> None:
         if size < 1 or replacements < 0:
             raise ValueError(f"pool {name!r} needs at least one thread, got size={size}, replacements={replacements}")
         self._name = name
         self._size = size
         self._replacements = replacements
         self._max_queued = max_queued
+        self._turns = turns
         self._lock = threading.Lock()
         self._queue: FairQueue[Job[Any]] = FairQueue()
         self._idle: list[_Worker] = []
@@ -228,6 +232,8 @@ class FairThreadPool:
 
     def _begin(self, job: Job[Any]) -> None:
         job.stage = Stage.RUNNING
+        if self._turns is not None and self._busy + self._abandoned == 0:
+            self._turns.begin()
         self._busy += 1
 
     def _give_up(self, job: Job[Any]) -> None:
@@ -324,6 +330,8 @@ class FairThreadPool:
                 self._begin(following)
             else:
                 self._idle.append(worker)
+            if self._turns is not None and self._busy + self._abandoned == 0:
+                self._turns.end()
         job.hand_over()
         for tell in listeners:
             tell()

@@ -12,11 +12,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from app.executors.blame import Base, Blame, CodeOwner, Stack, base_of_callback, blame, capture, is_starved, owner_of_task
+from app.executors.gil import ShortTurns
 from app.executors.notices import Place
 
 __all__ = ["LoopStats", "LoopWatchdog", "Stall"]
 
 STILL_SAMPLES = 4
+RELIEF_S = 5.0
+"""For so long after computing threads have starved the loop, nobody keeps the GIL for more than a short turn."""
 
 
 @dataclass(slots=True)
@@ -50,6 +53,7 @@ class LoopWatchdog:
         self._owner_of_code = owner_of_code
         self._on_stall = on_stall
         self._stop = threading.Event()
+        self._turns = ShortTurns()
         self._thread: threading.Thread | None = None
         self._base: Base = ()
         self._stalls: dict[Place, Stall] = {}
@@ -82,6 +86,8 @@ class LoopWatchdog:
         with suppress(RuntimeError, OSError):  # the loop is closed, or its thread is gone: nothing is left to watch
             while not self._stop.wait(self._budget_s / 2):
                 self._probe(loop, thread_id, cpu_clock)
+                self._turns.check()
+        self._turns.end()
 
     def _probe(self, loop: asyncio.AbstractEventLoop, thread_id: int, cpu_clock: int) -> None:
         answered = threading.Event()
@@ -120,7 +126,9 @@ class LoopWatchdog:
         self._last_lag_s = lag_s
         self._longest_lag_s = max(self._longest_lag_s, lag_s)
         self._late += is_late
-        self._starved += is_late and stall is None
+        if is_late and stall is None:
+            self._starved += 1
+            self._turns.extend(RELIEF_S)
         if stall is not None:
             stall.total_s += lag_s
             stall.longest_s = max(stall.longest_s, lag_s)

@@ -1,0 +1,55 @@
+"""How long a thread may keep the GIL from the others: shorter while threads compute. See docs/adr on the switch interval.
+
+The interval belongs to the whole process, and so does the count of those who want it short.
+"""
+
+import sys
+import threading
+import time
+
+__all__ = ["SHORT_S", "ShortTurns"]
+
+SHORT_S = 0.0005
+
+_lock = threading.Lock()
+_wanted = 0
+_usual_s = 0.005
+
+
+class ShortTurns:
+    """One wish for short turns: `begin` and `end` it, from any thread; or let it last for a while from the last `extend`."""
+
+    def __init__(self) -> None:
+        self._is_wanted = False
+        self._until_s = 0.0
+
+    def begin(self) -> None:
+        self._want(True)
+
+    def end(self) -> None:
+        self._want(False)
+
+    def extend(self, for_s: float) -> None:
+        """Want short turns for the next `for_s` seconds; over at the first `check` after that."""
+        self._until_s = time.monotonic() + for_s
+        self._want(True)
+
+    def check(self) -> None:
+        if self._is_wanted and time.monotonic() >= self._until_s:
+            self._want(False)
+
+    def _want(self, is_wanted: bool) -> None:
+        global _wanted, _usual_s
+        with _lock:
+            if is_wanted == self._is_wanted:
+                return
+            self._is_wanted = is_wanted
+            if is_wanted:
+                if _wanted == 0:
+                    _usual_s = sys.getswitchinterval()
+                    sys.setswitchinterval(min(SHORT_S, _usual_s))
+                _wanted += 1
+            else:
+                _wanted -= 1
+                if _wanted == 0:
+                    sys.setswitchinterval(_usual_s)
