@@ -1,14 +1,19 @@
 """Errors of an action as text that is safe to store and to show: no state value that we know of is in it."""
 
+import os
 import traceback
 from collections.abc import Iterator, Mapping
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+import app
+
 __all__ = ["frames_of", "message_of", "type_of"]
 
+_OWN = f"{Path(app.__file__).parent}{os.sep}"
 _LONGEST_MESSAGE = 2_000
 _WITHHELD = "[withheld]"
 _SHORTEST_SECRET = 6  # shorter values are words like `move`: hiding them would hide the message
@@ -37,8 +42,13 @@ def message_of(error: BaseException, state: Mapping[str, Any]) -> str:
 
 
 def frames_of(error: BaseException) -> str:
-    """Return the traceback as frames and lines of code, oldest first, without messages and without values of variables."""
-    return "".join(traceback.format_tb(error.__traceback__))
+    """Return the traceback as frames and lines of code, oldest first, without messages and without values of variables.
+
+    Frames of Stepwell itself are left out where there are others: what went wrong is the user's code.
+    """
+    frames = [traceback.FrameSummary(each.filename, each.lineno, each.name) for each in traceback.extract_tb(error.__traceback__)]
+    users = [each for each in frames if not each.filename.startswith(_OWN)]
+    return "".join(traceback.StackSummary.from_list(users or frames).format())
 
 
 def _without(text: str, state: Mapping[str, Any]) -> str:
