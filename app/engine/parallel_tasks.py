@@ -104,6 +104,7 @@ class SubGraphTask:
             .with_graph(self.graph.graph)
             .with_spawning_parent(app_id=parent.app_id, sequence_id=parent.sequence_id, partition_key=parent.partition_key)
             .with_identifiers(app_id=self.application_id, partition_key=parent.partition_key)
+            .with_validation("off")
         )
         if self.tracker is not None:
             builder = builder.with_tracker(self.tracker)

@@ -4,18 +4,21 @@ Everything here is about what *can* happen: an action may delete keys, a caller 
 may never hold. So findings are warnings unless a builder is told otherwise.
 """
 
+import warnings
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from app.engine.actions import Action
 from app.engine.conditions import OnError, default
 from app.engine.errors import BuildError, nearest
 from app.engine.graph import Graph, Transition
 
-__all__ = ["Finding", "FindingKind", "GraphWarning", "InvalidGraph", "assert_set", "validate"]
+__all__ = ["Finding", "FindingKind", "GraphWarning", "InvalidGraph", "ValidationMode", "assert_set", "report", "validate"]
+
+ValidationMode: TypeAlias = Literal["warn", "error", "off"]
 
 _INJECTED = frozenset({"__context", "__tracer"})
 
@@ -68,6 +71,17 @@ def validate(graph: Graph, entrypoint: str, state_keys: Collection[str] = ()) ->
         *_unwritten(graph, start, edges, reachable, frozenset(state_keys)),
         *_impossible_inputs(graph, start, edges, reachable),
     ]
+
+
+def report(graph: Graph, entrypoint: str, state_keys: Collection[str], mode: ValidationMode) -> None:
+    """Warn of each finding, raise InvalidGraph for all of them, or do not look, as `mode` says."""
+    if mode == "off":
+        return
+    findings = validate(graph, entrypoint, state_keys)
+    if findings and mode == "error":
+        raise InvalidGraph(findings)
+    for finding in findings:
+        warnings.warn(finding.message, GraphWarning, stacklevel=5)
 
 
 def assert_set(value: Any, field: str, method: str) -> None:
