@@ -8,6 +8,8 @@ BENCHMARKS = {
     "engine": "benchmarks.engine_step",
     "requests": "benchmarks.request_rate",
     "health": "benchmarks.health_latency",
+    "memory": "benchmarks.memory",
+    "group_commit": "benchmarks.group_commit",
 }
 
 
