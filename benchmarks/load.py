@@ -65,16 +65,19 @@ class _Client:
         self.finished_at: list[float] = []
         self.took: list[float] = []
         self.refusals: list[bytes] = []
-        self.is_stopped = False
+        self._is_stopping = False
+        self._stopped = asyncio.Event()
 
     async def start(self, host: str, port: int) -> None:
         self._wire = await connect(host, port, self._answered, self._lost)
         self._send()
 
-    def stop(self) -> None:
-        self.is_stopped = True
-        if self._wire is not None:
-            self._wire.close()
+    async def stop(self) -> None:
+        """Return when the last answer is there: a session that is left in the middle of a step would refuse the next client."""
+        self._is_stopping = True
+        await self._stopped.wait()
+        assert self._wire is not None
+        self._wire.close()
 
     def _send(self) -> None:
         assert self._wire is not None
@@ -87,12 +90,15 @@ class _Client:
         self.took.append(now - self._sent_at)
         if not 200 <= answer[0] < 300:
             self.refusals.append(answer[1])
-        if not self.is_stopped:
+        if self._is_stopping:
+            self._stopped.set()
+        else:
             self._send()
 
     def _lost(self) -> None:
-        if not self.is_stopped:
+        if not self._stopped.is_set():
             self.refusals.append(b"the server closed the connection")
+            self._stopped.set()
 
 
 async def _carry_out(load: Load) -> Outcome:
@@ -102,8 +108,7 @@ async def _carry_out(load: Load) -> Outcome:
     began = time.perf_counter()
     await asyncio.sleep(load.seconds)
     ended = time.perf_counter()
-    for client in clients:
-        client.stop()
+    await asyncio.gather(*(client.stop() for client in clients))
     took_ms = [
         took * 1e3
         for client in clients
