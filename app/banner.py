@@ -72,4 +72,4 @@ def _post(url: str, body: Any) -> str:
 def _actions(machine: Machine, settings: Settings) -> str:
     chosen = machine.options.executor or settings.executor
     actions = machine.blueprint.graph.actions
-    return ", ".join(f"{each.name} ({'loop' if each.is_async() else each.executor or chosen})" for each in actions)
+    return ", ".join(f"{each.name} ({each.executor or ('loop' if each.is_async() else chosen)})" for each in actions)

@@ -1,12 +1,16 @@
 """The documents against the code: what they list is all there is, and what they link to is there."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
+from app.routes.errors import TABLE
 from app.settings import Settings
-from tests.service_process import ROOT
+from tests.documents import commands, machines, masked, perform
+from tests.service_process import ROOT, ServiceProcess, run_command, running_service
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -36,3 +40,61 @@ def test_every_decision_is_in_the_index() -> None:
     for name in decisions:
         text = (folder / name).read_text()
         assert all(f"**{part}.**" in text for part in ("Context", "Decision", "Consequences")), name
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[ServiceProcess]:
+    """What `make serve` starts, on a database of its own and without a key."""
+    machines = [str(ROOT / "examples" / name) for name in ("counter.py", "chess_game.py", "chat.py")]
+    with running_service(*machines, cwd=tmp_path, variables={"OPENAI_API_KEY": ""}) as started:
+        yield started
+
+
+def test_the_first_lines_are_those_that_the_readme_shows(service: ServiceProcess) -> None:
+    shown = re.findall(r"^```text\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    found = re.sub(r"try-\w{6}", "try-1f031d", "".join(service.output).replace(service.url, "http://127.0.0.1:8000"))
+    assert shown == [found]
+
+
+def is_as_told(told: str, found: str) -> bool:
+    """Whether `found` is what the document says, in which a line of dots stands for any lines."""
+    pattern = "\n".join(".*" if line == "..." else re.escape(line) for line in masked(told).split("\n"))
+    return re.fullmatch(pattern, masked(found), re.DOTALL) is not None
+
+
+@pytest.mark.parametrize("document", [ROOT / "README.md", ROOT / "docs" / "http.md"], ids=lambda path: path.name)
+def test_curl_lines_give_what_the_document_says_they_give(document: Path, service: ServiceProcess) -> None:
+    lines = [each for each in commands(document) if each.line.startswith("curl ")]
+    assert lines
+    for command in lines:
+        found = perform(command.line, service.url)
+        assert is_as_told(command.output, found), f"{command.line}\ngave\n{found}\nand not\n{command.output}"
+
+
+@pytest.mark.parametrize("document", [ROOT / "README.md", ROOT / "docs" / "machines.md"], ids=lambda path: path.name)
+def test_machines_in_the_document_can_be_served_and_run(document: Path, tmp_path: Path) -> None:
+    files = dict(machines(document))
+    assert files
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with running_service("--database-url", "memory://", *files, cwd=tmp_path) as started:
+        hosted = httpx.get(f"{started.url}/v1/machines").json()["items"]
+        assert len(hosted) == len(files)
+        create, _, step = started.curl.split(" && ")
+        perform(create, "")
+        assert '"seq":0' in perform(step, "")
+
+
+def test_refusals_in_the_document_are_those_that_are_printed(tmp_path: Path) -> None:
+    document = ROOT / "docs" / "machines.md"
+    for name, text in machines(document):
+        (tmp_path / name).write_text(text)
+    (greter,) = [each for each in commands(document) if "greter" in each.line]
+    ended = run_command(*greter.line.split()[1:], cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (2, greter.output)
+
+
+def test_every_problem_is_in_the_table_with_its_status_and_title() -> None:
+    rows = re.findall(r"^\| `([a-z-]+)` \| (\d+) \| (.+) \|$", (ROOT / "docs" / "http.md").read_text(), re.MULTILINE)
+    told = {(slug, int(status), title) for slug, status, title in rows}
+    assert {(row.slug, row.status, row.title) for row in TABLE.values()} <= told

@@ -298,7 +298,7 @@ def test_a_machine_that_does_not_validate_says_why(write: Write) -> None:
 def test_an_executor_that_there_is_not_is_refused(write: Write) -> None:
     write("bots.py", BUILDER.replace('writes=["n"]', 'writes=["n"], executor="gpu"'))
     assert refusal("bots.py:builder").startswith(
-        "it does not validate: action 'count': there is no executor 'gpu'; there are thread,"
+        "it does not validate: action 'count': there is no executor 'gpu' for an async action; there are loop,"
     )
     write(
         "lots.py",
