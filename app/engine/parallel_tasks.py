@@ -141,6 +141,11 @@ class SubGraphTask:
 class _Stop(threading.Event):
     """Set when a branch has failed. In another process it is another one, which nobody sets."""
 
+    def on_end_of(self, branch: "Future[Any]") -> None:
+        """Become set if `branch`, which is done, has failed."""
+        if not branch.cancelled() and branch.exception() is not None:
+            self.set()
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _Stop, ()
 
@@ -182,7 +187,10 @@ def run_branches(tasks: Iterable[SubGraphTask], parent: ApplicationContext, acti
     with make_executor() as executor:
         try:
             for task in tasks:
-                futures.append(executor.submit(_Branch(task, parent, stop)))  # noqa: PERF401  # `tasks` may raise half-way
+                if stop.is_set():
+                    break
+                futures.append(executor.submit(_Branch(task, parent, stop)))
+                futures[-1].add_done_callback(stop.on_end_of)
             wait(futures, return_when=FIRST_EXCEPTION)
         finally:
             stop.set()  # means nothing to branches that are done

@@ -48,7 +48,7 @@ class Initializer:
         return self.fork.partition_key, self.fork.app_id, self.fork.sequence_id
 
     def begin(self, loaded: PersistedStateData | None) -> Beginning:
-        """Return where to begin, given what was loaded. A failed step is taken again."""
+        """Return where to begin, given what was loaded. A failed step is taken again, under its own number."""
         if loaded is None:
             if self.fork is not None:
                 logger.warning("nothing is saved to fork from; the application begins with its defaults", extra=vars(self.fork))
@@ -65,4 +65,4 @@ class Initializer:
             return Beginning(state, self.default_entrypoint, seq, None, self.fork)
         if loaded["status"] == "completed":
             return Beginning(state, self.default_entrypoint, seq, position, self.fork)
-        return Beginning(state, position, seq, None, self.fork)
+        return Beginning(state, position, seq - 1, None, self.fork)
