@@ -139,6 +139,14 @@ class Blueprint:
         except KeyError:
             raise UnknownAction(name, self.actions) from None
 
+    def redirect(self, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        """Have the action called through `wrap(call)` from its next call on: for a host that carries it out elsewhere.
+
+        What `wrap` gives must be of the colour and kind of `call`. Raises UnknownAction.
+        """
+        record = self.record(name)
+        record.call = wrap(record.call)
+
     def next_record(self, instance: Instance) -> CompiledAction | None:
         """Return the action that comes next; None when no transition leads on."""
         if instance.prior is None:

@@ -21,7 +21,7 @@ Holds: TypeAlias = Callable[[State[Any]], bool]
 
 
 class CompiledAction:
-    """One action of a graph, ready to be called. Never changes after `compile_actions`."""
+    """One action of a graph, ready to be called. Never changes after `compile_actions`, but for a `Blueprint.redirect`."""
 
     __slots__ = (
         "accepted",

@@ -21,8 +21,9 @@ from app.executors.jobs import Usage
 from app.executors.measure import CpuLimits
 from app.executors.notices import Notice, NoticeKind, Notify, tell
 from app.executors.owner import CallOwner
+from app.executors.private_loops import PrivateLoop
 from app.executors.processes import ProcessRung
-from app.executors.roster import Entry, Roster
+from app.executors.roster import Entry, Redirect, Roster
 from app.executors.rungs import Rung
 from app.executors.threads import FairThreadPool, PoolStats
 from app.executors.travel import Errand, MachineSource, pack, pack_outcome
@@ -32,6 +33,9 @@ from app.executors.workers import ForkingLauncher, SpawningLauncher
 __all__ = ["ExecutorSettings", "Executors"]
 
 T = TypeVar("T")
+
+STALLS_THAT_PROVE = 2
+"""An async action that has held the loop so often does so by habit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,7 @@ class Executors:
         )
         self._dask = DaskRung(chosen.dask, max_queued=chosen.max_queued)
         self._moves: set[asyncio.Task[None]] = set()
+        self._private_loops: list[PrivateLoop] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._watchdog: LoopWatchdog | None = None
 
@@ -95,16 +100,21 @@ class Executors:
         source: MachineSource | None = None,
         executor: str | None = None,
         actions: Iterable[Action] = (),
+        redirect: Redirect | None = None,
     ) -> None:
         """Make a machine known before its first call: where other processes find it, and its own choice of a rung.
 
-        Raises UnknownRung when it, or one of `actions`, asks for a rung that there is not.
+        `redirect` is its blueprint's: without it no async action can be moved to a private loop. Raises UnknownRung when
+        the machine, or one of `actions`, asks for a rung that there is not.
         """
-        self._roster.register(machine, source=source, executor=executor, actions=actions)
+        self._roster.register(machine, source=source, executor=executor, actions=actions, redirect=redirect)
 
     async def start(self) -> None:
-        """Watch the running loop, and start the worker processes if an action asks for them."""
+        """Watch the running loop, and start the worker processes and private loops that actions ask for."""
         self._loop = asyncio.get_running_loop()
+        for entry in self._roster.entries():
+            if entry.asked is Rung.PRIVATE_LOOP:
+                self._isolate(entry)
         if self._settings.loop_lag_budget_s is not None:
             self._watchdog = LoopWatchdog(
                 self._settings.loop_lag_budget_s, owner_of_code=self._roster.owner_of, on_stall=self._on_stall
@@ -120,6 +130,8 @@ class Executors:
             self._watchdog.stop()
         await asyncio.gather(*[pool.close(grace_s) for pool in (self._threads, self._compute, self._processes, self._dask)])
         await asyncio.gather(*self._moves)
+        for loop in self._private_loops:
+            loop.close()
 
     async def __aenter__(self) -> "Executors":
         await self.start()
@@ -247,13 +259,33 @@ class Executors:
         return verdicts.loop_blocked(stall, self._settings.loop_lag_budget_s or 0.0)
 
     def _on_stall(self, stall: Stall) -> None:
-        """In the watchdog's thread, while the loop is held: log at once, and tell the host when the loop is back."""
-        if stall.count > 1:
-            return
+        """In the watchdog's thread, while the loop is held: log at once; the host is told when the loop is back."""
         notice = self._blocked(stall)
-        tell(notice, stall.blame.place)
+        if stall.count == 1:
+            tell(notice, stall.blame.place)
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._notify, notice)
+            self._loop.call_soon_threadsafe(self._after_stall, notice, stall.count == 1)
+
+    def _after_stall(self, notice: Notice, is_news: bool) -> None:
+        if is_news:
+            self._notify(notice)
+        entry = self._roster.find(notice.machine, notice.action)
+        if entry is None or entry.rung is not Rung.LOOP:
+            return
+        entry.stalls += 1
+        if self._settings.isolate_blocking and entry.stalls >= STALLS_THAT_PROVE:
+            self._isolate(entry)
+
+    def _isolate(self, entry: Entry) -> None:
+        """Give an async action a loop of its own, from its next call on."""
+        if entry.redirect is None:
+            return
+        private = PrivateLoop(f"{entry.machine}-{entry.action}")
+        self._private_loops.append(private)
+        entry.redirect(entry.action, partial(private.redirect, is_streaming=entry.is_streaming))
+        entry.rung = Rung.PRIVATE_LOOP
+        if entry.asked is Rung.LOOP:
+            self._publish(entry, verdicts.moved_to_private_loop(entry))
 
 
 def _errand(entry: Entry, call: BlockingCall, *, is_streaming: bool) -> Errand:

@@ -1,8 +1,8 @@
 """Who is who: for each action of each machine the rung it asks for, the one it is on, its figures and its notices."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from app.engine.actions import Action
 from app.executors.measure import ActionFigures
@@ -10,15 +10,18 @@ from app.executors.notices import Notice, NoticeKind, Place
 from app.executors.rungs import Rung, rung_named
 from app.executors.travel import MachineSource
 
-__all__ = ["Entry", "Roster"]
+__all__ = ["Entry", "Redirect", "Roster"]
+
+Redirect: TypeAlias = Callable[[str, Callable[[Callable[..., Any]], Callable[..., Any]]], None]
+"""A blueprint's way to have an action called differently from now on: `redirect(name, wrap)`."""
 
 
 @dataclass(slots=True, eq=False)
 class Entry:
     """One action of one machine.
 
-    `asked` is what the action, its machine or the service asks for, `chosen` whether one of the first two did; `rung` is
-    where it is carried out now: `auto` shows as `thread` or `process`.
+    `asked` is what the action, its machine or the service asks for, `is_chosen` whether one of the first two did; `rung`
+    is where it is carried out now: `auto` shows as `thread` or `process`. `stalls` counts how often it has held the loop.
     """
 
     machine: str
@@ -28,7 +31,10 @@ class Entry:
     rung: Rung
     source: MachineSource | None
     place: Place | None
+    redirect: Redirect | None = None
+    is_streaming: bool = False
     is_settled: bool = False  # `auto` has decided, one way or the other
+    stalls: int = 0
     figures: ActionFigures = field(default_factory=ActionFigures)
     notices: dict[NoticeKind, Notice] = field(default_factory=dict)
 
@@ -49,6 +55,7 @@ class Entry:
 class _Machine:
     source: MachineSource | None
     executor: Rung | None
+    redirect: Redirect | None
 
 
 class Roster:
@@ -60,9 +67,17 @@ class Roster:
         self._entries: dict[tuple[str, str], Entry] = {}
         self._codes: dict[Any, tuple[str, str]] = {}
 
-    def register(self, machine: str, *, source: MachineSource | None, executor: str | None, actions: Iterable[Action]) -> None:
+    def register(
+        self,
+        machine: str,
+        *,
+        source: MachineSource | None,
+        executor: str | None,
+        actions: Iterable[Action],
+        redirect: Redirect | None,
+    ) -> None:
         """Take a machine in. Raises UnknownRung when it or one of its actions asks for what there is not."""
-        self._machines[machine] = _Machine(source, rung_named(executor))
+        self._machines[machine] = _Machine(source, rung_named(executor), redirect)
         for action in actions:
             self.entry(machine, action)
 
@@ -81,12 +96,19 @@ class Roster:
         """Return the machine and the action whose function has this code object."""
         return self._codes.get(code)
 
+    def find(self, machine: str | None, action: str | None) -> Entry | None:
+        """Return the entry by names, if there is one."""
+        return self._entries.get((machine or "", action or ""))
+
     def _make(self, machine: str, action: Action) -> Entry:
-        known = self._machines.get(machine, _Machine(None, None))
-        chosen = rung_named(action.executor) or known.executor
-        asked = chosen or self._default
+        known = self._machines.get(machine, _Machine(None, None, None))
         for code in codes_of(action):
             self._codes[code] = (machine, action.name)
+        is_async = action.is_async()
+        chosen = rung_named(action.executor, is_async=is_async)
+        if not is_async:
+            chosen = chosen or known.executor
+        asked = chosen or (Rung.LOOP if is_async else self._default)
         return Entry(
             machine=machine,
             action=action.name,
@@ -95,6 +117,8 @@ class Roster:
             rung=Rung.THREAD if asked is Rung.AUTO else asked,
             source=known.source,
             place=place_of(action),
+            redirect=known.redirect,
+            is_streaming=action.streaming,
         )
 
 

@@ -8,7 +8,7 @@ from app.executors.owner import CallOwner
 from app.executors.roster import Entry
 from app.executors.watchdog import Stall
 
-__all__ = ["cpu_bound", "loop_blocked", "moved_to_process", "notice", "stays_in_thread"]
+__all__ = ["cpu_bound", "loop_blocked", "moved_to_private_loop", "moved_to_process", "notice", "stays_in_thread"]
 
 
 def notice(kind: NoticeKind, entry: Entry, owner: CallOwner, message: str, **details: Any) -> Notice:
@@ -52,6 +52,14 @@ def moved_to_process(entry: Entry, owner: CallOwner) -> Notice:
 def stays_in_thread(entry: Entry, owner: CallOwner, reason: Exception) -> Notice:
     message = f"action {entry.action!r} of machine {entry.machine!r} is CPU-bound and stays in threads: {reason}"
     return notice(NoticeKind.STAYS_IN_THREAD, entry, owner, message)
+
+
+def moved_to_private_loop(entry: Entry) -> Notice:
+    message = (
+        f"action {entry.action!r} of machine {entry.machine!r} has held the event loop {entry.stalls} times: from now on it runs "
+        f"on a loop of its own in another thread"
+    )
+    return Notice(NoticeKind.MOVED_TO_PRIVATE_LOOP, entry.machine, entry.action, message, None, {"stalls": entry.stalls})
 
 
 def loop_blocked(stall: Stall, budget_s: float) -> Notice:

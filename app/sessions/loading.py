@@ -142,7 +142,7 @@ def _check(text: str, loaded: Machine) -> None:
         rung_named(loaded.options.executor)
         for action in loaded.blueprint.graph.actions:
             who = f"action {action.name!r}"
-            rung_named(action.executor)
+            rung_named(action.executor, is_async=action.is_async())
     except UnknownRung as exc:
         raise MachineLoadError(text, f"it does not validate: {who}: {exc}") from exc
     except EngineError as exc:

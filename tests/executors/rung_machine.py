@@ -168,6 +168,11 @@ ACTIONS: dict[str, Action] = {
 }
 
 
+@action(reads=[], writes=[], executor="process")
+async def in_process(state: State[Any]) -> State[Any]:
+    return state
+
+
 def load(spec: str) -> Any:
     """What a loader of machines gives: something with a blueprint."""
     if spec != "rung":

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from blocking import until
-from conftest import Bench, Door, call_of
 from dask_cluster import DaskCluster
+from rung_bench import Bench, Door, call_of
 
 from app.executors.errors import CannotTravel, RungUnavailable, WorkerDied
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from blocking import until
-from conftest import Bench, Door, call_of
+from rung_bench import Bench, Door, call_of
 from rung_machine import Refused
 
 from app.engine.context import ApplicationContext

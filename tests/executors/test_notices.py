@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import rung_machine
 from blocking import until
-from conftest import Bench, call_of
+from rung_bench import Bench, call_of
 
+from app.engine.builder import ApplicationBuilder
 from app.engine.mode_warnings import BlockingActionWarning
 from app.executors.errors import UnknownRung
 from app.executors.notices import CpuBoundActionWarning, NoticeKind
@@ -176,6 +177,13 @@ async def test_a_rung_that_there_is_not_is_an_error_before_anything_runs(open_be
         bench.executors.register("wrong", executor="procces")
 
 
+async def test_an_async_action_has_no_use_for_a_process(open_bench: OpenBench) -> None:
+    bench = await open_bench("thread")
+
+    with pytest.raises(UnknownRung, match="there is no executor 'process' for an async action; there are loop, private_loop"):
+        bench.executors.register("wrong", actions=[rung_machine.in_process.action_function.with_name("in_process")])
+
+
 async def test_the_loop_is_watched_and_its_blockers_are_told(open_bench: OpenBench) -> None:
     bench = await open_bench("thread", loop_lag_budget_s=0.05)
     bench.executors.register("rung", actions=rung_machine.ACTIONS.values())
@@ -189,3 +197,24 @@ async def test_the_loop_is_watched_and_its_blockers_are_told(open_bench: OpenBen
     assert "time.sleep(for_s)" in notice.details["stack"]
     assert bench.executors.notices("rung")[-1].details["count"] == 1
     assert (bench.executors.loop_stats() or pytest.fail("unwatched")).longest_lag_s > 0.05
+
+
+async def test_an_async_action_that_keeps_blocking_gets_a_loop_of_its_own(open_bench: OpenBench) -> None:
+    bench = await open_bench("thread", loop_lag_budget_s=0.05, isolate_blocking=True)
+    builder = ApplicationBuilder().with_actions(block=rung_machine.block_the_loop).with_transitions(("block", "block"))
+    blueprint = builder.with_entrypoint("block").blueprint()
+    bench.executors.register("blocker", actions=blueprint.graph.actions, redirect=blueprint.redirect)
+    application = blueprint.instantiate(app_id="a")
+    await asyncio.sleep(0.1)
+
+    for _ in range(2):
+        await application.astep(inputs={"for_s": 0.3})
+        await asyncio.sleep(0.1)
+    assert kinds(bench, "block") == [NoticeKind.LOOP_BLOCKED, NoticeKind.MOVED_TO_PRIVATE_LOOP]
+    assert bench.executors.describe("blocker")["block"]["runs_in"] == "private_loop"
+
+    step = await application.astep(inputs={"for_s": 0.3})
+    await asyncio.sleep(0.1)
+    assert step is not None
+    assert len(bench.told) == 2
+    assert bench.executors.notices("blocker")[-1].details["count"] == 2

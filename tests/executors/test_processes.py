@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from blocking import until
-from conftest import Bench, Door, call_of
+from rung_bench import Bench, Door, call_of
 from rung_machine import Refused
 
 from app.executors.errors import CannotTravel, RemoteActionError, RungUnavailable, WorkerDied
@@ -233,7 +233,7 @@ def test_no_worker_outlives_a_service_that_is_killed(tmp_path: Path) -> None:
     told, leave = tmp_path / "pid", tmp_path / "leave"
     script = f"""
         import asyncio
-        from conftest import SOURCE, call_of
+        from rung_bench import SOURCE, call_of
         from app.executors.ladder import Executors, ExecutorSettings
         from app.executors.owner import CallOwner
 
