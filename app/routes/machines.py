@@ -1,5 +1,6 @@
 """`/v1/machines`: what the service hosts."""
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
@@ -39,7 +40,7 @@ class MachineRoutes:
         where = self._host.executors.describe(machine.name)
         document = {
             **_summary(machine),
-            "actions": [_action(each, where.get(each.name, {})) for each in graph.actions],
+            "actions": [_action(each, where[each.name]) for each in graph.actions],
             "transitions": transitions_of(machine),
             "state_schema": _state_schema(machine),
             "warnings": [
@@ -89,7 +90,7 @@ def _summary(machine: Machine) -> dict[str, Any]:
     }
 
 
-def _action(action: Action, where: Any) -> dict[str, Any]:
+def _action(action: Action, where: Mapping[str, Any]) -> dict[str, Any]:
     required, optional = action.optional_and_required_inputs
     return {
         "name": action.name,
@@ -99,7 +100,7 @@ def _action(action: Action, where: Any) -> dict[str, Any]:
         "tags": list(action.tags),
         "is_async": action.is_async(),
         "is_streaming": action.streaming,
-        "executor": "loop" if action.is_async() else where.get("executor", "thread"),
+        **where,
     }
 
 

@@ -169,7 +169,12 @@ class MachineAction(BaseModel):
     tags: list[str]
     is_async: bool
     is_streaming: bool
-    executor: Annotated[str, Field(description="Where it runs: `loop`, `thread`, `process`, ...")]
+    executor: Annotated[str, Field(description="Where it is to run: `loop`, `thread`, `process`, `dask`, `auto`, `private_loop`")]
+    runs_in: Annotated[str, Field(description="Where it runs now: what `auto` and `isolate_blocking` have made of it")]
+    calls: Annotated[int, Field(description="Sync calls so far, in this process")]
+    mean_wait_ms: Annotated[float, Field(description="Time in the queue")]
+    mean_wall_ms: Annotated[float, Field(description="Time on the clock")]
+    mean_cpu_ms: Annotated[float, Field(description="Time on the CPU")]
 
 
 class MachineTransition(BaseModel):
