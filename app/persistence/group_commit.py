@@ -34,6 +34,7 @@ class Committer:
     def __init__(self, writer: Writer, *, patience_s: float) -> None:
         self._writer = writer
         self.most_entries = 1024  # of one flush
+        self.flushes = 0
         self._patience_s = patience_s
         self._waiting: list[Entry] = []
         self._notes: list[Entry] = []
@@ -87,6 +88,7 @@ class Committer:
             self._fail(batch, lambda _: StoreError(message))
 
     async def _flush(self, entries: list[Entry]) -> None:
+        self.flushes += 1
         large = [entry for entry in entries if entry.is_large]
         if large:
             await asyncio.to_thread(_deflate_all, large)
@@ -136,8 +138,10 @@ class Committer:
         while True:
             try:
                 await self._writer.connect()
-                landed = await self._writer.landed(wave) if in_doubt else None
-                written = landed if landed is not None else await self._writer.write(wave)
+                written = await self._writer.write(wave)
+                if in_doubt and (len(written.created) < len(wave.creates) or len(written.moved) < len(wave.groups)):
+                    # refused, perhaps because the first attempt was carried out after all: seq lets a step in only once
+                    written = _together(written, await self._writer.landed(wave))
             except ConnectionLost as exc:
                 in_doubt = in_doubt or exc.in_doubt
                 if loop.time() >= until:
@@ -202,3 +206,9 @@ def _snapshot(step: StepCommit) -> bytes:
 def _refusal(entry: Entry) -> StoreError:
     step = entry.item.step if isinstance(entry.item, Commit) else None
     return StepConflict(entry.session_id, step.seq) if step is not None else SessionNotFound(entry.session_id)
+
+
+def _together(written: Written, landed: Written) -> Written:
+    created = {*written.created, *landed.created}
+    moved = {one.place: one for one in (*landed.moved, *written.moved)}
+    return Written(list(created), list(moved.values()))

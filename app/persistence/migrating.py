@@ -15,7 +15,7 @@ from app.persistence.store import StoreError, StoreUnavailable
 from app.persistence.tables import HEAD_REVISION
 from app.persistence.urls import Memory, Postgres, Sqlite, parse
 
-__all__ = ["SchemaMismatch", "check", "current", "upgrade"]
+__all__ = ["SchemaMismatch", "check", "current", "migrations_folder", "on_postgres", "on_sqlite", "upgrade"]
 
 _VERSION_TABLE = "stepwell_schema"
 _version = Table(_VERSION_TABLE, MetaData(), Column("version_num", String(32)))
@@ -115,12 +115,13 @@ def _upgrade(connection: Connection) -> None:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(_folder()).replace("%", "%%"))
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
     config.attributes |= {"connection": connection, "version_table": _VERSION_TABLE}
     command.upgrade(config, "head")
 
 
-def _folder() -> Path:
+def migrations_folder() -> Path:
+    """Where the migrations are: in the wheel, or in the checkout."""
     package = Path(__file__).resolve().parents[1]
     packed = package / "_migrations"
     return packed if packed.is_dir() else package.parent / "migrations"

@@ -104,7 +104,7 @@ _RESULTS = {
     "moves": "SELECT FALSE AS is_new, place, key, log_bytes, snapshot_at FROM moved",
 }
 
-# was this wave written? a step is told by its event id; without a step, the session has at least got as far
+# what of a wave is stored? a step is told by its event id; without a step, the session has at least got as far
 LANDED_MOVES = """
 SELECT m.place, s.key, s.log_bytes, s.snapshot_at
 FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[]) AS m (place, id, last_event_id, seq, event_id)

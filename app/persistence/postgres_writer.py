@@ -63,13 +63,11 @@ class PostgresWriter:
                 moved.append(Moved(place, key, log_bytes, snapshot_at))
         return Written(created, moved)
 
-    async def landed(self, wave: Wave) -> Written | None:
+    async def landed(self, wave: Wave) -> Written:
         creates = [(place, row[0], row[9]) for place, row in zip(wave.new_sessions.places, wave.new_sessions.rows, strict=True)]
         created = [row[0] for row in await self._fetch(LANDED_CREATES, _columns(creates, 3))] if creates else []
         moves = list(_signs(wave))
         found = await self._fetch(LANDED_MOVES, _columns(moves, 5)) if moves else []
-        if not created and not found:
-            return None
         return Written(created, [Moved(*row) for row in found])
 
     async def _fetch(self, statement: str, arguments: list[Any]) -> list[Any]:
@@ -86,7 +84,7 @@ class PostgresWriter:
             raise WaveRefused(f"PostgreSQL refused what was to be stored ({_kind(exc)})") from None
         except (OverflowError, TypeError, UnicodeError) as exc:  # what asyncpg says of a value
             raise WaveRefused(f"PostgreSQL cannot hold what was to be stored ({_kind(exc)})") from None
-        except (asyncpg.InterfaceError, OSError, TimeoutError) as exc:
+        except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as exc:
             await self._drop()
             raise ConnectionLost(f"the connection to PostgreSQL was lost ({_kind(exc)})", in_doubt=True) from None
         except BaseException:

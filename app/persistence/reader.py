@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any
 
 from sqlalchemy import Executable, Row, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.persistence import statements as sql
@@ -145,7 +145,17 @@ class Reader:
         return await self._rows(statement, session_id=session_id, limit=limit, **values)
 
     async def _rows(self, statement: Executable, **values: Any) -> Sequence[Row[Any]]:
-        async with available(), self._engine.connect() as connection:
+        async with available():
+            try:
+                return await self._answer(statement, values)
+            except DBAPIError as exc:
+                if not exc.connection_invalidated:
+                    raise
+            # the database was away since this connection was used last: the pool has thrown out all of its age
+            return await self._answer(statement, values)
+
+    async def _answer(self, statement: Executable, values: dict[str, Any]) -> Sequence[Row[Any]]:
+        async with self._engine.connect() as connection:
             return (await connection.execute(statement, values)).all()
 
 

@@ -41,6 +41,7 @@ class SessionStatus(StrEnum):
 
 
 class RunStatus(StrEnum):
+    QUEUED = "queued"  # accepted, and not begun yet
     RUNNING = "running"
     FINISHED = "finished"
     FAILED = "failed"
@@ -50,6 +51,7 @@ class RunStatus(StrEnum):
 class StepKind(StrEnum):
     ACTION = "action"
     EDIT = "edit"  # a person changed the state by PATCH
+    ROLLBACK = "rollback"  # a run was taken back: the session stands where that run began
     FORK = "fork"  # reserved
 
 
@@ -118,7 +120,8 @@ class StepCommit:
     """Step `seq` of a session; valid only if the session stands at `seq - 1`.
 
     `state` is the whole state after the step: the store reads it only when it decides to write a snapshot.
-    `first_event_id` is the id of its `step.started`, `event_id` that of its `step.finished`.
+    `first_event_id` is the id of its `step.started`, `event_id` that of its `step.finished`. Of a step that is no action's,
+    `action` is the one that the session then stands after; empty for none.
     """
 
     seq: int

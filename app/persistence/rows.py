@@ -18,7 +18,7 @@ def session_record(row: Any) -> SessionRecord:
         metadata=decode(unpack(row.metadata)),
         status=SessionStatus(row.status),
         seq=row.seq,
-        prior_action=row.prior_action,
+        prior_action=row.prior_action or None,  # a column that is only ever set to something holds "" for none
         next_action=row.next_action,
         created_at_s=row.created_at,
         updated_at_s=row.updated_at,

@@ -99,6 +99,11 @@ class SqlStore:
     async def unfinished_runs(self, limit: int = 100) -> Sequence[RunRecord]:
         return await self._reader.unfinished_runs(limit)
 
+    @property
+    def flushes(self) -> int:
+        """How many batches were written since the store was opened."""
+        return self._committer.flushes
+
     def _promise(self) -> asyncio.Future[None]:
         return asyncio.get_running_loop().create_future()
 

@@ -76,8 +76,8 @@ class SqliteWriter:
     async def write(self, wave: Wave) -> Written:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._write, wave)
 
-    async def landed(self, wave: Wave) -> Written | None:  # noqa: ARG002  # never in doubt: a failed commit is rolled back
-        return None
+    async def landed(self, wave: Wave) -> Written:
+        raise NotImplementedError("a commit of SQLite that fails is rolled back: it is never in doubt")
 
     async def run(self, change: Callable[[Connection], T]) -> T:
         """Return what `change` does, in a transaction between two waves. Raises SQLAlchemyError, ConnectionLost."""

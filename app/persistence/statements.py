@@ -3,7 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Select, bindparam, delete, literal_column, select, text, true, union_all
+from sqlalchemy import (
+    Select,
+    bindparam,
+    delete,
+    literal_column,
+    select,
+    text,
+    true,
+    union_all,
+)
 from sqlalchemy.sql.dml import Delete
 
 from app.persistence.records import SessionFilter

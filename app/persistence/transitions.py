@@ -97,7 +97,7 @@ def after_commit(record: SessionRecord, commit: Commit) -> SessionRecord:
         updated_at_s=max(record.updated_at_s, updated_at_s(commit) or 0.0),
     )
     if step := commit.step:
-        prior = step.action if step.kind is StepKind.ACTION else record.prior_action
+        prior = record.prior_action if step.kind is StepKind.EDIT else step.action or None
         after = replace(after, seq=step.seq, prior_action=prior, next_action=step.next_action)
     return after
 

@@ -203,7 +203,7 @@ def _move(wave: Wave, place: int, group: Group) -> None:
             if item.step is not None and entry.main is not None:
                 log_bytes += len(entry.main[-1]) + ROW_BYTES
                 next_action = item.step.next_action
-                prior_action = item.step.action if item.step.kind is StepKind.ACTION else prior_action
+                prior_action = prior_action if item.step.kind is StepKind.EDIT else item.step.action
     expected = None if group.first_seq is None else group.first_seq - 1
     move = (group.session_id, expected, group.last_seq, status, prior_action, next_action)
     wave.moves.add(place, (*move, updated_at, last_event_id, log_bytes, snapshot_seq, snapshot_at, key))

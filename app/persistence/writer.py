@@ -53,6 +53,6 @@ class Writer(Protocol):
         """Write the wave in one transaction. Raises ConnectionLost, WaveRefused."""
         ...
 
-    async def landed(self, wave: Wave) -> Written | None:
-        """Return what `write` would have, if the wave turns out to be stored. Raises ConnectionLost."""
+    async def landed(self, wave: Wave) -> Written:
+        """Return what of a wave is stored, whoever wrote it. Raises ConnectionLost."""
         ...

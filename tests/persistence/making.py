@@ -5,7 +5,10 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from sqlalchemy import Connection, text
+
 from app.engine.operations import Increment, Operation, apply_all
+from app.persistence.engines import postgres_engine, sqlite_writer
 from app.persistence.factory import open_store
 from app.persistence.records import (
     Commit,
@@ -18,8 +21,9 @@ from app.persistence.records import (
     StepCommit,
 )
 from app.persistence.store import Store
+from app.persistence.urls import Postgres, Sqlite, parse
 
-__all__ = ["Writer", "ended", "failed", "new", "opened", "started", "step", "step_commit"]
+__all__ = ["Writer", "ended", "failed", "new", "opened", "queried", "started", "step", "step_commit"]
 
 T0 = 1_700_000_000.0
 
@@ -109,3 +113,26 @@ async def opened(url: str, **settings: Any) -> AsyncIterator[Store]:
         yield store
     finally:
         await store.close()
+
+
+async def queried(url: str, query: str) -> Any:
+    """The first value that `query` gives on the database behind `url`, if it gives any."""
+
+    def answer(connection: Connection) -> Any:
+        result = connection.execute(text(query))
+        return result.scalar() if result.returns_rows else None
+
+    match parse(url):
+        case Sqlite() as database:
+            engine = sqlite_writer(database, is_power_safe=True, busy_timeout_s=1)
+            with engine.connect() as connection:
+                return answer(connection)
+        case Postgres() as database:
+            server = postgres_engine(database, pool_size=1, is_pgbouncer=False)
+            try:
+                async with server.connect() as there:
+                    await there.execution_options(isolation_level="AUTOCOMMIT")
+                    return await there.run_sync(answer)
+            finally:
+                await server.dispose()
+    raise AssertionError(url)
