@@ -28,7 +28,7 @@ __all__ = [
 
 _PLAIN = b"\x10"
 _DEFLATED = b"\x11"
-_DEFLATE_ABOVE_BYTES = 512
+_DEFLATE_ABOVE_BYTES = 200
 _DEFLATE_LEVEL = 3
 # a small window costs a tenth of the usual 64 µs to set up
 _SMALL_BYTES = 4096
