@@ -86,9 +86,11 @@ def serialize_primitive(value: Any, **kwargs: Any) -> Any:
 @serialize.register(dict)
 def serialize_dict(value: dict[Any, Any], **kwargs: Any) -> dict[str, Any]:
     """Return a dict with its values serialized; one that JSON cannot hold as it is, tagged."""
-    from app.engine.serde_codec import TAG  # the codec asks this registry first
+    from app.engine.serde_codec import TAG, encode_pairs  # the codec asks this registry first
 
-    if type(value) is dict and KEY not in value and TAG not in value and all(type(key) is str for key in value):
+    if type(value) is dict and KEY in value:  # a user's own, which must not be taken for the name of a deserializer
+        return {TAG: ["dict", encode_pairs(value, 0)]}
+    if type(value) is dict and TAG not in value and all(type(key) is str for key in value):
         return {key: serialize(item, **kwargs) for key, item in value.items()}
     tagged: dict[str, Any] = _serialize_unknown(value, **kwargs)
     return tagged
