@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
 from app.banner import without_password
+from app.collector import seldom_collecting
 from app.engine.machine import Machine
 from app.executors.errors import ExecutorError
 from app.executors.ladder import ExecutorSettings
@@ -56,6 +57,7 @@ def create_app(settings: Settings, machines: Sequence[Machine]) -> FastAPI:
             except ExecutorError as exc:
                 raise StartupError(" ".join(str(exc).split())) from exc
             stack.enter_context(told_of_signals(host.begin_drain))
+            stack.enter_context(seldom_collecting())
             yield
 
     api = build_api(host, lifespan=lifespan, max_body_bytes=settings.max_body_bytes)
