@@ -74,6 +74,7 @@ from app.engine.graph import (
     Transition,
 )
 from app.engine.hook_defaults import SlowDownHook, StateAndResultsFullLogger, safe_json
+from app.engine.hook_moments import HOOK_NAMES
 from app.engine.hook_set import HookSet, LifecycleAdapter, LifecycleAdapterSet
 from app.engine.hooks import (
     ExecuteMethod,
@@ -104,13 +105,8 @@ from app.engine.operations import (
     Set,
     apply_all,
 )
-from app.engine.parallel_tasks import RunnableGraph, SubGraphTask
-from app.engine.parallelism import (
-    MapActions,
-    MapActionsAndStates,
-    MapStates,
-    TaskBasedParallelAction,
-)
+from app.engine.parallel_tasks import BranchStopped, RunnableGraph, SubGraphTask
+from app.engine.parallelism import MapActions, MapActionsAndStates, MapStates, TaskBasedParallelAction
 from app.engine.persistence_ports import (
     AsyncBaseStateLoader,
     AsyncBaseStatePersister,
@@ -155,12 +151,15 @@ from app.engine.pydantic import (
 )
 from app.engine.retry import Retry
 from app.engine.serde import (
+    LossySerializationWarning,
     StringDispatch,
+    UndecodableValue,
     UnserializableValue,
     deserialize,
     deserializer,
     register_field_serde,
     serialize,
+    set_allowlist,
 )
 from app.engine.serde_pickle import register_type_to_pickle
 from app.engine.span_hooks import (
@@ -172,6 +171,7 @@ from app.engine.span_hooks import (
     PreStartSpanHookAsync,
 )
 from app.engine.sqlite_persisters import AsyncSQLitePersister, SQLitePersister, SQLLitePersister
+from app.engine.sqlite_rows import MissingTable, StepTaken
 from app.engine.state import State
 from app.engine.stream_hooks import (
     PostEndStreamHook,
@@ -188,7 +188,7 @@ from app.engine.streaming import (
     StreamingAction,
     StreamingResultContainer,
 )
-from app.engine.testing import load_test_cases
+from app.engine.testing import load_test_cases, pytest_generate_tests
 from app.engine.traced_functions import trace
 from app.engine.tracing import ActionSpan, ActionSpanTracer, TracerFactory
 from app.engine.tracking import LocalTrackingClient
@@ -205,9 +205,11 @@ from app.engine.validation import (
     InvalidGraph,
     validate,
 )
+from app.engine.visualize import Drawing, DrawingError, draw
 
 __all__ = [
     "DEFAULT_SCHEMA",
+    "HOOK_NAMES",
     "Action",
     "ActionOutcome",
     "ActionSchema",
@@ -237,6 +239,7 @@ __all__ = [
     "BlockingActionWarning",
     "BlockingCall",
     "Blueprint",
+    "BranchStopped",
     "BuildError",
     "Condition",
     "ConditionError",
@@ -247,6 +250,8 @@ __all__ = [
     "DictBasedTypingSystem",
     "DoLogAttributeHook",
     "DoLogAttributeHookAsync",
+    "Drawing",
+    "DrawingError",
     "EngineError",
     "ExecuteMethod",
     "Extend",
@@ -275,12 +280,14 @@ __all__ = [
     "LifecycleAdapter",
     "LifecycleAdapterSet",
     "LocalTrackingClient",
+    "LossySerializationWarning",
     "Machine",
     "MachineOptions",
     "MachineRejected",
     "MapActions",
     "MapActionsAndStates",
     "MapStates",
+    "MissingTable",
     "MissingWrite",
     "MixedModeError",
     "MixedModeWarning",
@@ -336,6 +343,7 @@ __all__ = [
     "StepBegun",
     "StepEvent",
     "StepFailure",
+    "StepTaken",
     "StreamErrorWarning",
     "StreamingAction",
     "StreamingResultContainer",
@@ -347,6 +355,7 @@ __all__ = [
     "TypingSystem",
     "UndeclaredRead",
     "UndeclaredWrite",
+    "UndecodableValue",
     "UninitializedPersister",
     "UnknownAction",
     "UnknownKey",
@@ -360,6 +369,7 @@ __all__ = [
     "default",
     "deserialize",
     "deserializer",
+    "draw",
     "expr",
     "lmda",
     "load_test_cases",
@@ -371,11 +381,13 @@ __all__ = [
     "on_error",
     "pydantic_action",
     "pydantic_streaming_action",
+    "pytest_generate_tests",
     "register_field_serde",
     "register_type_to_pickle",
     "safe_expr",
     "safe_json",
     "serialize",
+    "set_allowlist",
     "streaming_action",
     "subset_model",
     "trace",

@@ -18,6 +18,7 @@ from app.engine.serde_pickle import register_type_to_pickle
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text().filter(lambda key: key not in ("$", KEY)), inner),
+    max_leaves=10,
 )
 
 
@@ -55,7 +56,7 @@ def test_json_is_written_and_read_as_in_burr(value: Any) -> None:
     assert ours == theirs == (value, value)
 
 
-@given(st.dictionaries(st.text(), json_values))
+@given(st.dictionaries(st.text(), json_values, max_size=4))
 def test_a_state_is_written_and_read_as_in_burr(values: dict[str, Any]) -> None:
     def scenario(e: Any) -> Any:
         written = e.State(dict(values)).serialize()
