@@ -268,9 +268,7 @@ class ApplicationBuilder(Generic[S]):
         for what, part in parts:
             if part is not None and hasattr(part, "is_async") and part.is_async() is not is_async:
                 found = "sync" if is_async else "async"
-                raise MixedModeError(
-                    f"{called} was called with the {found} {what} {type(part).__name__}; use {other}, or the other colour"
-                )
+                raise MixedModeError(f"{called} got the {found} {what} {type(part).__name__}; use {other}, or the other colour")
 
     def _source(self) -> tuple[str | None, str, int | None]:
         initializer = cast("Initializer", self.initializer)
