@@ -74,7 +74,13 @@ class SessionHost:
         for machine in machines:
             source = None if machine.origin is None else MachineSource(_LOADER, machine.origin)
             actions = machine.blueprint.graph.actions
-            self.executors.register(machine.name, source=source, executor=machine.options.executor, actions=actions)
+            self.executors.register(
+                machine.name,
+                source=source,
+                executor=machine.options.executor,
+                actions=actions,
+                redirect=machine.blueprint.redirect,
+            )
         self.runs = ActiveRuns(store, self.executors, self._run_ended)
         self.residents = Residents(
             limit=self.settings.max_live_sessions,
