@@ -16,6 +16,7 @@ from app.persistence.records import (
 )
 
 __all__ = [
+    "ClaimLost",
     "CursorInvalid",
     "RunNotFound",
     "SessionExists",
@@ -65,6 +66,14 @@ class StepConflict(StoreError):
         super().__init__(f"step {seq} of session {session_id!r} does not follow the last committed one")
         self.session_id = session_id
         self.seq = seq
+
+
+class ClaimLost(StoreError):
+    """Another replica has claimed the session since this one did: nothing was stored, and nothing can be from here."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"session {session_id!r} has been taken over by another replica")
+        self.session_id = session_id
 
 
 class TextUnstorable(StoreError, ValueError):

@@ -93,7 +93,7 @@ def end_type(status: RunStatus) -> EventType:
             return EventType.RUN_FAILED
         case RunStatus.CANCELLED:
             return EventType.RUN_CANCELLED
-        case RunStatus.RUNNING:
+        case RunStatus.QUEUED | RunStatus.RUNNING:
             raise ValueError("a run that goes on has no last event")
     assert_never(status)
 

@@ -1,7 +1,7 @@
 """What one run leaves behind: its commits, and the events that tell of them. Decides nothing about the run itself.
 
 What coincides is committed together: the start of a run with its first step, its end with its last. `step.finished` and all
-that follows it is shown only once it is durable.
+that follows it is shown only once it is durable, unless the run asked for durability at its exit.
 """
 
 import time
@@ -21,10 +21,12 @@ from app.persistence.records import (
     StepCommit,
     StepKind,
 )
-from app.persistence.store import Store
+from app.persistence.store import Store, StoreError
 from app.sessions.events import Event, EventType, ItemGiven, StepDone, StepStarted, end_type
 from app.sessions.failures import frames_of, message_of, type_of
 from app.sessions.live import LiveSession
+from app.sessions.requests import Durability
+from app.sessions.writes import Entry, Writes
 
 __all__ = ["Journal"]
 
@@ -41,31 +43,50 @@ class Journal:
         "_parameters",
         "_run_id",
         "_start",
-        "_start_is_durable",
-        "_store",
-        "end",
+        "_steps_before",
+        "_writes",
         "failure",
-        "last",
-        "steps",
     )
 
-    def __init__(self, run_id: str, live: LiveSession, store: Store, parameters: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        run_id: str,
+        live: LiveSession,
+        store: Store,
+        parameters: Mapping[str, Any],
+        durability: Durability = Durability.SYNC,
+    ) -> None:
         self._run_id = run_id
         self._live = live
-        self._store = store
         self._parameters = parameters
+        self._writes = Writes(live, store, durability, self._show_step_begun)
         self._start: RunStart | None = None
-        self._start_is_durable = False
-        self._begun: tuple[int, StepStarted] | None = None
+        self._steps_before = 0
+        self._begun: tuple[int | None, StepStarted] | None = None  # without an id as long as it cannot be shown
         self.failure: FailureRecord | None = None
-        self.end: RunEnd | None = None
-        self.last: Step | None = None
-        self.steps = 0
 
     @property
     def has_begun(self) -> bool:
         """Whether there is anything of this run to tell."""
         return self._start is not None
+
+    @property
+    def steps(self) -> int:
+        return self._steps_before + self._writes.steps
+
+    @property
+    def last(self) -> Step | None:
+        return self._writes.last
+
+    @property
+    def end(self) -> RunEnd | None:
+        return self._writes.end
+
+    def resume(self, record: RunRecord, steps: int) -> None:
+        """Go on with a run of which the start and `steps` steps are stored."""
+        self._start = RunStart(record.id, record.started_event_id, record.started_at_s, record.parameters)
+        self._writes.has_stored_start = True
+        self._steps_before = steps
 
     def begin(self) -> None:
         """Show that the run has started."""
@@ -78,11 +99,9 @@ class Journal:
         """Show that a step has started, and before the first one that the run has."""
         if self._start is None:
             self.begin()
-        stream = self._live.stream
-        event_id = stream.next_id()
-        body = StepStarted(begun.seq, begun.action)
-        self._begun = event_id, body
-        stream.show_early(Event(event_id, EventType.STEP_STARTED, self._run_id, body))
+        self._begun = None, StepStarted(begun.seq, begun.action)
+        if not self._writes.is_writing:
+            self._show_step_begun()
 
     def item(self, item: ItemStreamed) -> None:
         """Show an item of a streaming action."""
@@ -90,67 +109,77 @@ class Journal:
         self._live.stream.emit(EventType.STEP_ITEM, self._run_id, body)
 
     async def step(self, step: Step) -> None:
-        """Make `step` durable, move the session on, and show it; with it the end of the run if the run ends here."""
-        live, stream = self._live, self._live.stream
+        """Hand `step` in, and with it the end of the run if the run ends here.
+
+        When this returns the step is as durable as the run wants it, the session has moved on, and the step is shown.
+        """
         status = SessionStatus.ENDED if step.next_action is None else SessionStatus.IDLE
-        events: list[Event] = []
-        stream.hold()  # ids are given out before the commit and shown after it: what comes meanwhile has to come after them
-        try:
+
+        def entry() -> Entry:
+            events: list[Event] = []
             failure = self._numbered_failure(events)
             done = self._numbered_step(step, events)
             end = None
             if step.halt is not None:
-                end = self._numbered_end(events, RunStatus.FINISHED, self.steps + 1, step.halt.value, None)
-            start = None if self._start_is_durable else self._start
-            await self._store.commit(Commit(live.id, status, stream.last_id, start, done, failure, end, self._run_id))
-            live.state, live.seq, live.prior_action, live.next_action = step.state, step.seq, step.action, step.next_action
-            live.status, live.updated_at_s = status, step.finished_at_s
-            self.last = step
-            self.steps += 1
-            self._show(events, end)
-        finally:
-            stream.release()
+                end = self._numbered_end(events, RunStatus.FINISHED, 1, step.halt.value, None)
+            return Entry(self._commit(status, step=done, failure=failure, run_end=end), events, step, end)
+
+        noted = self.failure
+        try:
+            await self._writes.hand_in(entry, is_last=step.halt is not None)
+        except StoreError:
+            self.failure = noted
+            raise
 
     async def close(
-        self, status: RunStatus, session_status: SessionStatus, reason: str | None, error: Mapping[str, Any] | None = None
+        self,
+        status: RunStatus,
+        session_status: SessionStatus,
+        reason: str | None,
+        error: Mapping[str, Any] | None = None,
+        back: StepCommit | None = None,
     ) -> None:
-        """Make the end of the run durable and show it. What the store refuses is shown all the same, and its refusal raised."""
-        live, stream = self._live, self._live.stream
-        events: list[Event] = []
-        stream.hold()
-        try:
+        """Make the end of the run durable and show it; with `back`, a step that takes the run back, before it.
+
+        What the store refuses is shown all the same, and its refusal raised.
+        """
+
+        def entry() -> Entry:
+            events: list[Event] = []
             failure = self._numbered_failure(events)
-            end = self._numbered_end(events, status, self.steps, reason, error)
-            start = None if self._start_is_durable else self._start
-            try:
-                await self._store.commit(Commit(live.id, session_status, stream.last_id, start, None, failure, end, self._run_id))
-                live.status, live.updated_at_s = session_status, end.finished_at_s
-            finally:
-                self._show(events, end)
-        finally:
-            stream.release()
+            step = None if back is None else self._numbered_rollback(back, events)
+            end = self._numbered_end(events, status, 0, reason, error)
+            return Entry(self._commit(session_status, step=step, failure=failure, run_end=end), events, None, end)
+
+        await self._writes.hand_in(entry, is_last=True, shows_always=True)
 
     async def failed(self, failure: StepFailure) -> None:
         """Note a failed step; one that was noted before it and led to no step is made durable first."""
+        await self._writes.previous()
         if self.failure is not None:
-            await self._write_failure()
+            await self._writes.hand_in(self._entry_of_failure, is_last=False)
         error = failure.error
-        message = message_of(error, self._live.state)
         times = failure.started_at_s, failure.finished_at_s
+        message = message_of(error, self._writes.state)
         self._note(failure.seq, failure.action, type_of(error), message, frames_of(error), *times)
+
+    async def settle(self) -> None:
+        """Return when all that was handed in is durable. Raises what the store refused it with."""
+        await self._writes.settle()
 
     def broken_off(self, error_type: str, message: str, frames: str = "") -> None:
         """Note that the step under way, if there is one, came to nothing through no doing of its action."""
         if self._begun is not None and self.failure is None:
             event_id, body = self._begun
-            self._note(body.seq, body.action, error_type, message, frames, event_id / 1e6, time.time())
+            now_s = time.time()
+            began_s = now_s if event_id is None else event_id / 1e6
+            self._note(body.seq, body.action, error_type, message, frames, began_s, now_s)
 
     async def secure_start(self) -> None:
         """Make the start of the run durable by itself: for a run whose first step takes its time."""
-        live, start = self._live, self._start
-        if start is not None and not self._start_is_durable and self.end is None:
-            await self._store.commit(Commit(live.id, live.status, start.event_id, run_start=start, run_id=self._run_id))
-            self._start_is_durable = True
+        start = self._start
+        if start is not None and self.end is None and not self._writes.has_stored_start:
+            await self._writes.store_start(start, self._run_id)
 
     def record(self) -> RunRecord | None:
         """The run as it is now; None before it has begun."""
@@ -171,6 +200,17 @@ class Journal:
             finished_event_id=end.event_id if end else None,
         )
 
+    def _commit(self, status: SessionStatus, **parts: Any) -> Commit:
+        start = None if self._writes.has_start else self._start
+        return Commit(self._live.id, status, self._live.stream.last_id, start, run_id=self._run_id, **parts)
+
+    def _show_step_begun(self) -> None:
+        if self._begun is not None and self._begun[0] is None:
+            body = self._begun[1]
+            event_id = self._live.stream.next_id()
+            self._begun = event_id, body
+            self._live.stream.show_early(Event(event_id, EventType.STEP_STARTED, self._run_id, body))
+
     def _note(self, seq: int, action: str, error_type: str, message: str, frames: str, began_s: float, ended_s: float) -> None:
         first_event_id = self._begun_id(seq, action)
         self._begun = None
@@ -179,28 +219,22 @@ class Journal:
             seq, action, error_type, message, frames, began_s, ended_s, first_event_id, unnumbered, self._run_id
         )
 
-    async def _write_failure(self) -> None:
-        live, stream = self._live, self._live.stream
+    def _entry_of_failure(self) -> Entry:
         events: list[Event] = []
-        stream.hold()
-        try:
-            failure = self._numbered_failure(events)
-            start = None if self._start_is_durable else self._start
-            commit = Commit(live.id, live.status, stream.last_id, start, failure=failure, run_id=self._run_id)
-            await self._store.commit(commit)
-            self._show(events, None)
-        finally:
-            stream.release()
+        failure = self._numbered_failure(events)
+        return Entry(self._commit(self._live.status, failure=failure), events)
 
     def _numbered_failure(self, events: list[Event]) -> FailureRecord | None:
         if self.failure is None:
             return None
         failure = replace(self.failure, event_id=self._live.stream.next_id())
         events.append(Event(failure.event_id, EventType.STEP_FAILED, self._run_id, failure))
+        self.failure = None
         return failure
 
     def _numbered_step(self, step: Step, events: list[Event]) -> StepCommit:
         first_event_id = self._begun_id(step.seq, step.action)
+        self._begun = None
         event_id = self._live.stream.next_id()
         times = step.started_at_s, step.finished_at_s
         body = StepDone(step.seq, StepKind.ACTION, step.action, step.operations, step.result, step.next_action, *times)
@@ -209,23 +243,23 @@ class Journal:
             step.seq, step.action, step.operations, step.result, step.state, step.next_action, *times, first_event_id, event_id
         )
 
+    def _numbered_rollback(self, back: StepCommit, events: list[Event]) -> StepCommit:
+        event_id = self._live.stream.next_id()
+        times = back.started_at_s, back.finished_at_s
+        body = StepDone(back.seq, back.kind, back.action, back.operations, None, back.next_action, *times)
+        events.append(Event(event_id, EventType.STEP_FINISHED, self._run_id, body))
+        return replace(back, first_event_id=event_id, event_id=event_id)
+
     def _begun_id(self, seq: int, action: str) -> int:
         if self._begun is None:
             self.step_begun(StepBegun(seq, action))
-        return self._begun[0] if self._begun else 0
+        self._show_step_begun()
+        return self._begun[0] or 0 if self._begun else 0
 
     def _numbered_end(
-        self, events: list[Event], status: RunStatus, steps: int, reason: str | None, error: Mapping[str, Any] | None
+        self, events: list[Event], status: RunStatus, more: int, reason: str | None, error: Mapping[str, Any] | None
     ) -> RunEnd:
+        steps = self._steps_before + self._writes.handed_in + more
         end = RunEnd(self._run_id, status, self._live.stream.next_id(), time.time(), steps, reason, error)
         events.append(Event(end.event_id, end_type(status), self._run_id, end))
         return end
-
-    def _show(self, events: list[Event], end: RunEnd | None) -> None:
-        stream = self._live.stream
-        stream.undurable.clear()
-        for event in events:
-            stream.append(event)
-        self._start_is_durable = True
-        self._begun = self.failure = None
-        self.end = end

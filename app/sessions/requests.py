@@ -2,11 +2,29 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from app.persistence.records import RunStatus, SessionStatus
 
-__all__ = ["ForkRequest", "NewSessionRequest", "RunOutcome", "RunRequest", "StateEdit"]
+__all__ = ["Durability", "ForkRequest", "NewSessionRequest", "OnBusy", "RunOutcome", "RunRequest", "StateEdit"]
+
+
+class OnBusy(StrEnum):
+    """What becomes of a request for a session that already runs."""
+
+    REJECT = "reject"
+    ENQUEUE = "enqueue"  # wait, behind those that wait already
+    INTERRUPT = "interrupt"  # cancel the other run; what it has committed stays
+    ROLLBACK = "rollback"  # cancel the other run, and return to where it began
+
+
+class Durability(StrEnum):
+    """When the steps of a run are committed."""
+
+    SYNC = "sync"  # before the next action starts
+    ASYNC = "async"  # while the next action runs
+    EXIT = "exit"  # when the run ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +50,19 @@ class ForkRequest:
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """How far a session is to go. Without halts and limits it goes on until no transition leads on."""
+    """How far a session is to go. Without halts and limits it goes on until no transition leads on.
+
+    `is_background` says that nobody waits for it: it is not given up for a database that is away, or at a shutdown.
+    """
 
     inputs: Mapping[str, Any] = field(default_factory=dict)
     halt_before: tuple[str, ...] = ()
     halt_after: tuple[str, ...] = ()
     max_steps: int | None = None
     timeout_s: float | None = None
+    durability: Durability = Durability.SYNC
+    on_busy: OnBusy = OnBusy.REJECT
+    is_background: bool = False
 
     def parameters(self) -> dict[str, Any]:
         """What was asked for, without what was left open."""
@@ -53,7 +77,27 @@ class RunRequest:
             asked["max_steps"] = self.max_steps
         if self.timeout_s is not None:
             asked["timeout_s"] = self.timeout_s
+        if self.durability is not Durability.SYNC:
+            asked["durability"] = self.durability.value
+        if self.on_busy is not OnBusy.REJECT:
+            asked["on_busy"] = self.on_busy.value
+        if self.is_background:
+            asked["respond_async"] = True
         return asked
+
+    @classmethod
+    def from_parameters(cls, asked: Mapping[str, Any]) -> "RunRequest":
+        """Return the request that has these `parameters`."""
+        return cls(
+            inputs=asked.get("inputs", {}),
+            halt_before=tuple(asked.get("halt_before", ())),
+            halt_after=tuple(asked.get("halt_after", ())),
+            max_steps=asked.get("max_steps"),
+            timeout_s=asked.get("timeout_s"),
+            durability=Durability(asked.get("durability", Durability.SYNC)),
+            on_busy=OnBusy(asked.get("on_busy", OnBusy.REJECT)),
+            is_background=asked.get("respond_async", False),
+        )
 
 
 @dataclass(frozen=True, slots=True)

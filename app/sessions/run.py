@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 from app.engine.errors import InvalidInputs, UnknownAction, UnknownTag
@@ -11,15 +13,16 @@ from app.engine.ports import ActionOutcome, BlockingCall, Step, StepBegun, StepE
 from app.executors.errors import ExecutorsClosed, PoolExhausted, RungUnavailable
 from app.executors.ladder import Executors
 from app.executors.owner import CallOwner, current_owner
-from app.persistence.records import RunStatus, SessionStatus
-from app.persistence.store import Store, StoreError
+from app.persistence.records import RunRecord, RunStatus, SessionStatus, StepCommit
+from app.persistence.store import ClaimLost, Store, StoreError, StoreUnavailable
 from app.sessions.errors import ActionFailed, RunCancelled, SessionsError, ShuttingDown
 from app.sessions.failures import frames_of, message_of, type_of
 from app.sessions.journal import Journal
 from app.sessions.live import LiveSession
 from app.sessions.requests import RunOutcome, RunRequest
+from app.sessions.rollback import Origin, rollback_step
 
-__all__ = ["SHUTDOWN", "Run"]
+__all__ = ["SHUTDOWN", "Resumption", "Run"]
 
 SHUTDOWN = "shutdown"  # the reason of a run that the end of the service has ended
 
@@ -29,6 +32,15 @@ _REFUSALS = (InvalidInputs, UnknownAction, UnknownTag, SessionsError)
 _UNAVAILABLE = (PoolExhausted, RungUnavailable, ExecutorsClosed)
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """A run that is stored already: as queued, or as under way with so many `steps`. It began at `origin`."""
+
+    record: RunRecord
+    steps: int
+    origin: Origin
 
 
 class Run:
@@ -42,12 +54,18 @@ class Run:
         store: Store,
         executors: Executors,
         on_end: "Callable[[Run], None]",
+        resumption: Resumption | None = None,
     ) -> None:
         self.id = run_id
         self.live = live
-        self.journal = Journal(run_id, live, store, request.parameters())
+        self.journal = Journal(run_id, live, store, request.parameters(), request.durability)
         self.task: asyncio.Task[None] | None = None
+        self.is_open = False  # left without an end: somebody goes on with it later
+        self.is_unclosed = False  # its end could not be stored: somebody stores it later
         self._request = request
+        self._resumption = resumption
+        self._origin = Origin.of(live) if resumption is None else resumption.origin
+        self._rolls_back = False
         self._executors = executors
         self._on_end = on_end
         self._waiters: list[asyncio.Future[None]] = []
@@ -64,13 +82,22 @@ class Run:
         """Begin. Must be called in the same breath as the check that the session is idle."""
         loop = asyncio.get_running_loop()
         self.live.run = self
+        resumption, timeout_s = self._resumption, self._request.timeout_s
+        if resumption is not None and resumption.record.status is RunStatus.RUNNING:
+            self.journal.resume(resumption.record, resumption.steps)
+            if timeout_s is not None:
+                timeout_s = max(0.0, resumption.record.started_at_s + timeout_s - time.time())
         self.task = loop.create_task(self._main())
-        if self._request.timeout_s is not None:
-            self._timer = loop.call_later(self._request.timeout_s, self.cancel, "timeout")
+        if timeout_s is not None:
+            self._timer = loop.call_later(timeout_s, self.cancel, "timeout")
 
-    def cancel(self, reason: str) -> None:
-        """End the run at once: its action is cancelled. A commit that is under way is awaited, and stands."""
+    def cancel(self, reason: str, *, rolls_back: bool = False) -> None:
+        """End the run at once: its action is cancelled. A commit that is under way is awaited, and stands.
+
+        With `rolls_back` the session returns to where the run began, by a step of its own kind.
+        """
         self.stop_after_step(reason)
+        self._rolls_back = self._rolls_back or rolls_back
         # a task that is cancelled before it is entered would never come to its own end
         if self.task is not None and self._is_entered and not self._is_writing and self.journal.end is None:
             self.task.cancel()
@@ -142,7 +169,10 @@ class Run:
 
     async def record_failure(self, failure: StepFailure) -> None:
         if self._store_error is None:
-            await self.journal.failed(failure)
+            try:
+                await self.journal.failed(failure)
+            except StoreError as exc:
+                self._store_error = exc
 
     # from the first step to the last word
 
@@ -166,39 +196,84 @@ class Run:
 
     async def _drive(self) -> None:
         request, journal = self._request, self.journal
+        taken = journal.steps
+        if request.max_steps is not None and taken >= request.max_steps:
+            await self._close(RunStatus.FINISHED, self._resting_status(), "max_steps")
+            return
         result = await self.live.application().drive(
             self,
-            inputs=request.inputs,
+            inputs=None if taken else request.inputs,
             halt_before=request.halt_before,
             halt_after=request.halt_after,
-            max_steps=request.max_steps,
+            max_steps=None if request.max_steps is None else request.max_steps - taken,
             run_id=self.id,
         )
         if journal.end is None:  # nothing was left to do from the beginning
-            journal.begin()
+            if not journal.has_begun:
+                journal.begin()
             await self._close(RunStatus.FINISHED, self._resting_status(), result.halt.value)
 
     async def _end_cancelled(self, reason: str) -> None:
-        self.live.forget_application()
-        journal = self.journal
-        if journal.has_begun and journal.end is None:
-            journal.broken_off("cancelled", f"the run was cancelled: {reason}")
-            await self._close(RunStatus.CANCELLED, self._resting_status(), reason)
-        cancelled = RunCancelled(self.live.id, self.id, reason, self.live.seq, journal.steps)
-        self._error = ShuttingDown() if reason == SHUTDOWN else cancelled
+        live, journal = self.live, self.journal
+        live.forget_application()
+        if not await self._settled():
+            await self._end_refused()
+            return
+        if self._is_to_be_told and journal.end is None:
+            if reason == SHUTDOWN and self._request.is_background:
+                self.is_open = True
+            else:
+                if not journal.has_begun:
+                    journal.begin()
+                journal.broken_off("cancelled", f"the run was cancelled: {reason}")
+                back = rollback_step(live, self._origin) if self._rolls_back else None
+                await self._close(RunStatus.CANCELLED, self._resting_status(), reason, back=back)
+        if self._error is None:
+            cancelled = RunCancelled(live.id, self.id, reason, live.seq, journal.steps)
+            self._error = ShuttingDown() if reason == SHUTDOWN else cancelled
 
     async def _end_failed(self, exc: Exception) -> None:
-        journal, live = self.journal, self.live
-        live.forget_application()
+        journal = self.journal
+        self.live.forget_application()
         if journal.end is not None:
             logger.warning("a hook failed after the end of a run", exc_info=exc, extra=self._names())
-        elif self._store_error is not None:
-            live.is_stale = True  # what the store has may be something else than what we hold
-            logger.warning("the store refused a step", exc_info=exc, extra=self._names())
-            told = {"type": "step-refused", "error_type": type_of(exc)}
-            await self._close(RunStatus.FAILED, self._resting_status(), None, told)
-        elif journal.has_begun or not isinstance(exc, _REFUSALS):
+        elif not await self._settled():
+            await self._end_refused()
+        elif self._is_to_be_told or not isinstance(exc, _REFUSALS):
             await self._end_with_failure(exc)
+
+    async def _settled(self) -> bool:
+        """Whether all that was handed in is stored; if not, `_store_error` says why."""
+        if self._store_error is None:
+            self._is_writing = True
+            try:
+                await self.journal.settle()
+            except StoreError as exc:
+                self._store_error = exc
+            finally:
+                self._is_writing = False
+        return self._store_error is None
+
+    async def _end_refused(self) -> None:
+        """The store did not take a step, so that it may have something else than what we hold."""
+        exc = self._store_error
+        self._error = exc
+        self.live.is_stale = True
+        if isinstance(exc, ClaimLost):
+            self.is_open = True
+            logger.warning("another replica has taken the session over", extra=self._names())
+        elif isinstance(exc, StoreUnavailable) and self._request.is_background:
+            self.is_open = True
+            logger.warning("the database is away; the run goes on when it is back", exc_info=exc, extra=self._names())
+        else:
+            logger.warning("the store refused a step", exc_info=exc, extra=self._names())
+            told = {"type": "step-refused", "error_type": type_of(exc) if exc else ""}
+            await self._close(RunStatus.FAILED, self._resting_status(), None, told)
+
+    @property
+    def _is_to_be_told(self) -> bool:
+        """Whether somebody has heard of the run: of one that nobody knows of, nothing needs to be left."""
+        return self.journal.has_begun or self._resumption is not None
 
     async def _end_with_failure(self, exc: Exception) -> None:
         journal, live = self.journal, self.live
@@ -217,13 +292,20 @@ class Run:
         await self._close(RunStatus.FAILED, SessionStatus.FAILED, None, told)
 
     async def _close(
-        self, status: RunStatus, session_status: SessionStatus, reason: str | None, error: dict[str, Any] | None = None
+        self,
+        status: RunStatus,
+        session_status: SessionStatus,
+        reason: str | None,
+        error: dict[str, Any] | None = None,
+        back: StepCommit | None = None,
     ) -> None:
         self._is_writing = True
         try:
-            await self.journal.close(status, session_status, reason, error)
+            if back is not None:
+                session_status = SessionStatus.ENDED if back.next_action is None else SessionStatus.IDLE
+            await self.journal.close(status, session_status, reason, error, back)
         except StoreError as exc:
-            self.live.is_stale = True
+            self.live.is_stale = self.is_unclosed = True
             self._error = exc
             logger.error("the end of a run could not be stored", exc_info=exc, extra=self._names())
         finally:

@@ -49,6 +49,11 @@ class EventStream:
         """The id that was given out last."""
         return self._last_id
 
+    @property
+    def is_holding(self) -> bool:
+        """Whether what is emitted is kept back."""
+        return self._holding
+
     def next_id(self) -> int:
         """Return a new id: microseconds since 1970, or one more than the last where the clock does not move on."""
         now = time.time_ns() // 1000

@@ -1,0 +1,54 @@
+"""Taking a run back: the step that leads a session to where the run began. The log only ever grows: docs/adr/0010."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.engine.operations import Delete, Operation, Set
+from app.persistence.records import StepCommit, StepKind
+from app.sessions.branching import next_action
+from app.sessions.live import LiveSession
+
+__all__ = ["Origin", "rollback_step"]
+
+_ABSENT = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a session stood when a run of it began."""
+
+    state: Mapping[str, Any]
+    seq: int
+    prior_action: str | None
+
+    @classmethod
+    def of(cls, live: LiveSession) -> "Origin":
+        return cls(live.state, live.seq, live.prior_action)
+
+
+def rollback_step(live: LiveSession, origin: Origin) -> StepCommit | None:
+    """Return the step that brings `live` back to `origin`, without ids of events; None if it stands there. Raises MachineChanged."""
+    if live.seq == origin.seq:
+        return None
+    now_s = time.time()
+    return StepCommit(
+        seq=live.seq + 1,
+        action=origin.prior_action or "",
+        operations=tuple(_operations(live.state, origin.state)),
+        result=None,
+        state=origin.state,
+        next_action=next_action(live.machine, live.id, origin.state, origin.prior_action),
+        started_at_s=now_s,
+        finished_at_s=now_s,
+        first_event_id=0,
+        event_id=0,
+        kind=StepKind.ROLLBACK,
+    )
+
+
+def _operations(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[Operation]:
+    # by identity: a value that no step has touched is the same object, and user's values may not know equality
+    changed: list[Operation] = [Set(key, value) for key, value in then.items() if now.get(key, _ABSENT) is not value]
+    return [*changed, *(Delete(key) for key in now if key not in then)]

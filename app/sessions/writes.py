@@ -1,0 +1,182 @@
+"""When what a run hands in becomes durable, and what happens then: the session moves on, and its followers are told.
+
+Three ways, by the durability that the run asked for. `sync`: each entry is stored before the next action starts. `async`: it is
+stored while the next action runs, one entry at a time. `exit`: entries are kept and stored together with the last one.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.engine.ports import Step
+from app.persistence.records import Commit, RunEnd, RunStart, StepCommit
+from app.persistence.store import Store
+from app.sessions.events import Event, EventType
+from app.sessions.live import LiveSession
+from app.sessions.requests import Durability
+
+__all__ = ["Entry", "Writes"]
+
+_MOST_KEPT = 1_000  # entries of a run that is to be stored at its exit: more are stored before
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """What is stored at one moment, and what is told of it then: `events`, in order."""
+
+    commit: Commit
+    events: list[Event]
+    step: Step | None = None
+    end: RunEnd | None = None
+
+
+class Writes:
+    """What one run has handed in. `steps` are stored, `last` is the last of them; `end` is set once the end is stored.
+
+    `on_release` is called when events with new ids may be shown again, before those that were held back.
+    """
+
+    __slots__ = ("_durability", "_kept", "_live", "_on_release", "_store", "_writing", "end", "has_stored_start", "last", "steps")
+
+    def __init__(self, live: LiveSession, store: Store, durability: Durability, on_release: Callable[[], None]) -> None:
+        self._live = live
+        self._store = store
+        self._durability = durability
+        self._on_release = on_release
+        self._kept: list[Entry] = []
+        self._writing: asyncio.Task[None] | None = None
+        self.has_stored_start = False
+        self.steps = 0
+        self.last: Step | None = None
+        self.end: RunEnd | None = None
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether ids are given out that are not shown yet: nothing with a higher id may be shown before them."""
+        return self._live.stream.is_holding
+
+    @property
+    def has_start(self) -> bool:
+        """Whether the start of the run is stored, or will be with what is kept."""
+        return self.has_stored_start or bool(self._kept)
+
+    @property
+    def handed_in(self) -> int:
+        """The number of steps that are stored or kept."""
+        return self.steps + sum(entry.step is not None for entry in self._kept)
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """The state after the last step that was handed in."""
+        steps = (entry.step for entry in reversed(self._kept))
+        last = next((step for step in steps if step is not None), None)
+        return self._live.state if last is None else last.state
+
+    async def hand_in(self, entry: Callable[[], Entry], *, is_last: bool, shows_always: bool = False) -> None:
+        """Take what `entry` makes, when its turn has come. With `shows_always` its events are shown even if it is refused."""
+        if self._writing is not None:
+            await self.previous()
+        if self._durability is Durability.EXIT and not is_last:
+            await self._keep(entry())
+            return
+        self._live.stream.hold()
+        try:
+            made = entry()
+        except BaseException:
+            self._release()
+            raise
+        if self._durability is Durability.ASYNC and not is_last:
+            # owned by this object: whoever hands something in next awaits it, and the end of the run does
+            self._writing = asyncio.get_running_loop().create_task(self._write([made], shows_always))
+        else:
+            kept, self._kept = self._kept, []
+            await self._write([*kept, made], shows_always)
+
+    async def previous(self) -> None:
+        """Return when nothing is being stored. Raises what the store refused it with."""
+        writing = self._writing
+        if writing is not None:
+            try:
+                await asyncio.shield(writing)  # whoever waits may be cancelled: what is handed in is stored
+            finally:
+                if writing.done():
+                    self._writing = None
+
+    async def settle(self) -> None:
+        """Return when all that was handed in is durable. Raises what the store refused it with."""
+        await self.previous()
+        if self._kept:
+            kept, self._kept = self._kept, []
+            self._live.stream.hold()
+            await self._write(kept, False)
+
+    async def store_start(self, start: RunStart, run_id: str) -> None:
+        """Store the start of the run by itself."""
+        live = self._live
+        await self._store.commit(Commit(live.id, live.status, start.event_id, run_start=start, run_id=run_id))
+        self.has_stored_start = True
+
+    async def _keep(self, entry: Entry) -> None:
+        for event in entry.events:
+            self._live.stream.show_early(event)
+        self._kept.append(entry)
+        if len(self._kept) >= _MOST_KEPT:
+            await self.settle()
+
+    async def _write(self, entries: list[Entry], shows_always: bool) -> None:
+        last = entries[-1]
+        try:
+            await self._store_all(entries)
+            self._move(entries)
+            self._show(last, last.events)
+        except Exception:
+            if shows_always:  # but for steps: what a client is told of as finished is stored
+                self._show(last, [event for event in last.events if event.type is not EventType.STEP_FINISHED])
+            raise
+        finally:
+            self._release()
+
+    async def _store_all(self, entries: list[Entry]) -> None:
+        if len(entries) == 1:
+            await self._store.commit(entries[0].commit)
+            return
+        commits = [self._store.commit(entry.commit) for entry in entries]
+        for answer in await asyncio.gather(*commits, return_exceptions=True):
+            if isinstance(answer, BaseException):
+                raise answer
+
+    def _move(self, entries: list[Entry]) -> None:
+        live = self._live
+        for entry in entries:
+            step, commit = entry.step, entry.commit
+            if step is not None:
+                live.state, live.seq, live.prior_action = step.state, step.seq, step.action
+                live.next_action, live.updated_at_s = step.next_action, step.finished_at_s
+                self.last = step
+                self.steps += 1
+            elif commit.step is not None:
+                self._go_back(commit.step)
+            if entry.end is not None:
+                live.updated_at_s = entry.end.finished_at_s
+            live.status = commit.status
+        self.has_stored_start = True
+
+    def _go_back(self, step: StepCommit) -> None:
+        live = self._live
+        live.state, live.seq, live.prior_action = step.state, step.seq, step.action or None
+        live.next_action = step.next_action
+        live.forget_application()
+
+    def _show(self, last: Entry, events: list[Event]) -> None:
+        stream = self._live.stream
+        was_shown = {event.id for event in stream.undurable} if self._durability is Durability.EXIT else ()
+        stream.undurable.clear()
+        for event in events:
+            if event.id not in was_shown:
+                stream.append(event)
+        self.end = last.end
+
+    def _release(self) -> None:
+        self._on_release()
+        self._live.stream.release()
