@@ -1,0 +1,231 @@
+"""The promise as a whole, against a real service: something goes wrong with one session's executor, and only with that."""
+
+import asyncio
+import os
+import signal
+import textwrap
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from blocking import until
+from dask_cluster import DaskCluster
+
+from tests.service_process import ServiceProcess, running_service
+
+MACHINES = """
+    import os
+    import time
+    from pathlib import Path
+    from app.engine import ApplicationBuilder, State, action
+    from app.engine.machine import machine
+
+    @action(reads=["n"], writes=["n"])
+    def step(state: State, entered: str = "", leave: str = "") -> State:
+        if entered:
+            Path(entered).with_suffix(".new").write_text(str(os.getpid()))
+            Path(entered).with_suffix(".new").rename(entered)
+            while not Path(leave).exists():
+                time.sleep(0.005)
+        return state.increment(n=1)
+
+    @action(reads=["n"], writes=["n"])
+    async def block(state: State, for_s: float) -> State:
+        time.sleep(for_s)
+        return state.increment(n=1)
+
+    @action(reads=["n"], writes=["n"])
+    async def quick(state: State) -> State:
+        return state.increment(n=1)
+
+    def of(name, function):
+        return (
+            ApplicationBuilder().with_actions(**{name: function}).with_transitions((name, name))
+            .with_state(n=0).with_entrypoint(name)
+        )
+
+    @machine(executor="thread")
+    def threads() -> ApplicationBuilder:
+        return of("step", step)
+
+    @machine(executor="process")
+    def processes() -> ApplicationBuilder:
+        return of("step", step)
+
+    @machine(executor="dask")
+    def cluster() -> ApplicationBuilder:
+        return of("step", step)
+
+    @machine
+    def blockers() -> ApplicationBuilder:
+        return of("block", block)
+
+    @machine
+    def quickly() -> ApplicationBuilder:
+        return of("quick", quick)
+"""
+NAMES = ("threads", "processes", "cluster", "blockers", "quickly")
+
+
+class Client:
+    """Sessions of one service over HTTP."""
+
+    def __init__(self, http: httpx.AsyncClient, folder: Path) -> None:
+        self.http = http
+        self.folder = folder
+
+    async def session(self, machine: str) -> str:
+        answer = await self.http.post("/v1/sessions", json={"machine": machine})
+        assert answer.status_code == 201, answer.text
+        found: str = answer.json()["id"]
+        return found
+
+    async def step(self, session: str, **inputs: Any) -> httpx.Response:
+        return await self.http.post(f"/v1/sessions/{session}/steps", json={"inputs": inputs})
+
+    async def begin(self, session: str) -> "tuple[asyncio.Task[httpx.Response], int]":
+        """Begin a step that stays until `leave` is there; return it and the pid of the process that is at it."""
+        entered = self.folder / f"entered-{session}"
+        task = asyncio.ensure_future(self.step(session, entered=str(entered), leave=str(self.leave)))
+        await until(lambda: entered.exists() or task.done())
+        assert not task.done(), task.result().text
+        return task, int(entered.read_text())
+
+    @property
+    def leave(self) -> Path:
+        return self.folder / "leave"
+
+    async def history(self, session: str) -> list[int]:
+        """The `seq` of every committed step."""
+        state = (await self.http.get(f"/v1/sessions/{session}")).json()
+        steps = (await self.http.get(f"/v1/sessions/{session}/steps", params={"limit": 100})).json()["items"]
+        assert [each["seq"] for each in steps] == sorted({each["seq"] for each in steps})
+        assert state["state"]["n"] == len(steps)
+        return [each["seq"] for each in steps]
+
+    async def warnings(self, machine: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = (await self.http.get(f"/v1/machines/{machine}")).json()["warnings"]
+        return found
+
+
+@pytest.fixture
+def machines(tmp_path: Path) -> list[str]:
+    (tmp_path / "shop.py").write_text(textwrap.dedent(MACHINES))
+    return [f"shop.py:{name}" for name in NAMES]
+
+
+@asynccontextmanager
+async def client_of(service: ServiceProcess, folder: Path) -> AsyncIterator[Client]:
+    async with httpx.AsyncClient(base_url=service.url, timeout=60) as http:
+        yield Client(http, folder)
+
+
+@pytest.fixture
+def serve(tmp_path: Path, machines: list[str]) -> Any:
+    def start(**variables: str) -> Any:
+        return running_service(*machines, "--database-url", "memory://", cwd=tmp_path, variables=variables)
+
+    return start
+
+
+async def test_a_worker_killed_mid_step_fails_that_step_and_nothing_else(serve: Any, tmp_path: Path) -> None:
+    with serve(STEPWELL_PROCESSES="2") as service:
+        async with client_of(service, tmp_path) as client:
+            victim, bystander, other = [await client.session(name) for name in ("processes", "processes", "threads")]
+            assert (await client.step(victim)).status_code == 200
+            doomed, pid = await client.begin(victim)
+            running, _ = await client.begin(bystander)
+
+            os.kill(pid, signal.SIGKILL)
+            failed = await doomed
+            assert failed.status_code == 424, failed.text
+            assert failed.json()["error_type"].endswith("WorkerDied")
+            assert "killed by SIGKILL" in failed.json()["message"]
+            assert (await client.step(other)).status_code == 200
+            client.leave.touch()
+            assert (await running).status_code == 200
+
+            assert (await client.step(victim)).status_code == 200
+            assert [await client.history(each) for each in (victim, bystander, other)] == [[0, 1], [0], [0]]
+
+
+async def test_a_dask_scheduler_that_is_stopped_is_a_503_and_is_used_again_when_it_is_back(serve: Any, tmp_path: Path) -> None:
+    with DaskCluster(tmp_path, workers=1) as dask, serve(STEPWELL_DASK=dask.address) as service:
+        async with client_of(service, tmp_path) as client:
+            session, other = await client.session("cluster"), await client.session("threads")
+            assert (await client.step(session)).status_code == 200
+            doomed, _ = await client.begin(session)
+
+            await asyncio.to_thread(dask.kill)
+            failed = await doomed
+            assert (failed.status_code, failed.json()["rung"]) == (503, "dask"), failed.text
+            assert int(failed.headers["Retry-After"]) >= 1
+            assert (await client.step(other)).status_code == 200
+
+            await asyncio.to_thread(dask.start)
+            async with asyncio.timeout(60):
+                while (again := await client.step(session)).status_code == 503:  # noqa: ASYNC110 - as a client would
+                    await asyncio.sleep(int(again.headers["Retry-After"]))
+            assert again.status_code == 200, again.text
+            assert [await client.history(each) for each in (session, other)] == [[0, 1], [0]]
+
+
+async def test_a_pool_that_is_used_up_refuses_at_once_and_recovers(serve: Any, tmp_path: Path) -> None:
+    with serve(STEPWELL_THREADS="2") as service:
+        async with client_of(service, tmp_path) as client:
+            sessions = [await client.session("threads") for _ in range(5)]
+            quick = await client.session("quickly")
+            for session in sessions[:4]:  # two threads, and two in their place
+                await client.begin(session)
+                await cancel_run_of(client, session)
+
+            began_s = time.perf_counter()
+            refused = await client.step(sessions[4])
+            assert time.perf_counter() - began_s < 2
+            assert (refused.status_code, refused.json()["pool"]) == (503, "thread"), refused.text
+            assert int(refused.headers["Retry-After"]) >= 1
+            assert (await client.step(quick)).status_code == 200
+
+            client.leave.touch()
+            await served_again(client, sessions[4])
+            assert [await client.history(each) for each in (*sessions, quick)] == [[], [], [], [], [0], [0]]
+
+
+async def cancel_run_of(client: Client, session: str) -> None:
+    runs = (await client.http.get(f"/v1/sessions/{session}/runs")).json()["items"]
+    began_s = time.perf_counter()
+    answer = await client.http.post(f"/v1/runs/{runs[0]['id']}/cancel")
+    assert answer.status_code < 300, answer.text
+    assert (await client.http.get(f"/v1/sessions/{session}")).json()["status"] != "running"
+    assert time.perf_counter() - began_s < 2
+
+
+async def served_again(client: Client, session: str) -> None:
+    async with asyncio.timeout(30):
+        while (await client.step(session)).status_code == 503:  # noqa: ASYNC110 - as a client would
+            await asyncio.sleep(0.05)
+
+
+async def test_an_async_action_that_blocks_is_named_with_its_line_and_isolated(serve: Any, tmp_path: Path) -> None:
+    line = next(n for n, text in enumerate(textwrap.dedent(MACHINES).splitlines(), 1) if "time.sleep(for_s)" in text)
+    with serve(STEPWELL_ISOLATE_BLOCKING="true") as service:
+        async with client_of(service, tmp_path) as client:
+            session = await client.session("blockers")
+            for _ in range(3):
+                assert (await client.step(session, for_s=0.4)).status_code == 200
+
+            told = await client.warnings("blockers")
+            assert [each["kind"] for each in told] == ["moved_to_private_loop", "loop_blocked"], told
+            assert (told[1]["action"], told[1]["details"]["line"], told[1]["details"]["count"]) == ("block", line, 2)
+            assert told[1]["details"]["file"] == str(tmp_path / "shop.py")
+            slow = asyncio.ensure_future(client.step(session, for_s=1.0))
+            await asyncio.sleep(0.2)
+            began_s = time.perf_counter()
+            assert (await client.http.get("/healthz")).status_code == 200
+            assert time.perf_counter() - began_s < 0.5
+            assert (await slow).status_code == 200
+    assert f"shop.py:{line}" in service.text()
