@@ -36,8 +36,12 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the clients saw. `refused` counts answers that were no 2xx; `first_refusal` is the body of one."""
+    """What the clients saw.
 
+    `answers` counts all of them, the warm-up's too. `refused` counts those that were no 2xx; `first_refusal` is the body of one.
+    """
+
+    answers: int
     per_second: float
     p50_ms: float
     p99_ms: float
@@ -117,6 +121,7 @@ async def _carry_out(load: Load) -> Outcome:
     ]  # fmt: skip
     refusals = [body for client in clients for body in client.refusals]
     return Outcome(
+        answers=sum(len(client.took) for client in clients),
         per_second=len(took_ms) / (ended - began),
         p50_ms=percentile(took_ms, 0.5),
         p99_ms=percentile(took_ms, 0.99),

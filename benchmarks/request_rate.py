@@ -7,6 +7,7 @@ no-op route of the same process is asked in turns with the steps, so that the ra
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,16 @@ SECONDS = 2.0
 MINIMAL = {"Prefer": "return=minimal"}
 BODY: Mapping[str, Any] = {"inputs": {}}
 
-Rates = Mapping[str, Sequence[Outcome]]
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One turn: what the clients saw, and the CPU time of the server's process per request."""
+
+    outcome: Outcome
+    cpu_us: float
+
+
+Rates = Mapping[str, Sequence[Figures]]
 
 
 def create_sessions(server: Server, machine: str, how_many: int) -> list[str]:
@@ -34,14 +44,15 @@ def create_sessions(server: Server, machine: str, how_many: int) -> list[str]:
 
 def measure(server: Server, subjects: Mapping[str, tuple[list[str], Mapping[str, str]]]) -> Rates:
     """Return the outcomes per subject (paths and headers), in turns; one short unmeasured turn goes before."""
-    outcomes: dict[str, list[Outcome]] = {name: [] for name in subjects}
+    figures: dict[str, list[Figures]] = {name: [] for name in subjects}
     for turn in range(ROUNDS + 1):
         for name, (paths, headers) in subjects.items():
             seconds = SECONDS if turn else SECONDS / 4
+            cpu_before_s = server.cpu_s()
             outcome = apply_load(Load(server.host, server.port, "POST", paths, BODY, dict(headers), seconds))
             if turn:
-                outcomes[name].append(outcome)
-    return outcomes
+                figures[name].append(Figures(outcome, (server.cpu_s() - cpu_before_s) / outcome.answers * 1e6))
+    return figures
 
 
 def measure_own(database_url: str) -> Rates:
@@ -77,7 +88,7 @@ def _report(database: str, own: Rates, peer: Rates) -> None:
     ]
     show(
         f"Persisted one-step requests, {database}, {CLIENTS} clients (median of {ROUNDS} runs of {SECONDS:g} s, in turns)",
-        ["request", "per second", "of no-op", "p50 ms", "p99 ms"],
+        ["request", "per second", "of no-op", "p50 ms", "p99 ms", "CPU µs each"],
         rows,
     )
     ratio, rival = _rate(own["step"]) / _rate(own["noop"]), _rate(own["step"]) / _rate(peer["step"])
@@ -89,15 +100,16 @@ def _report(database: str, own: Rates, peer: Rates) -> None:
     )
 
 
-def _rate(outcomes: Sequence[Outcome]) -> float:
-    return statistics.median(outcome.per_second for outcome in outcomes)
+def _rate(turns: Sequence[Figures]) -> float:
+    return statistics.median(turn.outcome.per_second for turn in turns)
 
 
-def _row(label: str, outcomes: Sequence[Outcome], floor: Sequence[Outcome]) -> list[str]:
+def _row(label: str, turns: Sequence[Figures], floor: Sequence[Figures]) -> list[str]:
     return [
         label,
-        f"{_rate(outcomes):,.0f}",
-        f"{_rate(outcomes) / _rate(floor):.0%}",
-        f"{statistics.median(outcome.p50_ms for outcome in outcomes):.1f}",
-        f"{statistics.median(outcome.p99_ms for outcome in outcomes):.1f}",
+        f"{_rate(turns):,.0f}",
+        f"{_rate(turns) / _rate(floor):.0%}",
+        f"{statistics.median(turn.outcome.p50_ms for turn in turns):.1f}",
+        f"{statistics.median(turn.outcome.p99_ms for turn in turns):.1f}",
+        f"{statistics.median(turn.cpu_us for turn in turns):.0f}",
     ]
