@@ -3,14 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from starlette.responses import Response
-
 from app.routes.json_text import dump
-from app.routes.resources import etag
+from app.routes.lean import Reply
 
 __all__ = ["json_answer", "page_answer"]
-
-_MINIMAL = {"Preference-Applied": "return=minimal"}
 
 
 def json_answer(
@@ -20,18 +16,18 @@ def json_answer(
     seq: int | None = None,
     is_minimal: bool = False,
     location: str | None = None,
-) -> Response:
+) -> Reply:
     """Return `document` as JSON; `seq` becomes the ETag."""
-    headers: dict[str, str] = {}
+    headers: list[tuple[bytes, bytes]] = []
     if seq is not None:
-        headers["ETag"] = etag(seq)
+        headers.append((b"etag", b'"%d"' % seq))
     if is_minimal:
-        headers |= _MINIMAL
+        headers.append((b"preference-applied", b"return=minimal"))
     if location is not None:
-        headers["Location"] = location
-    return Response(dump(document), status, headers, "application/json")
+        headers.append((b"location", location.encode()))
+    return Reply(dump(document), status, headers)
 
 
-def page_answer(items: Sequence[Mapping[str, Any]], next_cursor: str | None) -> Response:
+def page_answer(items: Sequence[Mapping[str, Any]], next_cursor: str | None) -> Reply:
     """Return one page of a list."""
     return json_answer({"items": items, "next_cursor": next_cursor})

@@ -1,12 +1,12 @@
 """Whether the process lives, and whether it can do its work."""
 
 from fastapi.routing import APIRoute
-from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from app.routes.answers import json_answer
 from app.routes.docs import answers
-from app.routes.lean import LeanRoute
+from app.routes.lean import Incoming, LeanRoute
 from app.sessions.errors import ShuttingDown
 from app.sessions.host import SessionHost
 
@@ -19,11 +19,11 @@ class HealthRoutes:
     def __init__(self, host: SessionHost) -> None:
         self._host = host
 
-    async def healthz(self, _request: Request) -> Response:
+    async def healthz(self, _incoming: Incoming) -> ASGIApp:
         """Say that the event loop turns. Touches nothing else."""
         return Response(b'{"status":"ok"}', media_type="application/json")
 
-    async def readyz(self, _request: Request) -> Response:
+    async def readyz(self, _incoming: Incoming) -> ASGIApp:
         """Say whether the service takes work: its database answers and it is not shutting down."""
         if self._host.is_draining:
             raise ShuttingDown

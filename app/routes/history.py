@@ -6,13 +6,13 @@ from typing import Annotated
 from fastapi import Path, Query
 from fastapi.routing import APIRoute
 from fastapi.sse import EventSourceResponse
-from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from app.routes.answers import json_answer, page_answer
 from app.routes.docs import LAST_EVENT_ID, SESSION_ID, answers, described
 from app.routes.event_stream import event_stream
-from app.routes.lean import LeanRoute
+from app.routes.lean import Incoming, LeanRoute
 from app.routes.requests import last_event_id, session_id_of
 from app.routes.resources import step_resource
 from app.routes.schemas import StepPage, StepWithState
@@ -46,11 +46,11 @@ class HistoryRoutes:
         step, state = await self._host.step_with_state(check_id(session_id, "the session id"), seq)
         return json_answer({**step_resource(step), "state": state})
 
-    async def follow_session(self, request: Request) -> Response:
+    async def follow_session(self, incoming: Incoming) -> ASGIApp:
         """Follow a session: what happens from now on, or everything after Last-Event-ID (0: from the beginning)."""
-        session_id = session_id_of(request)
+        session_id = session_id_of(incoming)
         now = await self._host.position(session_id)
-        asked = last_event_id(request)
+        asked = last_event_id(incoming)
         after = now if asked is None else asked
         return event_stream(session_id, self._host.follow(session_id, after=after), position=after)
 

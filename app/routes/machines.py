@@ -6,15 +6,14 @@ from typing import Any
 
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
-from starlette.requests import Request
-from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from app.engine.actions import Action
 from app.engine.machine import Machine
 from app.routes import schemas
 from app.routes.answers import json_answer, page_answer
 from app.routes.docs import answers, described
-from app.routes.lean import LeanRoute
+from app.routes.lean import Incoming, LeanRoute
 from app.sessions.host import SessionHost
 
 __all__ = ["machine_routes", "transitions_of"]
@@ -29,13 +28,13 @@ class MachineRoutes:
     def __init__(self, host: SessionHost) -> None:
         self._host = host
 
-    async def list_machines(self, _request: Request) -> Response:
+    async def list_machines(self, _incoming: Incoming) -> ASGIApp:
         """List the machines."""
         return page_answer([_summary(each) for each in self._host.machines.values()], None)
 
-    async def get_machine(self, request: Request) -> Response:
+    async def get_machine(self, incoming: Incoming) -> ASGIApp:
         """Look at a machine: its actions, its transitions, the form of its state, and what is known against it."""
-        machine = self._host.machine(request.path_params["name"])
+        machine = self._host.machine(incoming.path_param("name"))
         graph = machine.blueprint.graph
         where = self._host.executors.describe(machine.name)
         document = {

@@ -6,11 +6,12 @@ without the value that was found.
 
 import re
 from typing import Any, TypeVar
+from urllib.parse import parse_qs
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
-from starlette.requests import Request
 
+from app.routes.lean import Incoming
 from app.sessions.ids import check_id
 
 __all__ = [
@@ -75,33 +76,33 @@ class HeaderInvalid(RequestError):
         self.header = header
 
 
-def session_id_of(request: Request) -> str:
+def session_id_of(incoming: Incoming) -> str:
     """Return the session id in the path. Raises IdInvalid."""
-    return check_id(request.path_params["session_id"], "the session id")
+    return check_id(incoming.path_param("session_id"), "the session id")
 
 
-def run_id_of(request: Request) -> str:
+def run_id_of(incoming: Incoming) -> str:
     """Return the run id in the path. Raises IdInvalid."""
-    return check_id(request.path_params["run_id"], "the run id")
+    return check_id(incoming.path_param("run_id"), "the run id")
 
 
-def last_event_id(request: Request) -> int | None:
+def last_event_id(incoming: Incoming) -> int | None:
     """Return where a follower wants to go on; None when it does not say. Raises HeaderInvalid."""
-    header = request.headers.get("last-event-id") or None
-    text = request.query_params.get("last_event_id", header)
-    if text is None:
+    asked = parse_qs(incoming.scope["query_string"].decode("latin-1")).get("last_event_id")
+    text = asked[0] if asked else incoming.header(b"last-event-id")
+    if not text:
         return None
     if not _EVENT_ID.fullmatch(text):
         raise HeaderInvalid("Last-Event-ID", "the id of an event of this stream, or 0")
     return int(text)
 
 
-async def read_body(request: Request, model: type[Model]) -> Model:
+async def read_body(incoming: Incoming, model: type[Model]) -> Model:
     """Return the body as `model`; no body at all counts as `{}`. Raises BodyMalformed, BodyInvalid, MediaTypeUnsupported."""
-    raw = await request.body()
+    raw = await incoming.body()
     if not raw:
         return _validated({}, model)
-    media_type = request.headers.get("content-type", "")
+    media_type = incoming.header(b"content-type") or ""
     if not _is_json(media_type):
         raise MediaTypeUnsupported(media_type)
     try:
@@ -111,9 +112,9 @@ async def read_body(request: Request, model: type[Model]) -> Model:
     return _validated(document, model)
 
 
-def expected_seqs(request: Request) -> frozenset[int] | None:
+def expected_seqs(incoming: Incoming) -> frozenset[int] | None:
     """Return the seqs that If-Match allows; None when any will do. Raises HeaderInvalid for what is no entity tag."""
-    header = request.headers.get("if-match")
+    header = incoming.header(b"if-match")
     if header is None or header.strip() == "*":
         return None
     seqs = set()
@@ -126,21 +127,23 @@ def expected_seqs(request: Request) -> frozenset[int] | None:
     return frozenset(seqs)
 
 
-def wants_minimal(request: Request) -> bool:
+def wants_minimal(incoming: Incoming) -> bool:
     """Whether the client prefers an answer without the state (RFC 7240)."""
-    header = request.headers.get("prefer")
+    header = incoming.header(b"prefer")
     return header is not None and any(
         part.strip().replace(" ", "").lower() in ("return=minimal", 'return="minimal"') for part in re.split("[,;]", header)
     )
 
 
-def wants_stream(request: Request) -> bool:
+def wants_stream(incoming: Incoming) -> bool:
     """Whether the client asks for server-sent events."""
-    accept = request.headers.get("accept")
+    accept = incoming.header(b"accept")
     return accept is not None and "text/event-stream" in accept.lower()
 
 
 def _is_json(content_type: str) -> bool:
+    if content_type == "application/json":
+        return True
     media_type = content_type.partition(";")[0].strip().lower()
     return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))
 

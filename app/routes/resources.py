@@ -7,12 +7,7 @@ from app.sessions.events import describe_operation
 from app.sessions.requests import RunOutcome
 from app.sessions.times import rfc3339
 
-__all__ = ["etag", "run_answer", "run_resource", "session_resource", "session_with_state", "step_answer", "step_resource"]
-
-
-def etag(seq: int) -> str:
-    """Return the entity tag of a session that stands at `seq`."""
-    return f'"{seq}"'
+__all__ = ["run_answer", "run_resource", "session_resource", "session_with_state", "step_answer", "step_resource"]
 
 
 def session_resource(record: SessionRecord) -> dict[str, Any]:

@@ -6,13 +6,13 @@ from typing import Annotated
 from fastapi import Query
 from fastapi.routing import APIRoute
 from fastapi.sse import EventSourceResponse
-from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from app.routes.answers import json_answer, page_answer
 from app.routes.docs import IF_MATCH, LAST_EVENT_ID, PREFER, SESSION_ID, answers, described
 from app.routes.event_stream import event_stream
-from app.routes.lean import LeanRoute
+from app.routes.lean import Incoming, LeanRoute
 from app.routes.requests import expected_seqs, last_event_id, read_body, run_id_of, session_id_of, wants_minimal, wants_stream
 from app.routes.resources import run_answer, run_resource, step_answer
 from app.routes.schemas import Run, RunAnswer, RunPage, StartRun, StepAnswer, TakeStep
@@ -32,25 +32,25 @@ class RunRoutes:
     def __init__(self, host: SessionHost) -> None:
         self._host = host
 
-    async def take_step(self, request: Request) -> Response:
+    async def take_step(self, incoming: Incoming) -> ASGIApp:
         """Run the next action, and answer when it is committed."""
-        body = await read_body(request, TakeStep)
-        outcome = await self._host.step(session_id_of(request), body.inputs, expected_seqs(request))
-        is_minimal = wants_minimal(request)
+        body = await read_body(incoming, TakeStep)
+        outcome = await self._host.step(session_id_of(incoming), body.inputs, expected_seqs(incoming))
+        is_minimal = wants_minimal(incoming)
         return json_answer(step_answer(outcome, with_state=not is_minimal), seq=outcome.seq, is_minimal=is_minimal)
 
-    async def start_run(self, request: Request) -> Response:
+    async def start_run(self, incoming: Incoming) -> ASGIApp:
         """Run actions until a halt condition, the end, or a limit. Answers then, or streams with `Accept: text/event-stream`."""
-        body = await read_body(request, StartRun)
+        body = await read_body(incoming, StartRun)
         asked = RunRequest(body.inputs, tuple(body.halt_before), tuple(body.halt_after), body.max_steps, body.timeout_s)
-        run = await self._host.start(session_id_of(request), asked, expected_seqs(request))
-        if wants_stream(request):
+        run = await self._host.start(session_id_of(incoming), asked, expected_seqs(incoming))
+        if wants_stream(incoming):
             await run.begun()
             record = await self._host.get_run(run.id)
             events = self._host.follow(record.session_id, after=record.started_event_id - 1, run_id=run.id)
             return event_stream(record.session_id, events, location=f"/v1/runs/{run.id}")
         outcome = await run.outcome()
-        is_minimal = wants_minimal(request)
+        is_minimal = wants_minimal(incoming)
         return json_answer(
             run_answer(outcome, with_state=not is_minimal),
             seq=outcome.seq,
@@ -70,18 +70,18 @@ class RunRoutes:
         last = page[-1].finished_event_id if len(runs) > limit else None
         return page_answer([run_resource(each) for each in page], None if last is None else str(last))
 
-    async def get_run(self, request: Request) -> Response:
+    async def get_run(self, incoming: Incoming) -> ASGIApp:
         """Look at a run, under way or past."""
-        return json_answer(run_resource(await self._host.get_run(run_id_of(request))))
+        return json_answer(run_resource(await self._host.get_run(run_id_of(incoming))))
 
-    async def cancel_run(self, request: Request) -> Response:
+    async def cancel_run(self, incoming: Incoming) -> ASGIApp:
         """End a run. What it has committed stays; one that has ended already stays as it is."""
-        return json_answer(run_resource(await self._host.cancel_run(run_id_of(request))))
+        return json_answer(run_resource(await self._host.cancel_run(run_id_of(incoming))))
 
-    async def follow_run(self, request: Request) -> Response:
+    async def follow_run(self, incoming: Incoming) -> ASGIApp:
         """Follow a run from its first event, or from Last-Event-ID on, to its last one."""
-        record = await self._host.get_run(run_id_of(request))
-        position = last_event_id(request)
+        record = await self._host.get_run(run_id_of(incoming))
+        position = last_event_id(incoming)
         if position is not None and record.finished_event_id is not None and position >= record.finished_event_id:
             return Response(status_code=204)  # tells an EventSource not to come back
         after = record.started_event_id - 1 if position is None else position

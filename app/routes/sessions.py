@@ -7,11 +7,12 @@ from fastapi import Query
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from app.persistence.records import SessionFilter, SessionStatus
 from app.routes.answers import json_answer, page_answer
 from app.routes.docs import IF_MATCH, SESSION_ID, answers, described
-from app.routes.lean import LeanRoute
+from app.routes.lean import Incoming, LeanRoute
 from app.routes.requests import expected_seqs, read_body, session_id_of
 from app.routes.resources import session_resource, session_with_state
 from app.routes.schemas import CreateSession, EditSession, Fork, Session, SessionPage
@@ -38,16 +39,16 @@ class SessionRoutes:
     def __init__(self, host: SessionHost) -> None:
         self._host = host
 
-    async def create_session(self, request: Request) -> Response:
+    async def create_session(self, incoming: Incoming) -> ASGIApp:
         """Create a session of a machine; nothing runs yet."""
-        body = await read_body(request, CreateSession)
+        body = await read_body(incoming, CreateSession)
         loaded = await self._host.create(NewSessionRequest(body.machine, body.id, body.state, body.partition_key, body.metadata))
         document = session_with_state(loaded)
         return json_answer(document, 201, seq=loaded.record.seq, location=f"/v1/sessions/{loaded.record.id}")
 
-    async def get_session(self, request: Request) -> Response:
+    async def get_session(self, incoming: Incoming) -> ASGIApp:
         """Look at a session: where it stands, and its state."""
-        loaded = await self._host.get(session_id_of(request))
+        loaded = await self._host.get(session_id_of(incoming))
         return json_answer(session_with_state(loaded), seq=loaded.record.seq)
 
     async def list_sessions(
@@ -64,23 +65,23 @@ class SessionRoutes:
         page = await self._host.list_sessions(which, limit, cursor)
         return page_answer([session_resource(each) for each in page.sessions], page.next_cursor)
 
-    async def edit_session(self, request: Request) -> Response:
+    async def edit_session(self, incoming: Incoming) -> ASGIApp:
         """Change the state by hand. The change is a step of the kind `edit` in the session's history."""
-        body = await read_body(request, EditSession)
+        body = await read_body(incoming, EditSession)
         edit = StateEdit(body.state.set, tuple(body.state.delete))
-        loaded = await self._host.edit(session_id_of(request), edit, expected_seqs(request))
+        loaded = await self._host.edit(session_id_of(incoming), edit, expected_seqs(incoming))
         return json_answer(session_with_state(loaded), seq=loaded.record.seq)
 
-    async def delete_session(self, request: Request) -> Response:
+    async def delete_session(self, incoming: Incoming) -> ASGIApp:
         """Delete a session with its history. A run of it is cancelled."""
-        await self._host.delete(session_id_of(request), expected_seqs(request))
+        await self._host.delete(session_id_of(incoming), expected_seqs(incoming))
         return Response(status_code=204)
 
-    async def fork_session(self, request: Request) -> Response:
+    async def fork_session(self, incoming: Incoming) -> ASGIApp:
         """Create a session that begins where this one stood after a step."""
-        body = await read_body(request, Fork)
+        body = await read_body(incoming, Fork)
         fork = ForkRequest(body.seq, body.id, body.partition_key, body.metadata)
-        loaded = await self._host.fork(session_id_of(request), fork)
+        loaded = await self._host.fork(session_id_of(incoming), fork)
         document = session_with_state(loaded)
         return json_answer(document, 201, seq=loaded.record.seq, location=f"/v1/sessions/{loaded.record.id}")
 
