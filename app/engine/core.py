@@ -31,7 +31,7 @@ __all__ = ["NO_INPUTS", "NO_LIMITS", "Instance", "Limits", "Run", "Taken", "Verd
 NO_INPUTS: Final[Mapping[str, Any]] = {}
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Instance:
     """What a run moves: the state of one application and its position in the graph."""
 
@@ -42,7 +42,7 @@ class Instance:
     prior: CompiledAction | None
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Run:
     """One call of a run method: on what, and who listens.
 

@@ -37,7 +37,7 @@ END: Final = object()
 """The answer to NextItem when the stream has no more items."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class ActionCall:
     """Call the action. Answer: what it returned, or an ActionOutcome if it was carried out elsewhere."""
 

@@ -39,7 +39,7 @@ class Retry:
         call = RetryCallState(Retrying(), None, (), {})
         call.attempt_number = attempt
         wait = self.wait or wait_exponential_jitter(
-            self.wait_initial_s, max=self.wait_max_s, exp_base=self.wait_exp_base, jitter=self.wait_jitter_s
+            multiplier=self.wait_initial_s, max=self.wait_max_s, exp_base=self.wait_exp_base, jitter=self.wait_jitter_s
         )
         return wait(call)
 
