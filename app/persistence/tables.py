@@ -20,9 +20,9 @@ from sqlalchemy import (
     text,
 )
 
-__all__ = ["HEAD_REVISION", "METADATA", "failures", "labels", "runs", "sessions", "snapshots", "steps"]
+__all__ = ["HEAD_REVISION", "METADATA", "failures", "keys", "labels", "replicas", "runs", "sessions", "snapshots", "steps"]
 
-HEAD_REVISION = "0001"
+HEAD_REVISION = "0002"
 
 METADATA = MetaData(
     naming_convention={
@@ -57,6 +57,14 @@ sessions = Table(
     Column("snapshot_seq", BigInteger, nullable=False),  # the newest snapshot
     Column("log_bytes", BigInteger, nullable=False),  # what was logged since then
     Column("snapshot_at", BigInteger, nullable=False),  # the log_bytes at which a new one is considered
+    Column("claimed_by", Text),  # the replica that has the session in memory; means nothing once that is not in `replicas`
+    Column("expires_at", Double),
+    Index(
+        "ix_sessions_expiring",
+        "expires_at",
+        postgresql_where=text("expires_at IS NOT NULL"),
+        sqlite_where=text("expires_at IS NOT NULL"),
+    ),
     Index(None, "machine", "key"),
     Index(None, "partition_key", "key"),
     Index(None, "status", "key"),
@@ -130,6 +138,15 @@ runs = Table(
     Column("error", LargeBinary),
     Column("started_event_id", BigInteger, nullable=False),
     Column("finished_event_id", BigInteger),
+    Column("attempts", BigInteger, nullable=False, server_default=text("0")),  # to go on with it after its replica died
+    Column("webhook", LargeBinary),  # packed; whom to tell of its end, until that is done
+    Column("webhook_at", Double),  # when to try again
+    Index(
+        "ix_runs_undelivered",
+        "webhook_at",
+        postgresql_where=text("webhook IS NOT NULL AND finished_at IS NOT NULL"),
+        sqlite_where=text("webhook IS NOT NULL AND finished_at IS NOT NULL"),
+    ),
     Index(None, "session_key", "finished_event_id"),
     Index(
         "ix_runs_unfinished",
@@ -137,4 +154,26 @@ runs = Table(
         postgresql_where=text("finished_at IS NULL"),
         sqlite_where=text("finished_at IS NULL"),
     ),
+)
+
+replicas = Table(
+    "replicas",
+    METADATA,
+    Column("id", Text, primary_key=True),  # of one process: it gets a new one when it was taken for dead
+    Column("url", Text, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("heartbeat_at", Double, nullable=False),  # by the database's clock
+)
+
+keys = Table(
+    "keys",
+    METADATA,
+    Column("digest", LargeBinary, primary_key=True),  # of the route and the Idempotency-Key
+    Column("request", LargeBinary, nullable=False),  # digest of what was asked for
+    Column("session_key", BigInteger, nullable=False),
+    Column("run_id", Text),  # the answer is what this run gave
+    Column("answer", LargeBinary),  # or this, packed
+    Column("created_at", Double, nullable=False),
+    Index(None, "session_key"),
+    Index(None, "created_at"),
 )

@@ -29,7 +29,10 @@ class Origin:
 
 
 def rollback_step(live: LiveSession, origin: Origin) -> StepCommit | None:
-    """Return the step that brings `live` back to `origin`, without ids of events; None if it stands there. Raises MachineChanged."""
+    """Return the step that brings `live` back to `origin`, without ids of events; None if it stands there.
+
+    Raises MachineChanged.
+    """
     if live.seq == origin.seq:
         return None
     now_s = time.time()
