@@ -53,7 +53,8 @@ class LocalPorts:
 
     def _warn(self, call: BlockingCall) -> None:
         name = call.action.name
-        self._blueprint.warn_once(f"blocking {name}", lambda: blocking_action(name))
+        if call.action.executor is None:  # whoever chose one knows that the action is sync
+            self._blueprint.warn_once(f"blocking {name}", lambda: blocking_action(name))
 
 
 def _next_in(context: Context, items: Iterator[Any]) -> Any:
