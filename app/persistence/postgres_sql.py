@@ -10,12 +10,14 @@ from functools import cache
 
 from app.persistence.wave_rows import (
     FAILURE_COLUMNS,
+    KEY_COLUMNS,
     MOVE_COLUMNS,
     NEW_SESSION_COLUMNS,
     RUN_END_COLUMNS,
     RUN_START_COLUMNS,
     STEP_COLUMNS,
 )
+from app.persistence.wave_sql import BEGIN_QUEUED_RUN
 
 __all__ = ["LANDED_CREATES", "LANDED_MOVES", "PARTS", "write_statement"]
 
@@ -23,15 +25,17 @@ __all__ = ["LANDED_CREATES", "LANDED_MOVES", "PARTS", "write_statement"]
 PARTS: dict[str, tuple[str, ...]] = {
     "new_sessions": NEW_SESSION_COLUMNS,
     "new_labels": ("label",),
+    "new_keys": KEY_COLUMNS,
     "moves": MOVE_COLUMNS,
     "steps": STEP_COLUMNS,
     "snapshots": ("seq", "state"),
     "failures": FAILURE_COLUMNS,
     "run_starts": RUN_START_COLUMNS,
     "run_ends": RUN_END_COLUMNS,
+    "keys": KEY_COLUMNS,
 }
 
-_BLOBS = {"error", "label", "metadata", "parameters", "payload", "state"}
+_BLOBS = {"answer", "digest", "error", "label", "metadata", "parameters", "payload", "request", "state", "webhook"}
 _TIMES = {"created_at", "finished_at", "started_at", "updated_at"}
 _NUMBERS = {
     "event_id",
@@ -54,9 +58,10 @@ _CREATE = """
 new_sessions AS (SELECT * FROM {rows}),
 made AS (
     INSERT INTO sessions (id, machine, machine_version, partition_key, metadata, status, seq, prior_action, next_action,
-        created_at, parent_session_id, parent_seq, last_event_id, snapshot_at, updated_at, base_seq, snapshot_seq, log_bytes)
+        created_at, parent_session_id, parent_seq, last_event_id, snapshot_at, claimed_by, updated_at, base_seq, snapshot_seq,
+        log_bytes)
     SELECT id, machine, machine_version, partition_key, metadata, status, seq, prior_action, next_action, created_at,
-        parent_session_id, parent_seq, last_event_id, snapshot_at, created_at, seq, seq, 0
+        parent_session_id, parent_seq, last_event_id, snapshot_at, claimed_by, created_at, seq, seq, 0
     FROM new_sessions ORDER BY place
     ON CONFLICT (id) DO NOTHING RETURNING id, key
 ),
@@ -66,6 +71,13 @@ first_states AS (INSERT INTO snapshots (session_key, seq, state) SELECT key, seq
 _LABEL = (
     "labelled AS (INSERT INTO labels (label, session_key) SELECT r.label, created.key FROM {rows} JOIN created USING (place))"
 )
+# a key that is taken refuses its session, and then all is tried again one by one
+_NEW_KEY = """
+new_keyed AS (
+    INSERT INTO keys (session_key, digest, request, run_id, answer, created_at)
+    SELECT created.key, r.digest, r.request, r.run_id, r.answer, r.created_at FROM {rows} JOIN created USING (place)
+)
+"""
 _MOVE = """
 moved AS (
     UPDATE sessions AS s SET
@@ -83,6 +95,7 @@ moved AS (
         AND (r.expected_seq IS NULL OR s.seq = r.expected_seq)
         AND (r.key IS NULL OR s.key = r.key)
         AND (r.snapshot_seq IS NULL OR s.snapshot_seq < r.snapshot_seq)
+        AND (r.status IS NULL OR {claimant} IS NULL OR s.claimed_by = {claimant})
     RETURNING r.place, s.key, s.log_bytes, s.snapshot_at
 )
 """
@@ -99,6 +112,12 @@ _INSERT = """
     INSERT INTO {table} (session_key, {names}) SELECT moved.key, {names_of_r} FROM {rows} JOIN moved USING (place){clash}
 )
 """
+# a run that was queued begins now; any other that is there already is the same one, handed in again
+_CLASHES = {
+    "failures": " ON CONFLICT DO NOTHING",
+    "keys": " ON CONFLICT DO NOTHING",
+    "run_starts": BEGIN_QUEUED_RUN,
+}
 _RESULTS = {
     "new_sessions": "SELECT TRUE AS is_new, place, key, 0::bigint AS log_bytes, 1::bigint AS snapshot_at FROM created",
     "moves": "SELECT FALSE AS is_new, place, key, log_bytes, snapshot_at FROM moved",
@@ -109,7 +128,7 @@ LANDED_MOVES = """
 SELECT m.place, s.key, s.log_bytes, s.snapshot_at
 FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[]) AS m (place, id, last_event_id, seq, event_id)
 JOIN sessions AS s ON s.id = m.id
-WHERE CASE WHEN m.seq IS NULL THEN s.last_event_id >= m.last_event_id
+WHERE CASE WHEN m.seq IS NULL THEN s.last_event_id >= m.last_event_id AND ($6::text IS NULL OR s.claimed_by = $6)
     ELSE EXISTS (SELECT FROM steps AS t WHERE t.session_key = s.key AND t.seq = m.seq AND t.event_id = m.event_id) END
 """
 LANDED_CREATES = """
@@ -122,27 +141,31 @@ JOIN sessions AS s ON s.id = n.id AND s.created_at = n.created_at
 def write_statement(parts: tuple[str, ...]) -> str:
     """Return the statement for a wave that has these parts, of PARTS and in its order.
 
-    Its parameters are, for each part, the array of places and then one array for each column.
+    Its parameters are, for each part, the array of places and then one array for each column; and, if there are moves, the
+    claimant: sessions that another one has claimed do not move.
     """
     expressions: list[str] = []
     first = 1
+    last = 1 + sum(1 + len(PARTS[part]) for part in parts)
     for part in parts:
         names = ("place", *PARTS[part])
         arrays = ", ".join(f"${first + offset}::{_type(name)}[]" for offset, name in enumerate(names))
-        expressions.append(_effect(part, f"unnest({arrays}) AS r ({', '.join(names)})"))
+        expressions.append(_effect(part, f"unnest({arrays}) AS r ({', '.join(names)})", f"${last}::text"))
         first += len(names)
     results = " UNION ALL ".join(result for part, result in _RESULTS.items() if part in parts)
     return f"WITH {', '.join(expressions)} {results}"
 
 
-def _effect(part: str, rows: str) -> str:
+def _effect(part: str, rows: str, claimant: str) -> str:
     match part:
         case "new_sessions":
             return _CREATE.format(rows=rows)
         case "new_labels":
             return _LABEL.format(rows=rows)
+        case "new_keys":
+            return _NEW_KEY.format(rows=rows)
         case "moves":
-            return _MOVE.format(rows=rows)
+            return _MOVE.format(rows=rows, claimant=claimant)
         case "run_ends":
             return _END_RUNS.format(rows=rows)
     return _INSERT.format(
@@ -151,7 +174,7 @@ def _effect(part: str, rows: str) -> str:
         names=", ".join(PARTS[part]),
         names_of_r=", ".join(f"r.{name}" for name in PARTS[part]),
         rows=rows,
-        clash=" ON CONFLICT DO NOTHING" if part in ("run_starts", "failures") else "",
+        clash=_CLASHES.get(part, ""),
     )
 
 

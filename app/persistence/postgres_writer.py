@@ -24,6 +24,7 @@ class PostgresWriter:
     """The one connection of this process that writes waves."""
 
     def __init__(self, engine: AsyncEngine, *, timeout_s: float) -> None:
+        self.claimant: str | None = None  # only sessions that it has claimed are moved, if it is given
         self._engine = engine
         self._timeout_s = timeout_s
         self._connection: AsyncConnection | None = None
@@ -54,6 +55,8 @@ class PostgresWriter:
             rows: Rows = getattr(wave, part)
             arguments.append(rows.places)
             arguments.extend(zip(*rows.rows, strict=True))
+        if wave.moves:
+            arguments.append(self.claimant)
         created: list[int] = []
         moved: list[Moved] = []
         for is_new, place, key, log_bytes, snapshot_at in await self._fetch(write_statement(parts), arguments):
@@ -67,7 +70,7 @@ class PostgresWriter:
         creates = [(place, row[0], row[9]) for place, row in zip(wave.new_sessions.places, wave.new_sessions.rows, strict=True)]
         created = [row[0] for row in await self._fetch(LANDED_CREATES, _columns(creates, 3))] if creates else []
         moves = list(_signs(wave))
-        found = await self._fetch(LANDED_MOVES, _columns(moves, 5)) if moves else []
+        found = await self._fetch(LANDED_MOVES, [*_columns(moves, 5), self.claimant]) if moves else []
         return Written(created, [Moved(*row) for row in found])
 
     async def _fetch(self, statement: str, arguments: list[Any]) -> list[Any]:

@@ -15,6 +15,8 @@ from app.engine.operations import Operation
 __all__ = [
     "Commit",
     "FailureRecord",
+    "Key",
+    "KeyRecord",
     "LoadedSession",
     "NewSession",
     "RunEnd",
@@ -56,10 +58,32 @@ class StepKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Key:
+    """What makes a request the same one when it comes again: `digest` of where it goes and its key, `request` of what it asks.
+
+    `answer` is kept if no run stands for it.
+    """
+
+    digest: bytes
+    request: bytes
+    created_at_s: float
+    answer: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """A key that was used: the answer to its request is `answer`, or what the run gave."""
+
+    request: bytes
+    run_id: str | None
+    answer: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
 class NewSession:
     """A session to create. `seq` and `prior_action` differ from -1 and None only for a fork.
 
-    `state` becomes the snapshot at `seq`; steps before it are not there.
+    `state` becomes the snapshot at `seq`; steps before it are not there. With `is_claimed` it belongs to this replica at once.
     """
 
     id: str
@@ -75,6 +99,8 @@ class NewSession:
     prior_action: str | None = None
     parent_session_id: str | None = None
     parent_seq: int | None = None
+    key: Key | None = None
+    is_claimed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +133,14 @@ class LoadedSession:
 
 @dataclass(frozen=True, slots=True)
 class RunStart:
-    """A run that begins. `parameters` is what the client asked for (inputs, halts, limits)."""
+    """A run that begins. `parameters` is what the client asked for (inputs, halts, limits); `webhook` is told of its end."""
 
     run_id: str
     event_id: int
     started_at_s: float
     parameters: Mapping[str, Any]
+    key: Key | None = None
+    webhook: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +228,8 @@ class StepRecord:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
+    """A run. One that is queued has the event id 0; `attempts` counts how often it was taken up after its replica died."""
+
     id: str
     session_id: str
     status: RunStatus
@@ -211,6 +241,7 @@ class RunRecord:
     error: Mapping[str, Any] | None
     started_event_id: int
     finished_event_id: int | None
+    attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,4 +75,5 @@ def run_record(row: Any) -> RunRecord:
         error=None if row.error is None else decode(unpack(row.error)),
         started_event_id=row.started_event_id,
         finished_event_id=row.finished_event_id,
+        attempts=row.attempts,
     )

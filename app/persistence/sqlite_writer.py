@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.persistence import wave_rows as columns
 from app.persistence.wave_rows import Row
+from app.persistence.wave_sql import BEGIN_QUEUED_RUN
 from app.persistence.waves import Rows, Wave
 from app.persistence.writer import ConnectionLost, Moved, WaveRefused, Written
 
@@ -47,8 +48,8 @@ RETURNING id, key, log_bytes, snapshot_at
 """
 _CREATE = """
 INSERT INTO sessions (id, machine, machine_version, partition_key, metadata, status, seq, prior_action, next_action, created_at,
-    parent_session_id, parent_seq, last_event_id, snapshot_at, updated_at, base_seq, snapshot_seq, log_bytes)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?10, ?7, ?7, 0)
+    parent_session_id, parent_seq, last_event_id, snapshot_at, claimed_by, updated_at, base_seq, snapshot_seq, log_bytes)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?10, ?7, ?7, 0)
 ON CONFLICT (id) DO NOTHING RETURNING key
 """
 _END_RUN = """
@@ -158,7 +159,8 @@ def _apply(driver: sqlite3.Connection, wave: Wave) -> Written:
         ("steps", columns.STEP_COLUMNS, wave.steps, ""),
         ("snapshots", ("seq", "state"), wave.snapshots, ""),
         ("failures", columns.FAILURE_COLUMNS, wave.failures, " ON CONFLICT DO NOTHING"),
-        ("runs", columns.RUN_START_COLUMNS, wave.run_starts, " ON CONFLICT DO NOTHING"),
+        ("runs", columns.RUN_START_COLUMNS, wave.run_starts, BEGIN_QUEUED_RUN),
+        ("keys", columns.KEY_COLUMNS, wave.keys, " ON CONFLICT DO NOTHING"),
     ):
         if rows:
             _insert(driver, table, names, _with_keys(keys, rows), suffix)
@@ -179,6 +181,8 @@ def _create(driver: sqlite3.Connection, wave: Wave) -> list[int]:
         _insert(driver, "snapshots", ("seq", "state"), states)
     if wave.new_labels:
         _insert(driver, "labels", ("label",), _with_keys(keys, wave.new_labels))
+    if wave.new_keys:
+        _insert(driver, "keys", columns.KEY_COLUMNS, _with_keys(keys, wave.new_keys))
     return created
 
 

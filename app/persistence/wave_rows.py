@@ -6,11 +6,12 @@ from typing import Any, TypeAlias
 
 from app.engine.serde import encode
 from app.persistence.codec import pack
-from app.persistence.records import FailureRecord, NewSession, RunEnd, RunStart, RunStatus, SessionStatus, StepCommit
+from app.persistence.records import FailureRecord, Key, NewSession, RunEnd, RunStart, RunStatus, SessionStatus, StepCommit
 from app.persistence.snapshots import threshold_after
 
 __all__ = [
     "FAILURE_COLUMNS",
+    "KEY_COLUMNS",
     "MOVE_COLUMNS",
     "NEW_SESSION_COLUMNS",
     "RUN_END_COLUMNS",
@@ -19,6 +20,7 @@ __all__ = [
     "Row",
     "ended_run_row",
     "failure_row",
+    "key_row",
     "label_of",
     "labels_of",
     "new_session_row",
@@ -44,6 +46,7 @@ NEW_SESSION_COLUMNS = (
     "parent_seq",
     "last_event_id",
     "snapshot_at",
+    "claimed_by",
     "state",
 )
 MOVE_COLUMNS = (
@@ -74,11 +77,12 @@ STEP_COLUMNS = (
 )
 FAILURE_COLUMNS = ("event_id", "first_event_id", "seq", "run_id", "action", "started_at", "finished_at", "error")
 _END_COLUMNS = ("status", "finished_at", "steps", "reason", "error", "finished_event_id")
-RUN_START_COLUMNS = ("id", "started_event_id", "started_at", "parameters", *_END_COLUMNS)
+RUN_START_COLUMNS = ("id", "started_event_id", "started_at", "parameters", "webhook", *_END_COLUMNS)
 RUN_END_COLUMNS = ("id", *_END_COLUMNS)
+KEY_COLUMNS = ("digest", "request", "run_id", "answer", "created_at")
 
 
-def new_session_row(new: NewSession, state: bytes) -> Row:
+def new_session_row(new: NewSession, state: bytes, claimed_by: str | None) -> Row:
     status = SessionStatus.ENDED if new.next_action is None else SessionStatus.IDLE
     return (
         new.id,
@@ -95,6 +99,7 @@ def new_session_row(new: NewSession, state: bytes) -> Row:
         new.parent_seq,
         new.event_id,
         threshold_after(len(state)),
+        claimed_by,
         state,
     )
 
@@ -139,7 +144,13 @@ def failure_row(failure: FailureRecord, run_id: str | None) -> Row:
 def run_start_row(start: RunStart, end: RunEnd | None) -> Row:
     """Return the row of a run that begins, and ends too if `end` is given."""
     ended = (RunStatus.RUNNING.value, None, 0, None, None, None) if end is None else _end_values(end)
-    return (start.run_id, start.event_id, start.started_at_s, pack(encode(dict(start.parameters))), *ended)
+    webhook = None if start.webhook is None else pack(encode(dict(start.webhook)))
+    return (start.run_id, start.event_id, start.started_at_s, pack(encode(dict(start.parameters))), webhook, *ended)
+
+
+def key_row(key: Key, run_id: str | None) -> Row:
+    answer = None if key.answer is None else pack(encode(dict(key.answer)))
+    return (key.digest, key.request, run_id, answer, key.created_at_s)
 
 
 def ended_run_row(started: Row, ended: Row) -> Row:

@@ -17,6 +17,7 @@ from app.persistence.wave_rows import (
     Row,
     ended_run_row,
     failure_row,
+    key_row,
     labels_of,
     new_session_row,
     run_end_row,
@@ -57,6 +58,7 @@ class Entry:
     failure: Row | None = None
     run_start: Row | None = None
     run_end: Row | None = None
+    key: Row | None = None
     is_large: bool = False
 
 
@@ -108,21 +110,23 @@ class Wave:
     groups: list[Group] = field(default_factory=list)
     new_sessions: Rows = field(default_factory=Rows)
     new_labels: Rows = field(default_factory=Rows)
+    new_keys: Rows = field(default_factory=Rows)
     moves: Rows = field(default_factory=Rows)
     steps: Rows = field(default_factory=Rows)
     snapshots: Rows = field(default_factory=Rows)
     failures: Rows = field(default_factory=Rows)
     run_starts: Rows = field(default_factory=Rows)
     run_ends: Rows = field(default_factory=Rows)
+    keys: Rows = field(default_factory=Rows)
 
 
-def entry_of_new(new: NewSession, done: asyncio.Future[None]) -> Entry:
+def entry_of_new(new: NewSession, done: asyncio.Future[None], claimant: str | None = None) -> Entry:
     """Raises TextUnstorable, UnserializableValue."""
     check_new(new)
     state = encode_state(new.state)
     is_large = len(state) > _LARGE_BYTES
-    row = new_session_row(new, state if is_large else deflate(state))
-    return Entry(new.id, new, done, row, is_large=is_large)
+    row = new_session_row(new, state if is_large else deflate(state), claimant if new.is_claimed else None)
+    return Entry(new.id, new, done, row, key=key_row(new.key, None) if new.key else None, is_large=is_large)
 
 
 def entry_of_commit(commit: Commit, done: asyncio.Future[None]) -> Entry:
@@ -139,6 +143,8 @@ def entry_of_commit(commit: Commit, done: asyncio.Future[None]) -> Entry:
     else:
         entry.run_start = None if start is None else run_start_row(start, None)
         entry.run_end = None if end is None else run_end_row(end)
+    if start is not None and start.key is not None:
+        entry.key = key_row(start.key, start.run_id)
     if failure is not None:
         entry.failure = failure_row(failure, commit.run_id)
     return entry
@@ -181,6 +187,8 @@ def _create(wave: Wave, entry: Entry, new: NewSession) -> None:
     wave.new_sessions.add(place, entry.main or ())
     for label in labels_of(new.metadata):
         wave.new_labels.add(place, (label,))
+    if entry.key is not None:
+        wave.new_keys.add(place, entry.key)
 
 
 def _move(wave: Wave, place: int, group: Group) -> None:
@@ -217,6 +225,8 @@ def _children(wave: Wave, place: int, group: Group) -> None:
             wave.steps.add(place, entry.main)
         if entry.failure is not None:
             wave.failures.add(place, entry.failure)
+        if entry.key is not None:
+            wave.keys.add(place, entry.key)
         if entry.run_start is not None:
             starts[entry.run_start[0]] = entry.run_start
         if entry.run_end is not None:
