@@ -7,6 +7,7 @@ away fails the calls that it had, at once; the next call connects again. Needs t
 import asyncio
 import importlib
 import itertools
+import logging
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -118,6 +119,15 @@ class DaskRung:
                 return await arrived.get() or b""
         except TimeoutError as exc:
             raise RungUnavailable(f"action {action!r}: items were lost on the way from the Dask worker", rung="dask") from exc
+
+    def warm(self) -> None:
+        """Begin to connect; whoever cannot wait for it, or finds that it failed, tries for itself."""
+
+        async def connect() -> None:
+            with suppress(RungUnavailable, ExecutorsClosed):
+                await self._threads.run(self._connected, key="")
+
+        self._do(connect())
 
     async def close(self, grace_s: float = 5.0) -> None:
         """Disconnect; a cluster of our own ends. What is under way has until `grace_s`."""
@@ -243,12 +253,17 @@ class DaskRung:
             distributed: Any = importlib.import_module("distributed")
         except ImportError as exc:
             raise RungUnavailable("executor 'dask' needs `pip install stepwell[dask]`", rung="dask", retry_after_s=None) from exc
+        logging.getLogger("distributed").setLevel(logging.WARNING)  # importing it has set it to INFO
         cluster = client = None
         try:
             kind, _, size = self._address.partition(":")
             if kind == "local":
                 cluster = distributed.LocalCluster(
-                    n_workers=int(size) if size else None, threads_per_worker=1, processes=True, dashboard_address=":0"
+                    n_workers=int(size) if size else None,
+                    threads_per_worker=1,
+                    processes=True,
+                    dashboard_address=":0",
+                    preload=["app.executors.dask_preload"],
                 )
             client = distributed.Client(cluster or self._address, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
             client.wait_for_workers(1, timeout=CONNECT_TIMEOUT_S)

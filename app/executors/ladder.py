@@ -120,6 +120,8 @@ class Executors:
                 self._settings.loop_lag_budget_s, owner_of_code=self._roster.owner_of, on_stall=self._on_stall
             )
             self._watchdog.start()
+        if any(entry.rung is Rung.DASK for entry in self._roster.entries()):
+            self._dask.warm()
         entries = [entry for entry in self._roster.entries() if entry.rung is Rung.PROCESS]
         if entries:
             await self._processes.warm(*[entry.source for entry in entries if entry.source is not None])

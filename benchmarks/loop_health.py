@@ -1,0 +1,218 @@
+"""Health checks and other sessions' steps beside sessions that do their worst: sleep, compute, block the loop.
+
+The other sessions step an async action on SQLite. What is late is late from the moment at which it was due.
+"""
+
+import asyncio
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvloop
+
+from benchmarks.health_probe import Latency
+from benchmarks.load import Load, apply_load
+from benchmarks.processes import Server, running
+from benchmarks.tables import Bar, show, show_bars
+from benchmarks.wire import Answer, Wire, connect, request_bytes
+
+SECONDS = 8.0
+SETTLE_S = 3.0
+HEALTH_EVERY_S = 0.02
+STEP_EVERY_S = 0.05
+HEALTH_LINES = 96
+STEP_LINES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """`sessions` of `machine` that step without a pause, on a service with `settings`; `bar_ms` is what health p99 may be."""
+
+    label: str
+    machine: str = ""
+    sessions: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
+    bar_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a scene gave. `named` is where the service says that its loop is held, and after how many seconds it did."""
+
+    scene: Scene
+    health: Latency
+    steps: Latency
+    per_second: float
+    named: str = ""
+
+
+SCENES = (
+    Scene("nothing"),
+    Scene("8 in time.sleep(0.2)", "sleeping", 8, bar_ms=10),
+    Scene("64 in time.sleep(0.2)", "sleeping", 64, bar_ms=10),
+    Scene("8 computing, in threads", "computing_in_threads", 8),
+    Scene("8 computing, auto", "computing_in_auto", 8, bar_ms=25),
+    Scene("8 computing, in processes", "computing_in_processes", 8, bar_ms=25),
+    Scene("8 computing, on local Dask", "computing_on_dask", 8, {"dask": "local:2"}, bar_ms=25),
+    Scene("8 async that block", "blocking", 8),
+    Scene("8 async that block, isolated", "blocking", 8, {"isolate_blocking": True}, bar_ms=10),
+)
+PEER_SCENES = (
+    Scene("nothing"),
+    Scene("8 in time.sleep(0.2)", "sleeping", 8),
+    Scene("64 in time.sleep(0.2)", "sleeping", 64),
+    Scene("8 computing", "computing", 8),
+    Scene("8 async that block", "blocking", 8),
+)
+
+
+class Line:
+    """One connection that asks one question, at most once at a time."""
+
+    def __init__(self, request: bytes) -> None:
+        self._request = request
+        self._wire: Wire | None = None
+        self._answer: asyncio.Future[Answer] | None = None
+
+    async def open(self, server: Server) -> None:
+        self._wire = await connect(server.host, server.port, self._answered, self._lost)
+
+    async def ask(self) -> None:
+        assert self._wire is not None
+        self._answer = asyncio.get_running_loop().create_future()
+        self._wire.send(self._request)
+        status, body = await self._answer
+        if status != 200:
+            raise RuntimeError(f"answered {status}: {body.decode(errors='replace')[:200]}")
+
+    def close(self) -> None:
+        if self._wire is not None:
+            self._wire.close()
+
+    def _answered(self, answer: Answer) -> None:
+        assert self._answer is not None
+        self._answer.set_result(answer)
+
+    def _lost(self) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(ConnectionError("the server closed the connection"))
+
+
+async def ask_on_time(lines: Sequence[Line], every_s: float, seconds: float) -> Latency:
+    """Ask every `every_s`, whether the last answer is there or not, each time on a line that has nothing open."""
+    idle: asyncio.Queue[Line] = asyncio.Queue()
+    for line in lines:
+        idle.put_nowait(line)
+
+    async def ask(due_s: float) -> float:
+        line = await idle.get()
+        await line.ask()
+        idle.put_nowait(line)
+        return time.perf_counter() - due_s
+
+    began_s = time.perf_counter()
+    async with asyncio.TaskGroup() as asking:
+        asked = []
+        for tick in range(round(seconds / every_s)):
+            await asyncio.sleep(began_s + tick * every_s - time.perf_counter())
+            asked.append(asking.create_task(ask(time.perf_counter())))
+    return Latency.of([task.result() for task in asked])
+
+
+async def measure(server: Server, step_paths: Sequence[str], load_paths: list[str]) -> tuple[Latency, Latency, float]:
+    """Return the latency of health checks and of steps while the load is on, and the load's steps per second."""
+    health = [Line(request_bytes("GET", "/healthz")) for _ in range(HEALTH_LINES)]
+    steps = [Line(request_bytes("POST", path, {"inputs": {}})) for path in step_paths]
+    for line in (*health, *steps):
+        await line.open(server)
+    await ask_on_time(steps, 0.005, 0.5)  # sessions are in memory, connections warm
+    total_s = SETTLE_S + SECONDS
+    load = Load(server.host, server.port, "POST", load_paths, {"inputs": {}}, {}, total_s)
+    loading = asyncio.create_task(asyncio.to_thread(apply_load, load)) if load_paths else None
+    await asyncio.sleep(SETTLE_S if loading else 0.5)
+    async with asyncio.TaskGroup() as group:
+        checked = group.create_task(ask_on_time(health, HEALTH_EVERY_S, SECONDS))
+        stepped = group.create_task(ask_on_time(steps, STEP_EVERY_S, SECONDS))
+    outcome = await loading if loading else None
+    for line in (*health, *steps):
+        line.close()
+    return checked.result(), stepped.result(), outcome.per_second if outcome else 0.0
+
+
+def create(server: Server, machine: str, count: int) -> list[str]:
+    """Create sessions; return the path of each one's steps."""
+    paths = []
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        for _ in range(count):
+            answer = client.post("/v1/sessions", json={"machine": machine})
+            answer.raise_for_status()
+            paths.append(f"/v1/sessions/{answer.json()['id']}/steps")
+    return paths
+
+
+def play(scene: Scene, folder: Path) -> Finding:
+    database = folder / f"{abs(hash(scene.label))}.db"
+    with running("benchmarks.loop_service", json.dumps({"database_url": f"sqlite:///{database}", **scene.settings})) as server:
+        others = create(server, "counting", STEP_LINES)
+        load = create(server, scene.machine, scene.sessions) if scene.sessions else []
+        finding = Finding(scene, *uvloop.run(measure(server, others, load)))
+        if scene.machine != "blocking":
+            return finding
+        with httpx.Client(base_url=server.url, timeout=60) as client:
+            told = client.get(f"/v1/machines/{scene.machine}").json()["warnings"]
+        place = next((each["details"] for each in told if each["kind"] == "loop_blocked"), None)
+        named = "" if place is None else f"{Path(place['file']).name}:{place['line']}"
+        return Finding(finding.scene, finding.health, finding.steps, finding.per_second, named)
+
+
+def play_peer(scene: Scene) -> Finding:
+    with running("benchmarks.loop_peer") as server:
+        others = [f"/counting/{index}/steps" for index in range(STEP_LINES)]
+        load = [f"/{scene.machine}/{index}/steps" for index in range(scene.sessions)]
+        return Finding(scene, *uvloop.run(measure(server, others, load)))
+
+
+def report(title: str, findings: Sequence[Finding]) -> None:
+    show(
+        title,
+        ["beside", "health p50", "p99", "max ms", "other steps p50", "p99", "max ms", "its steps/s", "named"],
+        [
+            [
+                found.scene.label,
+                f"{found.health.p50_ms:.1f}",
+                f"{found.health.p99_ms:.1f}",
+                f"{found.health.max_ms:.0f}",
+                f"{found.steps.p50_ms:.1f}",
+                f"{found.steps.p99_ms:.1f}",
+                f"{found.steps.max_ms:.0f}",
+                f"{found.per_second:.1f}",
+                found.named,
+            ]
+            for found in findings
+        ],
+    )
+    show_bars(
+        Bar(
+            f"health p99 beside {found.scene.label}",
+            f"{found.health.p99_ms:.1f} ms",
+            f"<= {found.scene.bar_ms:g} ms",
+            found.health.p99_ms <= found.scene.bar_ms,
+        )
+        for found in findings
+        if found.scene.bar_ms is not None
+    )
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="stepwell-bench-", ignore_cleanup_errors=True) as folder:
+        report("Stepwell", [play(scene, Path(folder)) for scene in SCENES])
+    report("apache-burr behind FastAPI, in memory", [play_peer(scene) for scene in PEER_SCENES])
+
+
+if __name__ == "__main__":
+    main()
