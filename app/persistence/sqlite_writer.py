@@ -68,6 +68,8 @@ class SqliteWriter:
         self._connection: Connection | None = None
 
     async def connect(self) -> None:
+        if self._connection is not None:
+            return  # most of the time: a hop to the thread would cost every wave
         await asyncio.get_running_loop().run_in_executor(self._thread, self._connect)
 
     async def close(self) -> None:
