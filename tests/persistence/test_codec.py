@@ -1,8 +1,11 @@
 """Blobs: exact, small, and honest about what they cannot read."""
 
+import base64
 import datetime as dt
+import json
 import uuid
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,3 +125,15 @@ def test_a_blob_of_another_form_is_an_error(document: Any) -> None:
 def test_a_snapshot_that_is_no_mapping_is_an_error() -> None:
     with pytest.raises(PayloadInvalid):
         decode_state(pack([1]))
+
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("format-*.json")), ids=lambda path: path.stem)
+def test_what_an_older_version_wrote_can_be_read(path: Path) -> None:
+    golden = json.loads(path.read_text())
+    for case in golden["payloads"].values():
+        assert repr(decode_payload(base64.b64decode(case["blob"]))) == case["is"]
+    for case in golden["states"].values():
+        assert repr(decode_state(base64.b64decode(case["blob"]))) == case["is"]
