@@ -103,13 +103,16 @@ def _named(spec: MachineSpec, name: str, module: ModuleType) -> Any:
 
 
 def _only(spec: MachineSpec, module: ModuleType) -> Any:
-    """The one machine of `module`: a Machine if there is one, else the one function that says it returns a builder."""
-    candidates: list[tuple[str, Any]] = [*_machines(module)] or [*_factories(module)]
+    """The one machine of `module`: a Machine if there is one, else the one function that says it returns a builder.
+
+    Where no function says so, the one that could be it: without arguments, without annotation, and not called `main`.
+    """
+    candidates: list[tuple[str, Any]] = [*_machines(module)] or [*_factories(module)] or [*_silent(module)]
     match list({id(each): (name, each) for name, each in candidates}.values()):
         case [(_, only)]:
             return only
         case []:
-            raise MachineLoadError(spec.text, f"it has no machine: no @machine, nor {_NEEDED} and says so by `->`")
+            raise MachineLoadError(spec.text, f"it has no machine: no @machine, nor {_NEEDED}")
         case several:
             names = ", ".join(f"{spec.place}:{name}" for name, _ in several)
             raise MachineLoadError(spec.text, f"it has {len(several)} machines, choose from {names}")
@@ -124,6 +127,14 @@ def _machines(module: ModuleType) -> Iterator[tuple[str, Machine]]:
 def _factories(module: ModuleType) -> Iterator[tuple[str, Callable[[], Any]]]:
     for name, each in vars(module).items():
         if inspect.isfunction(each) and each.__module__ == module.__name__ and takes_no_arguments(each) and _makes_builder(each):
+            yield name, each
+
+
+def _silent(module: ModuleType) -> Iterator[tuple[str, Callable[[], Any]]]:
+    for name, each in vars(module).items():
+        is_plain = inspect.isfunction(each) and not inspect.iscoroutinefunction(each) and not inspect.isgeneratorfunction(each)
+        is_own = is_plain and each.__module__ == module.__name__ and not each.__annotations__ and name != "main"
+        if is_own and not name.startswith("_") and takes_no_arguments(each):
             yield name, each
 
 

@@ -224,10 +224,15 @@ def test_a_missing_name_in_a_file_without_machines_says_so(write: Write) -> None
 
 
 def test_a_file_without_a_machine_says_what_would_be_one(write: Write) -> None:
-    write("bots.py", "def helper(): ...\n")
+    write("bots.py", "def helper(x): ...\ndef main(): ...\ndef _private(): ...\ndef number() -> int: ...\n")
     assert refusal("bots.py") == (
-        "it has no machine: no @machine, nor a function without arguments that returns an ApplicationBuilder and says so by `->`"
+        "it has no machine: no @machine, nor a function without arguments that returns an ApplicationBuilder"
     )
+
+
+def test_a_file_alone_means_its_only_plain_function_where_none_is_annotated(write: Write) -> None:
+    write("bots.py", BUILDER.replace(" -> ApplicationBuilder:", ":") + "\n    def helper(x): ...\n")
+    assert load_machine("bots.py").name == "builder"
 
 
 def test_a_file_with_several_machines_names_them(write: Write) -> None:
