@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 EXAMPLES := examples/counter.py examples/chess_game.py examples/chat.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check bench demo lock clean
+.PHONY: help setup serve test check bench demo docs lock clean
 
 help:
 	@echo "make serve   set up .venv and start the service on SQLite with the example machines"
@@ -15,6 +15,7 @@ help:
 	@echo "make test    set up .venv, run ruff, mypy and every test"
 	@echo "make check   ruff and mypy --strict only"
 	@echo "make bench   print the benchmark tables"
+	@echo "make docs    put what the documents' curl lines print now into the documents"
 	@echo "make lock    refresh requirements*.lock from pyproject.toml"
 	@echo "make clean   remove .venv and the caches"
 
@@ -50,6 +51,9 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
+
+docs: $(VENV)/.dev
+	$(BIN)/python -m tests.documents README.md docs/http.md
 
 lock: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet uv

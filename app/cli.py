@@ -2,11 +2,14 @@
 
 import sys
 from importlib.metadata import version
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
 import typer
 
+from app import cli_db
 from app.banner import banner
+from app.executors.source_check import check_source
 from app.logging_setup import set_up_logging
 from app.main import StartupError, create_app
 from app.serving import AddressUnavailable, address_of, listen, serve
@@ -25,6 +28,7 @@ command = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+command.add_typer(cli_db.command, name="db")
 
 
 def main() -> None:
@@ -102,6 +106,24 @@ def serve_command(
         _stop(str(exc))
 
 
+@command.command("check")
+def check_command(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Sources of machines; nothing in them is run.")],
+) -> None:
+    """Look in the source of machines for calls that block every session. Exit code 1 if there are any."""
+    blocking = False
+    for file in files:
+        try:
+            findings = check_source(file.read_text(), str(file))
+        except (OSError, UnicodeDecodeError, SyntaxError) as exc:
+            _stop(f"{file}: {exc}")
+        for found in findings:
+            kind = "hint" if found.is_hint else "warning"
+            typer.echo(f"{file}:{found.line}:{found.column}: {kind} [{found.rule}] {found.message}")
+        blocking = blocking or any(not found.is_hint for found in findings)
+    raise typer.Exit(1 if blocking else 0)
+
+
 def _serve(settings: Settings) -> None:
     set_up_logging(settings.log_level, settings.log_format)
     machines = load_machines(settings.machines)
@@ -111,7 +133,7 @@ def _serve(settings: Settings) -> None:
         serve(app, listener, grace_s=settings.shutdown_grace_s, ready=lambda: typer.echo(lines))
 
 
-def _stop(*problems: str) -> None:
+def _stop(*problems: str) -> NoReturn:
     for problem in problems:
         typer.echo(f"stepwell: {problem}", err=True)
     sys.exit(_WRONG)

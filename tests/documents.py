@@ -1,14 +1,22 @@
-"""The examples in the documents, cut out and carried out: `console` blocks with curl lines, `python` blocks with machines."""
+"""The examples in the documents, cut out and carried out: `console` blocks with curl lines, `python` blocks with machines.
+
+`python -m tests.documents FILE …` writes what the curl lines print now into the documents, where it is not what they say.
+"""
 
 import re
 import shlex
+import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
-__all__ = ["Command", "commands", "machines", "masked", "perform"]
+from tests.service_process import ROOT, ServiceProcess, running_service
+
+__all__ = ["Command", "commands", "example_service", "is_as_told", "machines", "perform"]
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _VOLATILE = (
@@ -66,8 +74,37 @@ def perform(line: str, address: str) -> str:
     return answer.text
 
 
+def example_service(folder: Path) -> AbstractContextManager[ServiceProcess]:
+    """What `make serve` starts, on a database of its own in `folder` and without a key."""
+    files = [str(ROOT / "examples" / name) for name in ("counter.py", "chess_game.py", "chat.py")]
+    return running_service(*files, cwd=folder, variables={"OPENAI_API_KEY": ""})
+
+
+def is_as_told(told: str, found: str) -> bool:
+    """Whether `found` is what the document says, in which a line of dots stands for any lines."""
+    pattern = "\n".join(".*" if line == "..." else re.escape(line) for line in masked(told).split("\n"))
+    return re.fullmatch(pattern, masked(found), re.DOTALL) is not None
+
+
 def masked(text: str) -> str:
     """Return `text` with what differs from run to run made the same, and blank lines at its end left out."""
     for pattern, name in _VOLATILE:
         text = pattern.sub(name, text)
     return text.strip()
+
+
+def refill(document: Path) -> None:
+    """Put what the curl lines print now into `document`, where it says something else."""
+    text = document.read_text()
+    with tempfile.TemporaryDirectory() as folder, example_service(Path(folder)) as service:
+        for command in commands(document):
+            if command.line.startswith("curl "):
+                found = perform(command.line, service.url)
+                if not is_as_told(command.output, found):
+                    text = text.replace(f"$ {command.line}\n{command.output}", f"$ {command.line}\n{found.rstrip()}\n", 1)
+    document.write_text(text)
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        refill(Path(name))

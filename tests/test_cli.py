@@ -195,6 +195,33 @@ def test_a_wrong_setting_is_one_line(folder: Path) -> None:
     assert line == "STEPWELL_PORT should be a valid integer, unable to parse string as an integer, not 'ninety'"
 
 
+# the schema
+
+
+def test_the_schema_is_brought_up_to_date_by_hand(folder: Path, tmp_path: Path) -> None:
+    url = ("--database-url", f"sqlite:///{tmp_path}/hand.db")
+    assert run_command("db", "current", *url, cwd=tmp_path).stdout == "none\n"
+    assert not (tmp_path / "hand.db").exists()
+    assert "the database has no schema yet" in complaint("db", "check", *url, cwd=tmp_path)
+    upgraded = run_command("db", "upgrade", *url, cwd=tmp_path)
+    version = run_command("db", "current", *url, cwd=tmp_path).stdout.strip()
+    assert upgraded.stdout == f"schema {version} in {url[1]}\n"
+    checked = run_command("db", "check", cwd=tmp_path, STEPWELL_DATABASE_URL=url[1])
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("what", ["upgrade", "current", "check"])
+def test_a_schema_that_cannot_be_reached_is_one_line_without_the_password(what: str, tmp_path: Path) -> None:
+    line = complaint("db", what, "--database-url", "postgresql://me:geheim@127.0.0.1:1/db", cwd=tmp_path)
+    assert line.startswith("database postgresql://me:***@127.0.0.1:1/db: ")
+    assert "geheim" not in line
+
+
+def test_a_service_told_not_to_migrate_refuses_an_empty_postgresql(folder: Path, postgres_url: str) -> None:
+    line = complaint("serve", "--no-migrate", "--port", "0", "--database-url", postgres_url, "bots.py:ticker", cwd=folder)
+    assert "run `stepwell db upgrade`" in line
+
+
 # the end
 
 

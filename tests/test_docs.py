@@ -9,7 +9,7 @@ import pytest
 
 from app.routes.errors import TABLE
 from app.settings import Settings
-from tests.documents import commands, machines, masked, perform
+from tests.documents import commands, example_service, is_as_told, machines, perform
 from tests.service_process import ROOT, ServiceProcess, run_command, running_service
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -44,9 +44,7 @@ def test_every_decision_is_in_the_index() -> None:
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[ServiceProcess]:
-    """What `make serve` starts, on a database of its own and without a key."""
-    machines = [str(ROOT / "examples" / name) for name in ("counter.py", "chess_game.py", "chat.py")]
-    with running_service(*machines, cwd=tmp_path, variables={"OPENAI_API_KEY": ""}) as started:
+    with example_service(tmp_path) as started:
         yield started
 
 
@@ -54,12 +52,6 @@ def test_the_first_lines_are_those_that_the_readme_shows(service: ServiceProcess
     shown = re.findall(r"^```text\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     found = re.sub(r"try-\w{6}", "try-1f031d", "".join(service.output).replace(service.url, "http://127.0.0.1:8000"))
     assert shown == [found]
-
-
-def is_as_told(told: str, found: str) -> bool:
-    """Whether `found` is what the document says, in which a line of dots stands for any lines."""
-    pattern = "\n".join(".*" if line == "..." else re.escape(line) for line in masked(told).split("\n"))
-    return re.fullmatch(pattern, masked(found), re.DOTALL) is not None
 
 
 @pytest.mark.parametrize("document", [ROOT / "README.md", ROOT / "docs" / "http.md"], ids=lambda path: path.name)
