@@ -8,11 +8,12 @@ from fastapi import FastAPI
 from app.routes import docs
 from app.routes.body_limit import BodyLimit
 from app.routes.errors import handle_errors
+from app.routes.fast_lane import Api
 from app.routes.graphs import graph_routes
 from app.routes.health import health_routes
 from app.routes.history import history_routes
 from app.routes.machines import machine_routes
-from app.routes.runs import run_routes
+from app.routes.runs import RunRoutes, run_routes
 from app.routes.sessions import session_routes
 from app.sessions.host import SessionHost
 
@@ -26,15 +27,17 @@ def build_api(
     max_body_bytes: int = 4_000_000,
 ) -> FastAPI:
     """Return the application. Opening and closing `host` is the affair of `lifespan`, or of the caller."""
-    api = FastAPI(
+    api = Api(
+        max_lane_bytes=max_body_bytes,
         title="Stepwell",
         description="Hosts many concurrent state-machine sessions.",
         lifespan=lifespan,
         redirect_slashes=False,
     )
+    runs = RunRoutes(host)
     # routes are tried in order: the busiest stand first
     api.router.routes[:0] = [
-        *run_routes(host),
+        *run_routes(runs),
         *session_routes(host),
         *history_routes(host),
         *health_routes(host),
@@ -42,6 +45,7 @@ def build_api(
         *graph_routes(host),
     ]
     api.add_middleware(BodyLimit, limit_bytes=max_body_bytes)
+    api.open_lane({"steps": runs.take_step, "runs": runs.start_run})
     handle_errors(api)
     docs.complete(api)
     return api

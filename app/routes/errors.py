@@ -11,9 +11,10 @@ from http import HTTPStatus
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match
+from starlette.types import Scope
 
 from app.engine.errors import InvalidInputs, UnknownAction, UnknownTag
 from app.engine.serde import UnserializableValue
@@ -44,7 +45,7 @@ from app.sessions.errors import (
     ShuttingDown,
 )
 
-__all__ = ["handle_errors", "problem_of"]
+__all__ = ["answer_to", "handle_errors", "problem_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class Row:
 
 
 TABLE: Mapping[type[Exception], Row] = {
+    ClientDisconnect: Row(400, "body-incomplete", "The client left before its request was complete"),
     BodyMalformed: Row(400, "body-malformed", "The body is not JSON"),
     HeaderInvalid: Row(400, "header-invalid", "A header cannot be understood", ("header",)),
     PositionInvalid: Row(400, "position-invalid", "The position in the event stream cannot be"),
@@ -112,6 +114,11 @@ def problem_of(error: Exception) -> Response | None:
     return None
 
 
+def answer_to(error: Exception, scope: Scope) -> Response:
+    """Return `error` as a problem, whatever it is; one that nobody has foreseen is logged."""
+    return problem_of(error) or _failure(error, scope)
+
+
 def handle_errors(api: FastAPI) -> None:
     """Make `api` answer every error with a problem."""
     for kind in TABLE:
@@ -122,7 +129,7 @@ def handle_errors(api: FastAPI) -> None:
 
 
 async def _from_table(request: Request, error: Exception) -> Response:
-    return problem_of(error) or await _unexpected(request, error)
+    return answer_to(error, request.scope)
 
 
 async def _from_validation(_request: Request, error: Exception) -> Response:
@@ -148,7 +155,11 @@ async def _from_framework(request: Request, error: Exception) -> Response:
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    logger.error("a request failed", exc_info=error, extra={"method": request.method, "path": request.url.path})
+    return _failure(error, request.scope)
+
+
+def _failure(error: Exception, scope: Scope) -> Response:
+    logger.error("a request failed", exc_info=error, extra={"method": scope["method"], "path": scope["path"]})
     return problem(500, "internal-error", "The service failed", "the service failed; its log says why")
 
 

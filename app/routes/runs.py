@@ -20,7 +20,7 @@ from app.sessions.host import SessionHost
 from app.sessions.ids import check_id
 from app.sessions.requests import RunRequest
 
-__all__ = ["run_routes"]
+__all__ = ["RunRoutes", "run_routes"]
 
 _RUN_ID = {"name": "run_id", "in": "path", "required": True, "schema": {"type": "string"}}
 _STREAM = {"text/event-stream": {"schema": {"type": "string"}}}
@@ -88,9 +88,8 @@ class RunRoutes:
         return event_stream(record.session_id, self._host.follow(record.session_id, after=after, run_id=record.id))
 
 
-def run_routes(host: SessionHost) -> list[APIRoute]:
+def run_routes(routes: RunRoutes) -> list[APIRoute]:
     """Return the routes, the busiest first: they are tried in this order."""
-    routes = RunRoutes(host)
     one = "/v1/runs/{run_id}"
     tags: list[str | Enum] = ["runs"]
     streamed = {"description": "The answer, or the run's events with `Accept: text/event-stream`.", "content": _STREAM}
