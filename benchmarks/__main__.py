@@ -6,6 +6,7 @@ from importlib import import_module
 # name → module with a `main()`; in the order in which they run
 BENCHMARKS = {
     "engine": "benchmarks.engine_step",
+    "start": "benchmarks.engine_start",
     "requests": "benchmarks.request_rate",
     "health": "benchmarks.health_latency",
     "memory": "benchmarks.memory",

@@ -55,8 +55,11 @@ def _engine(name: str, core: Any, lifecycle: Any) -> Engine:
     )
 
 
-def sync_machine(engine: Engine, state: Mapping[str, Any], steps: int, *, with_hook: bool = False) -> Any:
-    """Return a builder of the counting machine with sync actions; `state` holds whatever else a session carries."""
+def sync_machine(engine: Engine, state: Mapping[str, Any], steps: int, *, with_hook: bool = False, is_begun: bool = True) -> Any:
+    """Return a builder of the counting machine with sync actions; `state` holds whatever else a session carries.
+
+    Unless it `is_begun`, state and entrypoint are left to `initialize_from`.
+    """
 
     @engine.action(reads=["count"], writes=["count"])
     def count(state: Any) -> Any:
@@ -66,7 +69,7 @@ def sync_machine(engine: Engine, state: Mapping[str, Any], steps: int, *, with_h
         def post_run_step(self, **_: Any) -> None:
             pass
 
-    return _machine(engine, count, state, steps, Hook() if with_hook else None)
+    return _machine(engine, count, state, steps, Hook() if with_hook else None, is_begun=is_begun)
 
 
 def async_machine(engine: Engine, state: Mapping[str, Any], steps: int, *, with_hook: bool = False) -> Any:
@@ -83,7 +86,7 @@ def async_machine(engine: Engine, state: Mapping[str, Any], steps: int, *, with_
     return _machine(engine, count, state, steps, Hook() if with_hook else None)
 
 
-def _machine(engine: Engine, count: Any, state: Mapping[str, Any], steps: int, hook: Any) -> Any:
+def _machine(engine: Engine, count: Any, state: Mapping[str, Any], steps: int, hook: Any, *, is_begun: bool = True) -> Any:
     @engine.action(reads=["count"], writes=["done"])
     def finish(state: Any) -> Any:
         return state.update(done=True)
@@ -92,9 +95,9 @@ def _machine(engine: Engine, count: Any, state: Mapping[str, Any], steps: int, h
         engine.ApplicationBuilder()
         .with_actions(count=count, finish=finish)
         .with_transitions(("count", "count", engine.expr(f"count < {steps}")), ("count", "finish"))
-        .with_state(count=0, **state)
-        .with_entrypoint("count")
     )
+    if is_begun:
+        builder = builder.with_state(count=0, **state).with_entrypoint("count")
     return builder.with_hooks(hook) if hook is not None else builder
 
 
