@@ -11,6 +11,7 @@ BENCHMARKS = {
     "health": "benchmarks.health_latency",
     "memory": "benchmarks.memory",
     "group_commit": "benchmarks.group_commit",
+    "history_cost": "benchmarks.history_cost",
 }
 
 
