@@ -38,6 +38,7 @@ MODULES = {
     "burr.testing": "app.engine.testing",
     "burr.integrations.pydantic": "app.engine",
     "burr.integrations.serde.pickle": "app.engine",
+    "burr.integrations.serde.pandas": "app.engine.serde_pandas",
     "burr.integrations.serde.pydantic": "app.engine",
     "burr.integrations.persisters.b_aiosqlite": "app.engine",
 }

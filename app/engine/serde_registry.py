@@ -4,6 +4,7 @@ Here are the tables and the treatment of JSON's own values; `serde_codec` asks `
 type itself. Reading back is in `serde`.
 """
 
+import importlib
 import warnings
 from collections.abc import Callable
 from enum import Enum
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 KEY = "__burr_serde__"  # as in Burr, so that what it wrote can be read
+_EXTENSIONS = {"pandas": "app.engine.serde_pandas"}  # package -> who registers its types; looked at when one is met
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -49,6 +51,8 @@ class StringDispatch:
     def call(self, key: str, *args: Any, **kwargs: Any) -> Any:
         """Call the function for `key`. Raises ValueError when there is none."""
         if key not in self.func_map:
+            _load_extension(key)
+        if key not in self.func_map:
             known = ", ".join(sorted(self.func_map)) or "none"
             raise ValueError(f"no deserializer is registered for {key!r}; registered: {known}. Import the module that does it")
         return self.func_map[key](*args, **kwargs)
@@ -58,7 +62,7 @@ deserializer = StringDispatch()
 
 
 @singledispatch
-def serialize(value: Any, **_: Any) -> Any:
+def serialize(value: Any, **kwargs: Any) -> Any:
     """Return `value` as values that the `json` module can write, as `deserialize` reads them.
 
     `serialize.register(cls)` teaches it a type: the function returns a dict with its own name under `KEY`. The keyword arguments
@@ -66,6 +70,8 @@ def serialize(value: Any, **_: Any) -> Any:
     """
     from app.engine.serde_codec import UnserializableValue, encode  # the codec asks this registry first
 
+    if _load_extension(type(value).__module__):
+        return serialize(value, **kwargs)
     try:
         return encode(value)
     except UnserializableValue as error:
@@ -113,5 +119,16 @@ def register_own(cls: type, function: Callable[..., Any]) -> None:
 
 def registered_serializer(cls: type) -> Callable[..., Any] | None:
     """Return the function that a user registered for `cls` or a base of it, or None."""
+    if _load_extension(cls.__module__):
+        return registered_serializer(cls)
     function = serialize.dispatch(cls)
     return None if function in _ours else function
+
+
+def _load_extension(name: str) -> bool:
+    """Import what knows the types of a package, or the stored name of one. Returns whether that is news."""
+    extension = _EXTENSIONS.pop(name.partition(".")[0], None)
+    if extension is None:
+        return False
+    importlib.import_module(extension)
+    return True
