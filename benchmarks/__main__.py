@@ -11,6 +11,8 @@ BENCHMARKS = {
     "health": "benchmarks.health_latency",
     "memory": "benchmarks.memory",
     "group_commit": "benchmarks.group_commit",
+    "history": "benchmarks.history_cost",
+    "loop": "benchmarks.loop_health",
     "history_cost": "benchmarks.history_cost",
 }
 

@@ -1,0 +1,73 @@
+"""The benchmarks' own tools: a figure is worth what they are."""
+
+import asyncio
+import sys
+from subprocess import run
+
+import pytest
+
+from benchmarks.load import Load, apply_load
+from benchmarks.measuring import alternate, percentile
+from benchmarks.wire import Answer, connect, request_bytes
+
+ANSWER = b"HTTP/1.1 201 Created\r\nx: y\r\nContent-Length: 5\r\n\r\nhello"
+
+
+def test_a_percentile_is_a_value_that_so_many_do_not_exceed() -> None:
+    values = [float(value) for value in range(100, 0, -1)]
+    assert (percentile(values, 0.5), percentile(values, 0.99), percentile(values, 1)) == (50, 99, 100)
+    assert percentile([7.0], 0.01) == 7
+
+
+def test_subjects_take_turns_and_the_first_turn_does_not_count() -> None:
+    order: list[str] = []
+
+    def subject(name: str) -> float:
+        order.append(name)
+        return float(len(order))
+
+    figures = alternate(2, {"a": lambda: subject("a"), "b": lambda: subject("b")})
+    assert order == ["a", "b", "a", "b", "a", "b"]
+    assert figures == {"a": [3.0, 5.0], "b": [4.0, 6.0]}
+
+
+@pytest.mark.parametrize("size", [1, 10, 1000])
+async def test_an_answer_may_come_in_pieces(size: int) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        for start in range(0, len(ANSWER), size):
+            writer.write(ANSWER[start : start + size])
+            await writer.drain()
+            await asyncio.sleep(0)
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        port = server.sockets[0].getsockname()[1]
+        wire = await connect("127.0.0.1", port, answered.set_result, lambda: None)
+        wire.send(request_bytes("GET", "/"))
+        assert await answered == (201, b"hello")
+        wire.close()
+
+
+async def test_refused_requests_are_no_rate() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(b"HTTP/1.1 503 No\r\nContent-Length: 4\r\n\r\nbusy")
+        except asyncio.IncompleteReadError:
+            writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        load = Load("127.0.0.1", port, "GET", ["/"], None, {}, 0.1)
+        with pytest.raises(RuntimeError, match="refused, one with: busy"):
+            await asyncio.to_thread(apply_load, load)
+
+
+def test_an_unknown_benchmark_is_one_clear_line() -> None:
+    done = run([sys.executable, "-m", "benchmarks", "nothing"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("no benchmark is called 'nothing'; there are: engine, ")
