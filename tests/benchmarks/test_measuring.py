@@ -2,6 +2,8 @@
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from subprocess import run
 
 import pytest
@@ -9,8 +11,6 @@ import pytest
 from benchmarks.load import Load, apply_load
 from benchmarks.measuring import alternate, percentile
 from benchmarks.wire import Answer, connect, request_bytes
-
-ANSWER = b"HTTP/1.1 201 Created\r\nx: y\r\nContent-Length: 5\r\n\r\nhello"
 
 
 def test_a_percentile_is_a_value_that_so_many_do_not_exceed() -> None:
@@ -31,20 +31,31 @@ def test_subjects_take_turns_and_the_first_turn_does_not_count() -> None:
     assert figures == {"a": [3.0, 5.0], "b": [4.0, 6.0]}
 
 
-@pytest.mark.parametrize("size", [1, 10, 1000])
-async def test_an_answer_may_come_in_pieces(size: int) -> None:
+@asynccontextmanager
+async def served(answer: bytes, size: int = 1000) -> AsyncIterator[int]:
+    """Answer every request with `answer`, in pieces of `size`; yields the port, and waits for the connection to end."""
+    ended = asyncio.Event()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        for start in range(0, len(ANSWER), size):
-            writer.write(ANSWER[start : start + size])
-            await writer.drain()
-            await asyncio.sleep(0)
-        await reader.read()
+        with suppress(asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                for start in range(0, len(answer), size):
+                    writer.write(answer[start : start + size])
+                    await writer.drain()
+                    await asyncio.sleep(0)
         writer.close()
+        await writer.wait_closed()
+        ended.set()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        port = server.sockets[0].getsockname()[1]
+        yield server.sockets[0].getsockname()[1]
+        await ended.wait()
+
+
+@pytest.mark.parametrize("size", [1, 10, 1000])
+async def test_an_answer_may_come_in_pieces(size: int) -> None:
+    answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    async with served(b"HTTP/1.1 201 Created\r\nx: y\r\nContent-Length: 5\r\n\r\nhello", size) as port:
         wire = await connect("127.0.0.1", port, answered.set_result, lambda: None)
         wire.send(request_bytes("GET", "/"))
         assert await answered == (201, b"hello")
@@ -52,16 +63,7 @@ async def test_an_answer_may_come_in_pieces(size: int) -> None:
 
 
 async def test_refused_requests_are_no_rate() -> None:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                await reader.readuntil(b"\r\n\r\n")
-                writer.write(b"HTTP/1.1 503 No\r\nContent-Length: 4\r\n\r\nbusy")
-        except asyncio.IncompleteReadError:
-            writer.close()
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
+    async with served(b"HTTP/1.1 503 No\r\nContent-Length: 4\r\n\r\nbusy") as port:
         load = Load("127.0.0.1", port, "GET", ["/"], None, {}, 0.1)
         with pytest.raises(RuntimeError, match="refused, one with: busy"):
             await asyncio.to_thread(apply_load, load)
