@@ -297,7 +297,8 @@ class ApplicationBuilder(Generic[S]):
         if beginning.entrypoint not in graph.action_names:
             raise UnknownAction(beginning.entrypoint, graph.action_names, "the entrypoint")
         if beginning.prior_action is None:
-            report(graph, beginning.entrypoint, beginning.state.keys(), self.validation)
+            # a resumed application may begin anywhere: it is the machine that is looked at
+            report(graph, self.start or beginning.entrypoint, beginning.state.keys(), self.validation)
         return Blueprint(
             graph=ApplicationGraph(graph.actions, graph.transitions, graph.get_action(beginning.entrypoint)),
             entrypoint=beginning.entrypoint,
