@@ -3,11 +3,15 @@
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 from app.engine import Application
+from app.engine.machine import machine
 from examples import chat as example
+from examples.demo.follower import frames
 from tests.examples.chat_endpoint import KEY, ChatEndpoint, running_endpoint
+from tests.server import running_server
 
 
 @pytest.fixture
@@ -105,3 +109,34 @@ async def test_without_a_key_a_stand_in_answers_and_says_so(monkeypatch: pytest.
     assert result["offline"] is True
     assert "offline stand-in" in result["reply"]
     assert result["reply"].endswith("How are you?")
+
+
+async def events_of_turn(client: httpx.AsyncClient, session_id: str, inputs: dict[str, str]) -> list[tuple[str, Any]]:
+    request = client.stream(
+        "POST",
+        f"/v1/sessions/{session_id}/runs",
+        json={"inputs": inputs, "halt_after": ["reply"]},
+        headers={"Accept": "text/event-stream"},
+    )
+    async with request as response:
+        assert response.status_code == 200
+        return [(event, data) async for _, event, data in frames(response.aiter_bytes())]
+
+
+async def test_over_http_tokens_are_events_and_a_failed_answer_can_be_asked_for_again(endpoint: ChatEndpoint) -> None:
+    with running_server([machine(example.chat)]) as server:
+        async with server.async_client() as client:
+            session_id = (await client.post("/v1/sessions", json={"machine": "chat"})).json()["id"]
+            endpoint.break_after = 1
+            events = await events_of_turn(client, session_id, {"prompt": "Hi"})
+            assert [event for event, _ in events[-2:]] == ["step.failed", "run.failed"]
+            assert KEY not in str(events)
+            endpoint.break_after = None
+            events = await events_of_turn(client, session_id, {})
+            assert [data["item"] for event, data in events if event == "step.item"] == [
+                {"token": "Hello"},
+                {"token": " there"},
+                {"token": "!"},
+            ]
+            state = (await client.get(f"/v1/sessions/{session_id}")).json()["state"]
+    assert [message["content"] for message in state["messages"]] == ["Hi", "Hello there!"]
