@@ -56,7 +56,7 @@ def address_of(listener: socket.socket) -> str:
 def serve(app: FastAPI, listener: socket.socket, *, grace_s: float, ready: Callable[[], None]) -> None:
     """Serve `app` until SIGINT or SIGTERM, and return when it is drained. Calls `ready` once, after the application's start.
 
-    What the application raises at its start is raised here.
+    A second SIGINT ends the process at once. What the application raises at its start is raised here.
     """
     config = uvicorn.Config(
         app,
@@ -71,7 +71,14 @@ def serve(app: FastAPI, listener: socket.socket, *, grace_s: float, ready: Calla
         timeout_graceful_shutdown=math.ceil(grace_s + _AFTER_GRACE_S),
     )
     server = _Server(config)
-    with _handlers(server.handle_exit), asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if server.should_exit and number == signal.SIGINT:  # somebody does not want to wait for the drain
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        server.handle_exit(number, frame)
+
+    with _handlers(handle), asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(_serve(app, server, listener, ready))
 
 

@@ -33,6 +33,15 @@ MACHINES = """
         await asyncio.sleep(0.01)
         return state.update(n=state["n"] + 1)
 
+    @action(reads=[], writes=["slept"])
+    async def sleep(state: State, seconds: float) -> State:
+        await asyncio.sleep(seconds)
+        return state.update(slept=seconds)
+
+    @machine
+    def sleeper() -> ApplicationBuilder:
+        return ApplicationBuilder().with_actions(sleep).with_entrypoint("sleep")
+
     @machine(name="counter", version="7")
     def make_counter() -> ApplicationBuilder:
         "Counts."
@@ -239,7 +248,7 @@ def test_a_signal_ends_open_streams_with_their_last_event(number: signal.Signals
                 if types.count("step.finished") == 3 and line.startswith("event: step.finished"):
                     started.process.send_signal(number)
         assert types[-1] == "run.cancelled"
-        assert started.stop(number) == 0
+        assert started.wait() == 0
         assert "Traceback" not in started.text()
 
 
@@ -250,7 +259,44 @@ def test_a_follower_of_an_idle_session_does_not_hold_up_the_end(folder: Path) ->
             assert stream.status_code == 200
             started.process.send_signal(signal.SIGTERM)
             assert list(stream.iter_lines()) is not None
+        assert started.wait() == 0
+
+
+def begin_to_sleep(started: ServiceProcess, client: httpx.Client, seconds: float) -> str:
+    """Leave a session in the middle of a step that nobody waits for, and return its id."""
+    session = str(client.post(f"{started.url}/v1/sessions", json={"machine": "sleeper"}).json()["id"])
+    body = {"inputs": {"seconds": seconds}}
+    stream = client.stream(
+        "POST", f"{started.url}/v1/sessions/{session}/runs", json=body, headers={"Accept": "text/event-stream"}
+    )
+    with stream as answer:
+        assert any(line == "event: step.started" for line in answer.iter_lines())
+    return session
+
+
+def is_listening(started: ServiceProcess) -> bool:
+    try:
+        return httpx.get(f"{started.url}/healthz").is_success
+    except httpx.TransportError:
+        return False
+
+
+def test_a_running_step_is_committed_before_the_end(folder: Path, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/end.db"
+    with running_service("--database-url", url, "bots.py:sleeper", cwd=folder) as started, httpx.Client() as client:
+        session = begin_to_sleep(started, client, 0.5)
         assert started.stop() == 0
+    with running_service("--database-url", url, "bots.py:sleeper", cwd=folder) as again:
+        assert httpx.get(f"{again.url}/v1/sessions/{session}").json()["state"] == {"slept": 0.5}
+
+
+def test_a_second_interrupt_does_not_wait_for_running_steps(folder: Path) -> None:
+    with running_service("--database-url", "memory://", "bots.py:sleeper", cwd=folder) as started, httpx.Client() as client:
+        begin_to_sleep(started, client, 60)
+        started.process.send_signal(signal.SIGINT)
+        while is_listening(started):
+            pass  # until the first one has been heard
+        assert started.stop(signal.SIGINT, timeout_s=5) == -signal.SIGINT
 
 
 # under somebody else's server
@@ -275,7 +321,7 @@ def test_uvicorn_serves_the_same_configured_by_the_environment(folder: Path) -> 
             assert stream.status_code == 200
             started.process.send_signal(signal.SIGTERM)
             assert list(stream.iter_lines()) is not None
-        assert started.stop() in {0, -signal.SIGTERM}
+        assert started.wait() in {0, -signal.SIGTERM}
 
 
 @pytest.mark.parametrize(
