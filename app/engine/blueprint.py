@@ -64,8 +64,13 @@ class Moments:
     @classmethod
     def of(cls, hooks: HookSet, *, is_async: bool) -> "Moments":
         """Return the moments of a run in one colour: a sync one has no async hooks."""
+        if not hooks.sync_hooks and not (is_async and hooks.async_hooks):
+            return _NO_MOMENTS
         found = (Listeners(hooks.sync(name), hooks.async_(name) if is_async else ()) for name in RUN_MOMENTS)
         return cls(*(each if each.sync or each.async_ else None for each in found))
+
+
+_NO_MOMENTS = Moments(*[None] * len(RUN_MOMENTS))
 
 
 @dataclass(eq=False)

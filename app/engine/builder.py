@@ -300,7 +300,7 @@ class ApplicationBuilder(Generic[S]):
             # a resumed application may begin anywhere: it is the machine that is looked at
             report(graph, self.start or beginning.entrypoint, beginning.state.keys(), self.validation)
         return Blueprint(
-            graph=ApplicationGraph(graph.actions, graph.transitions, graph.get_action(beginning.entrypoint)),
+            graph=ApplicationGraph.of(graph, beginning.entrypoint),
             entrypoint=beginning.entrypoint,
             default_state=positioned(beginning.state, None, -1).get_all(),
             hooks=HookSet(*self.lifecycle_adapters, *saver_hooks),

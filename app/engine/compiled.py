@@ -95,7 +95,7 @@ def compile_actions(graph: Graph) -> dict[str, CompiledAction]:
     """Return the actions of `graph` by name, each with its transitions in order."""
     records = {action.name: CompiledAction(action) for action in graph.actions}
     for name, record in records.items():
-        edges = [(edge.condition, records[edge.to.name]) for edge in graph.transitions if edge.from_.name == name]
+        edges = [(condition, records[to]) for condition, to in graph.edges_from(name)]
         record.transitions = tuple((_holds(each), to) for each, to in edges if not isinstance(each, OnError))
         record.rescues = tuple((each, to) for each, to in edges if isinstance(each, OnError))
     return records

@@ -45,7 +45,7 @@ class Condition(Function):
         and methods of builtin values. Raises UnsafeExpression for anything else.
         """
         parsed = parse(expr, FULL)
-        return Condition(parsed.keys, lambda state: parsed.evaluate(state), name=expr)
+        return Condition(list(parsed.keys), parsed.evaluate, name=expr)
 
     @staticmethod
     def safe_expr(expr: str) -> "Condition":
@@ -55,7 +55,7 @@ class Condition(Function):
         UnsafeExpression for anything else, and SyntaxError for what is no expression.
         """
         parsed = parse(expr, STRICT)
-        return Condition(parsed.keys, lambda state: bool(parsed.evaluate(state)), name=expr)
+        return Condition(list(parsed.keys), lambda state: bool(parsed.evaluate(state)), name=expr)
 
     @staticmethod
     def lmda(resolver: Resolver, state_keys: list[str]) -> "Condition":

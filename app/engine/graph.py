@@ -42,9 +42,9 @@ class Graph:
 
     def __post_init__(self) -> None:
         self._action_map = {action.name: action for action in self.actions}
-        self._adjacency_map: dict[str, list[tuple[str, Condition]]] = {name: [] for name in self._action_map}
+        self._adjacency_map: dict[str, list[tuple[Condition, str]]] = {name: [] for name in self._action_map}
         for transition in self.transitions:
-            self._adjacency_map[transition.from_.name].append((transition.to.name, transition.condition))
+            self._adjacency_map[transition.from_.name].append((transition.condition, transition.to.name))
         self._action_tag_map: dict[str, list[Action]] = {}
         for action in self.actions:
             for tag in action.tags:
@@ -59,10 +59,14 @@ class Graph:
         """Return the action that comes after `prior_step`, or `entrypoint` when that is None; None when no transition holds."""
         if prior_step is None:
             return self.get_action(entrypoint)
-        for name, condition in self._adjacency_map[self.get_action(prior_step).name]:
+        for condition, name in self.edges_from(prior_step):
             if condition.run(state)[Condition.KEY]:
                 return self._action_map[name]
         return None
+
+    def edges_from(self, action_name: str) -> list[tuple[Condition, str]]:
+        """Return the conditions and targets of the transitions from an action, in order. Raises UnknownAction."""
+        return self._adjacency_map[self.get_action(action_name).name]
 
     def get_action(self, action_name: str) -> Action:
         """Return the action of that name. Raises UnknownAction."""
@@ -188,3 +192,10 @@ class ApplicationGraph(Graph):
     """A graph with the action that an application begins with."""
 
     entrypoint: Action
+
+    @classmethod
+    def of(cls, graph: Graph, entrypoint: str) -> "ApplicationGraph":
+        """Return `graph` with an entrypoint. Raises UnknownAction."""
+        begun = cls.__new__(cls)
+        vars(begun).update(vars(graph), entrypoint=graph.get_action(entrypoint))  # what was worked out is shared
+        return begun

@@ -9,6 +9,7 @@ import builtins
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from app.engine.errors import UnsafeExpression
@@ -132,7 +133,7 @@ _FULL_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Grammar:
     """What an expression may use beyond literals, names, attributes, subscripts and comparisons."""
 
@@ -151,16 +152,17 @@ class Parsed:
     """An expression that was found to be harmless; `keys` are the names that it needs."""
 
     text: str
-    keys: list[str]
+    keys: tuple[str, ...]
     evaluate: Evaluate
 
 
+@lru_cache(maxsize=1024)
 def parse(text: str, grammar: Grammar) -> Parsed:
     """Return `text` ready to be evaluated. Raises SyntaxError, or UnsafeExpression for what `grammar` does not have."""
     tree = ast.parse(text.strip(), mode="eval")
     compiler = _Compiler(grammar)
     evaluate = compiler.compile(tree.body)
-    return Parsed(text, sorted(compiler.keys), evaluate)
+    return Parsed(text, tuple(sorted(compiler.keys)), evaluate)
 
 
 class _Compiler:
