@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from app.engine.compiled import CompiledAction, compile_actions
+from app.engine.compiled import CompiledAction
 from app.engine.core import Instance, Limits
 from app.engine.effects import Listeners
 from app.engine.errors import MixedModeError, UnknownAction, UnknownTag
@@ -81,6 +81,7 @@ class Blueprint:
     """
 
     graph: ApplicationGraph
+    actions: dict[str, CompiledAction]
     entrypoint: str
     default_state: Mapping[str, Any]
     hooks: HookSet
@@ -91,7 +92,6 @@ class Blueprint:
     parallel_executor_factory: Callable[[], Executor] | None = None
     state_persister: Any = None
     state_initializer: Any = None
-    actions: dict[str, CompiledAction] = field(init=False)
     sync_moments: Moments = field(init=False)
     async_moments: Moments = field(init=False)
     has_span_hooks: bool = field(init=False)
@@ -99,7 +99,6 @@ class Blueprint:
     _warned: set[str] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
-        self.actions = compile_actions(self.graph)
         self.sync_moments = Moments.of(self.hooks, is_async=False)
         self.async_moments = Moments.of(self.hooks, is_async=True)
         self.has_span_hooks = any(

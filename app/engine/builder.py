@@ -12,6 +12,7 @@ from typing import Any, Generic, Literal, Self, TypeVar, cast
 
 from app.engine.application import Application
 from app.engine.blueprint import Blueprint, positioned
+from app.engine.compiled import compile_actions
 from app.engine.errors import BuildError, MixedModeError, UninitializedPersister, UnknownAction
 from app.engine.graph import ActionLike, ApplicationGraph, Graph, GraphBuilder, TransitionLike
 from app.engine.hook_set import HookSet, LifecycleAdapter
@@ -301,6 +302,7 @@ class ApplicationBuilder(Generic[S]):
             report(graph, self.start or beginning.entrypoint, beginning.state.keys(), self.validation)
         return Blueprint(
             graph=ApplicationGraph.of(graph, beginning.entrypoint),
+            actions=compile_actions(graph),
             entrypoint=beginning.entrypoint,
             default_state=positioned(beginning.state, None, -1).get_all(),
             hooks=HookSet(*self.lifecycle_adapters, *saver_hooks),

@@ -92,12 +92,19 @@ class CompiledAction:
 
 
 def compile_actions(graph: Graph) -> dict[str, CompiledAction]:
-    """Return the actions of `graph` by name, each with its transitions in order."""
+    """Return the actions of `graph` by name, each with its transitions in order. A graph is compiled once.
+
+    Applications that are made of the same graph share the outcome.
+    """
+    known: dict[str, CompiledAction] | None = vars(graph).get("_compiled")
+    if known is not None:
+        return known
     records = {action.name: CompiledAction(action) for action in graph.actions}
     for name, record in records.items():
         edges = [(condition, records[to]) for condition, to in graph.edges_from(name)]
         record.transitions = tuple((_holds(each), to) for each, to in edges if not isinstance(each, OnError))
         record.rescues = tuple((each, to) for each, to in edges if isinstance(each, OnError))
+    vars(graph)["_compiled"] = records
     return records
 
 

@@ -119,10 +119,11 @@ class GraphBuilder:
     def __init__(self) -> None:
         self.actions: list[Action] | None = None
         self.transitions: list[tuple[str, str, Condition]] = []
+        self._built: Graph | None = None  # what the calls so far come to, once it is known
 
     def with_actions(self, *action_list: ActionLike, **action_dict: ActionLike) -> Self:
         """Add actions: by keyword under that name, or decorated functions and named actions under their own."""
-        self.actions = [] if self.actions is None else self.actions
+        self.actions, self._built = self.actions or [], None
         for given in action_list:
             if isinstance(given, Action):
                 if not given.name:
@@ -135,6 +136,7 @@ class GraphBuilder:
 
     def with_transitions(self, *transitions: TransitionLike) -> Self:
         """Add transitions `(from, to)` or `(from, to, condition)`; `from` may be a list of names. Order is precedence."""
+        self._built = None
         for transition in transitions:
             from_, to, *rest = transition
             condition = rest[0] if rest else default
@@ -151,6 +153,7 @@ class GraphBuilder:
 
     def with_graph(self, graph: Graph) -> Self:
         """Add all actions and transitions of `graph`."""
+        self._built = None if self.actions or self.transitions else graph
         self.actions = [*(self.actions or []), *graph.actions]
         self.transitions += [(each.from_.name, each.to.name, each.condition) for each in graph.transitions]
         return self
@@ -161,6 +164,8 @@ class GraphBuilder:
         Raises BuildError without actions, GraphError for a name given twice or a second default transition, and UnknownAction
         for a transition from or to an action that is not there.
         """
+        if self._built is not None:
+            return self._built
         if not self.actions:
             raise BuildError("a graph needs at least one action; call with_actions")
         by_name: dict[str, Action] = {}
@@ -170,7 +175,8 @@ class GraphBuilder:
             by_name[action.name] = action
         self._check_transitions(by_name)
         edges = [Transition(by_name[from_], by_name[to], condition) for from_, to, condition in self.transitions]
-        return Graph(list(self.actions), edges)
+        self._built = Graph(list(self.actions), edges)
+        return self._built
 
     def _check_transitions(self, names: Iterable[str]) -> None:
         known = set(names)

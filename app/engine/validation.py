@@ -74,12 +74,18 @@ def validate(graph: Graph, entrypoint: str, state_keys: Collection[str] = ()) ->
 
 
 def report(graph: Graph, entrypoint: str, state_keys: Collection[str], mode: ValidationMode) -> None:
-    """Warn of each finding, raise InvalidGraph for all of them, or do not look, as `mode` says."""
-    if mode == "off":
+    """Warn of each finding, raise InvalidGraph for all of them, or do not look, as `mode` says.
+
+    A graph that many applications are made of is looked at, and warned of, once.
+    """
+    known: set[tuple[str, frozenset[str], ValidationMode]] = vars(graph).setdefault("_reported", set())
+    question = (entrypoint, frozenset(state_keys), mode)
+    if mode == "off" or question in known:
         return
     findings = validate(graph, entrypoint, state_keys)
     if findings and mode == "error":
         raise InvalidGraph(findings)
+    known.add(question)
     for finding in findings:
         warnings.warn(finding.message, GraphWarning, stacklevel=5)
 
