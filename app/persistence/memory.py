@@ -14,9 +14,11 @@ from app.persistence.cursors import decode_cursor, encode_cursor
 from app.persistence.records import (
     Commit,
     FailureRecord,
+    KeyRecord,
     LoadedSession,
     NewSession,
     RunRecord,
+    RunStart,
     RunStatus,
     SessionFilter,
     SessionPage,
@@ -24,8 +26,9 @@ from app.persistence.records import (
     StepCommit,
     StepRecord,
 )
+from app.persistence.replicas import LoneReplica
 from app.persistence.snapshots import replay
-from app.persistence.store import RunNotFound, SessionExists, SessionNotFound, StepConflict, StepNotFound
+from app.persistence.store import KeyTaken, RunNotFound, SessionExists, SessionNotFound, StepConflict, StepNotFound
 from app.persistence.transitions import after_commit, check_commit, check_new, created, ended_run, started_run
 
 __all__ = ["MemoryStore"]
@@ -58,12 +61,21 @@ class _Session:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Key:
+    session_id: str
+    created_at_s: float
+    record: KeyRecord
+
+
 class MemoryStore:
     """Everything in this process, durable until it ends."""
 
     def __init__(self) -> None:
         self._sessions: dict[str, _Session] = {}
         self._runs: dict[str, RunRecord] = {}
+        self._keys: dict[bytes, _Key] = {}
+        self.replicas = LoneReplica()
         self._last_position = 0
 
     async def open(self) -> None:
@@ -72,6 +84,7 @@ class MemoryStore:
     async def close(self) -> None:
         self._sessions.clear()
         self._runs.clear()
+        self._keys.clear()
 
     async def ping(self) -> None:
         pass
@@ -79,8 +92,12 @@ class MemoryStore:
     async def create_session(self, new: NewSession) -> None:
         check_new(new)
         base_state = encode_state(new.state)
+        if new.key and new.key.digest in self._keys:
+            raise KeyTaken
         if new.id in self._sessions:
             raise SessionExists(new.id)
+        if new.key:
+            self._keys[new.key.digest] = _Key(new.id, new.key.created_at_s, KeyRecord(new.key.request, None, new.key.answer))
         self._last_position += 1
         self._sessions[new.id] = _Session(self._last_position, created(new), new.seq, base_state)
 
@@ -90,6 +107,9 @@ class MemoryStore:
     async def load_session(self, session_id: str) -> LoadedSession:
         session = self._session(session_id)
         return LoadedSession(session.record, session.state_at(session.record.seq))
+
+    async def claim_session(self, session_id: str) -> LoadedSession:
+        return await self.load_session(session_id)
 
     async def list_sessions(self, which: SessionFilter, limit: int, cursor: str | None) -> SessionPage:
         before = None if cursor is None else decode_cursor(cursor)
@@ -105,6 +125,8 @@ class MemoryStore:
     async def delete_session(self, session_id: str) -> None:
         for run_id in self._session(session_id).run_ids:
             del self._runs[run_id]
+        for digest in [digest for digest, key in self._keys.items() if key.session_id == session_id]:
+            del self._keys[digest]
         del self._sessions[session_id]
 
     async def commit(self, commit: Commit) -> None:
@@ -114,9 +136,8 @@ class MemoryStore:
         if commit.step and commit.step.seq != session.record.seq + 1:
             raise StepConflict(commit.session_id, commit.step.seq)
         session.record = after_commit(session.record, commit)
-        if commit.run_start and commit.run_start.run_id not in self._runs:
-            self._runs[commit.run_start.run_id] = started_run(commit.session_id, commit.run_start)
-            session.run_ids.append(commit.run_start.run_id)
+        if commit.run_start:
+            self._begin_run(session, commit.run_start)
         if commit.step:
             session.steps.append(_Step(_bare(commit, commit.step), payload))
         if commit.failure:
@@ -175,8 +196,48 @@ class MemoryStore:
         return list(islice(missed, limit))
 
     async def unfinished_runs(self, limit: int = 100) -> Sequence[RunRecord]:
-        unfinished = [run for run in self._runs.values() if run.status is RunStatus.RUNNING]
+        unfinished = [run for run in self._runs.values() if run.finished_at_s is None]
         return sorted(unfinished, key=lambda run: (run.started_at_s, run.id))[:limit]
+
+    async def queue_run(self, session_id: str, start: RunStart) -> None:
+        session = self._session(session_id)
+        if start.key and start.key.digest in self._keys:
+            raise KeyTaken
+        queued = replace(started_run(session_id, start), status=RunStatus.QUEUED, started_event_id=0)
+        self._keep_run(session, start, queued)
+
+    async def begin_attempt(self, run_id: str, steps: int) -> int:
+        run = await self.get_run(run_id)
+        if run.finished_at_s is not None:
+            raise RunNotFound(run_id)
+        attempts = 1 if run.steps < steps else run.attempts + 1
+        self._runs[run_id] = replace(run, attempts=attempts, steps=steps)
+        return attempts
+
+    async def find_key(self, digest: bytes) -> KeyRecord | None:
+        key = self._keys.get(digest)
+        return key.record if key else None
+
+    async def purge_keys(self, before_s: float) -> int:
+        old = [digest for digest, key in self._keys.items() if key.created_at_s < before_s]
+        for digest in old:
+            del self._keys[digest]
+        return len(old)
+
+    def _begin_run(self, session: _Session, start: RunStart) -> None:
+        known = self._runs.get(start.run_id)
+        begun = started_run(session.record.id, start)
+        if known is None:
+            self._keep_run(session, start, begun)
+        elif known.status is RunStatus.QUEUED and known.session_id == session.record.id:
+            self._runs[start.run_id] = replace(begun, parameters=known.parameters, attempts=known.attempts)
+
+    def _keep_run(self, session: _Session, start: RunStart, run: RunRecord) -> None:
+        self._runs[run.id] = run
+        session.run_ids.append(run.id)
+        if start.key and start.key.digest not in self._keys:
+            record = KeyRecord(start.key.request, run.id, start.key.answer)
+            self._keys[start.key.digest] = _Key(session.record.id, start.key.created_at_s, record)
 
     def _session(self, session_id: str) -> _Session:
         try:

@@ -1,8 +1,9 @@
 """What is read from a database, on any connection of its pool. Nothing is written here, and no transaction is held."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -10,11 +11,13 @@ from sqlalchemy import Executable, Row, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.engine.serde import decode
 from app.persistence import statements as sql
-from app.persistence.codec import PayloadInvalid, decode_operations, decode_state
+from app.persistence.codec import PayloadInvalid, decode_operations, decode_state, unpack
 from app.persistence.cursors import decode_cursor, encode_cursor
 from app.persistence.records import (
     FailureRecord,
+    KeyRecord,
     LoadedSession,
     RunRecord,
     SessionFilter,
@@ -28,10 +31,11 @@ from app.persistence.store import RunNotFound, SessionNotFound, StepNotFound, St
 from app.persistence.texts import is_storable
 from app.persistence.writer import ConnectionLost
 
-__all__ = ["Reader", "available"]
+__all__ = ["Reader", "answer", "available"]
 
 _LARGE_LOG_BYTES = 32 * 1024
 _MOST = 2**63 - 1
+_MANY = 1000  # labels: of two that are as common, either will do
 
 
 @asynccontextmanager
@@ -58,9 +62,14 @@ class Reader:
     async def session(self, session_id: str) -> SessionRecord:
         return session_record(await self._session_row(sql.SESSION, session_id))
 
-    async def loaded(self, session_id: str) -> LoadedSession:
+    async def claimant(self, session_id: str) -> str | None:
+        claimed_by: str | None = (await self._session_row(sql.SESSION, session_id)).claimed_by
+        return claimed_by
+
+    async def loaded(self, session_id: str, claim: Callable[[str], Awaitable[Any]] | None = None) -> LoadedSession:
+        """Return a session; with `claim` its row is what that gives."""
         while True:
-            row = await self._session_row(sql.SESSION_WITH_SNAPSHOT, session_id)
+            row = await (claim(session_id) if claim else self._session_row(sql.SESSION_WITH_SNAPSHOT, session_id))
             state = await self._replayed(row.state, row.key, row.snapshot_seq, row.seq, row.log_bytes)
             if state is not None:
                 return LoadedSession(session_record(row), state)
@@ -85,10 +94,16 @@ class Reader:
         wanted = [which.machine or "", which.partition_key or "", *chain.from_iterable(which.metadata.items())]
         if limit <= 0 or not all(map(is_storable, wanted)):
             return SessionPage((), None)
-        found = await self._rows(sql.sessions_page(which, before, limit + 1))
+        found = await self._rows(sql.sessions_page(await self._rarest_first(which), before, limit + 1))
         shown = found[:limit]
         cursor_after = encode_cursor(shown[-1].key) if len(found) > limit else None
         return SessionPage(tuple(session_record(row) for row in shown), cursor_after)
+
+    async def _rarest_first(self, which: SessionFilter) -> SessionFilter:
+        if len(which.metadata) < 2:
+            return which
+        counts = {name: (await self._rows(sql.label_count(name, value, _MANY)))[0][0] for name, value in which.metadata.items()}
+        return replace(which, metadata={name: which.metadata[name] for name in sorted(counts, key=counts.__getitem__)})
 
     async def steps(self, session_id: str, after_seq: int | None, before_seq: int | None, limit: int) -> Sequence[StepRecord]:
         after = -_MOST if after_seq is None else after_seq
@@ -121,6 +136,11 @@ class Reader:
         found = await self._of_session(sql.RUNS, session_id, after_event_id=after_event_id, limit=limit)
         return [run_record(row) for row in found]
 
+    async def key(self, digest: bytes) -> KeyRecord | None:
+        for row in await self._rows(sql.KEY, digest=digest):
+            return KeyRecord(row.request, row.run_id, None if row.answer is None else decode(unpack(row.answer)))
+        return None
+
     async def unfinished_runs(self, limit: int) -> Sequence[RunRecord]:
         return [run_record(row) for row in await self._rows(sql.UNFINISHED_RUNS, limit=max(0, limit))]
 
@@ -146,17 +166,24 @@ class Reader:
 
     async def _rows(self, statement: Executable, **values: Any) -> Sequence[Row[Any]]:
         async with available():
-            try:
-                return await self._answer(statement, values)
-            except DBAPIError as exc:
-                if not exc.connection_invalidated:
-                    raise
-            # the database was away since this connection was used last: the pool has thrown out all of its age
-            return await self._answer(statement, values)
+            return await answer(self._engine, statement, values)
 
-    async def _answer(self, statement: Executable, values: dict[str, Any]) -> Sequence[Row[Any]]:
-        async with self._engine.connect() as connection:
-            return (await connection.execute(statement, values)).all()
+
+async def answer(engine: AsyncEngine, statement: Executable, values: Mapping[str, Any]) -> Sequence[Row[Any]]:
+    """Return what the database answers, on any connection of the pool. The statement may be carried out twice."""
+    try:
+        return await _answer(engine, statement, values)
+    except DBAPIError as exc:
+        if not exc.connection_invalidated:
+            raise
+    # the database was away since this connection was used last: the pool has thrown out all of its age
+    return await _answer(engine, statement, values)
+
+
+async def _answer(engine: AsyncEngine, statement: Executable, values: Mapping[str, Any]) -> Sequence[Row[Any]]:
+    async with engine.connect() as connection:
+        result = await connection.execute(statement, values)
+        return result.all() if result.returns_rows else ()
 
 
 def _replay(state: bytes, payloads: list[bytes]) -> dict[str, Any]:

@@ -4,23 +4,28 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from app.persistence import changes
 from app.persistence.database import Database
 from app.persistence.group_commit import Committer
 from app.persistence.reader import Reader
 from app.persistence.records import (
     Commit,
     FailureRecord,
+    KeyRecord,
     LoadedSession,
     NewSession,
     RunRecord,
+    RunStart,
     SessionFilter,
     SessionPage,
     SessionRecord,
     StepRecord,
 )
-from app.persistence.store import SessionNotFound, StepConflict
-from app.persistence.texts import is_storable
+from app.persistence.replicas import Replicas
+from app.persistence.store import ClaimLost, KeyTaken, SessionNotFound, StepConflict
+from app.persistence.texts import is_storable, require_key
 from app.persistence.waves import Entry, entry_of_commit, entry_of_new
+from app.persistence.writer import WaveRefused
 
 __all__ = ["SqlStore"]
 
@@ -32,6 +37,10 @@ class SqlStore:
         self._database = database
         self._reader = Reader(database.reader)
         self._committer = Committer(database.writer, patience_s=patience_s)
+
+    @property
+    def replicas(self) -> Replicas:
+        return self._database.replicas
 
     async def open(self) -> None:
         """Raises StoreUnavailable, SchemaMismatch."""
@@ -46,24 +55,37 @@ class SqlStore:
         await self._reader.ping()
 
     async def create_session(self, new: NewSession) -> None:
-        await self._written(entry_of_new(new, self._promise()))
+        try:
+            await self._written(entry_of_new(new, self._promise(), self._database.writer.claimant))
+        except WaveRefused:
+            if new.key is not None and await self._reader.key(new.key.digest) is not None:
+                raise KeyTaken from None
+            raise
 
     async def commit(self, commit: Commit) -> None:
         try:
             await self._written(entry_of_commit(commit, self._promise()))
-        except StepConflict:
-            await self._reader.session(commit.session_id)  # raises SessionNotFound if that is the reason
+        except (StepConflict, SessionNotFound):
+            claimed_by = await self._reader.claimant(commit.session_id)  # raises SessionNotFound if that is the reason
+            if claimed_by != self._database.writer.claimant:
+                raise ClaimLost(commit.session_id) from None
             raise
 
     async def delete_session(self, session_id: str) -> None:
-        if not (is_storable(session_id) and await self._database.delete_session(session_id)):
+        if not is_storable(session_id):
             raise SessionNotFound(session_id)
+        await self._database.run(lambda connection: changes.delete_session(connection, session_id))
 
     async def get_session(self, session_id: str) -> SessionRecord:
         return await self._reader.session(session_id)
 
     async def load_session(self, session_id: str) -> LoadedSession:
         return await self._reader.loaded(session_id)
+
+    async def claim_session(self, session_id: str) -> LoadedSession:
+        if not is_storable(session_id):
+            raise SessionNotFound(session_id)
+        return await self._reader.loaded(session_id, self._database.claim if self.replicas.id else None)
 
     async def list_sessions(self, which: SessionFilter, limit: int, cursor: str | None) -> SessionPage:
         return await self._reader.sessions_page(which, limit, cursor)
@@ -98,6 +120,21 @@ class SqlStore:
 
     async def unfinished_runs(self, limit: int = 100) -> Sequence[RunRecord]:
         return await self._reader.unfinished_runs(limit)
+
+    async def queue_run(self, session_id: str, start: RunStart) -> None:
+        if not is_storable(session_id):
+            raise SessionNotFound(session_id)
+        require_key("the run's id", start.run_id)
+        await self._database.run(lambda connection: changes.queue_run(connection, session_id, start))
+
+    async def begin_attempt(self, run_id: str, steps: int) -> int:
+        return await self._database.run(lambda connection: changes.begin_attempt(connection, run_id, steps))
+
+    async def find_key(self, digest: bytes) -> KeyRecord | None:
+        return await self._reader.key(digest)
+
+    async def purge_keys(self, before_s: float) -> int:
+        return await self._database.run(lambda connection: changes.purge_keys(connection, before_s))
 
     @property
     def flushes(self) -> int:

@@ -63,6 +63,7 @@ class SqliteWriter:
 
     def __init__(self, engine: Engine) -> None:
         """`engine` is a sync one in autocommit mode: transactions are begun and ended here."""
+        self.claimant: str | None = None  # there is nobody else
         self._engine = engine
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stepwell-sqlite")
         self._connection: Connection | None = None

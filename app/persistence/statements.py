@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Select,
     bindparam,
     delete,
+    func,
     literal_column,
     select,
     text,
@@ -16,13 +18,14 @@ from sqlalchemy import (
 from sqlalchemy.sql.dml import Delete
 
 from app.persistence.records import SessionFilter
-from app.persistence.tables import failures, labels, runs, sessions, snapshots, steps
+from app.persistence.tables import failures, keys, labels, runs, sessions, snapshots, steps
 from app.persistence.wave_rows import label_of
 
 __all__ = [
     "CHILDREN",
     "DELETE_SESSION",
     "FAILURES",
+    "KEY",
     "NEAREST_SNAPSHOT",
     "PAYLOADS",
     "RUN",
@@ -33,6 +36,7 @@ __all__ = [
     "STEPS",
     "STEPS_AFTER_EVENT",
     "UNFINISHED_RUNS",
+    "label_count",
     "sessions_page",
 ]
 
@@ -113,25 +117,37 @@ RUNS = (
     _run.where(runs.c.id.in_(union_all(_ended_after, _started_after))).order_by(runs.c.started_event_id).limit(bindparam("limit"))
 )
 
+KEY = select(keys).where(keys.c.digest == bindparam("digest"))
+
 DELETE_SESSION = delete(sessions).where(sessions.c.id == bindparam("session_id")).returning(sessions.c.key)
 CHILDREN: tuple[Delete, ...] = tuple(
-    delete(table).where(table.c.session_key == bindparam("key")) for table in (steps, snapshots, failures, runs, labels)
+    delete(table).where(table.c.session_key == bindparam("key")) for table in (steps, snapshots, failures, runs, labels, keys)
 )
 
 
 def sessions_page(which: SessionFilter, before: int | None, limit: int) -> Select[Any]:
-    """Return the statement for one page, newest first. Every filter alone is served by an index in that order."""
-    statement = select(sessions).order_by(sessions.c.key.desc()).limit(limit)
+    """Return the statement for one page, newest first. Every filter alone is served by an index in that order.
+
+    With labels it is the first of them whose index is walked: it should be the rarest.
+    """
+    statement = select(sessions).limit(limit)
+    position: ColumnElement[int] = sessions.c.key
+    for place, (name, value) in enumerate(which.metadata.items()):
+        label = labels.alias()
+        statement = statement.join(label, (label.c.session_key == sessions.c.key) & (label.c.label == label_of(name, value)))
+        position = label.c.session_key if place == 0 else position
     conditions: Mapping[Any, Any] = {
         sessions.c.machine: which.machine,
         sessions.c.status: None if which.status is None else which.status.value,
         sessions.c.partition_key: which.partition_key,
     }
-    statement = statement.where(
-        sessions.c.key < before if before is not None else true(),
+    return statement.order_by(position.desc()).where(
+        position < before if before is not None else true(),
         *(column == value for column, value in conditions.items() if value is not None),
     )
-    for name, value in which.metadata.items():
-        label = labels.alias()
-        statement = statement.join(label, (label.c.session_key == sessions.c.key) & (label.c.label == label_of(name, value)))
-    return statement
+
+
+def label_count(name: str, value: str, most: int) -> Select[Any]:
+    """Return the statement that counts the sessions with a label, up to `most`."""
+    some = select(labels.c.session_key).where(labels.c.label == label_of(name, value)).limit(most).subquery()
+    return select(func.count()).select_from(some)

@@ -1,23 +1,29 @@
 """The port that every store implements, and its errors. `tests/persistence` holds the contract as one suite over all stores."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from app.persistence.records import (
     Commit,
     FailureRecord,
+    KeyRecord,
     LoadedSession,
     NewSession,
     RunRecord,
+    RunStart,
     SessionFilter,
     SessionPage,
     SessionRecord,
     StepRecord,
 )
 
+if TYPE_CHECKING:
+    from app.persistence.replicas import Replicas
+
 __all__ = [
     "ClaimLost",
     "CursorInvalid",
+    "KeyTaken",
     "RunNotFound",
     "SessionExists",
     "SessionNotFound",
@@ -76,6 +82,13 @@ class ClaimLost(StoreError):
         self.session_id = session_id
 
 
+class KeyTaken(StoreError):
+    """Another request has used this idempotency key meanwhile; nothing was stored."""
+
+    def __init__(self) -> None:
+        super().__init__("the idempotency key is taken")
+
+
 class TextUnstorable(StoreError, ValueError):
     """An id, a name or metadata is no text for a database column: it holds NUL or a lone surrogate, or is too long."""
 
@@ -102,6 +115,11 @@ class Store(Protocol):
     Methods may be called from any number of tasks of one event loop. Ids that do not exist raise the errors above.
     """
 
+    @property
+    def replicas(self) -> "Replicas":
+        """This process among those that share the store."""
+        ...
+
     async def open(self) -> None:
         """Connect and bring the schema up to date (or refuse, when it is not ours to change)."""
         ...
@@ -115,12 +133,19 @@ class Store(Protocol):
         ...
 
     async def create_session(self, new: NewSession) -> None:
-        """Raises SessionExists, TextUnstorable. Grouped with other sessions' commits."""
+        """Raises SessionExists, KeyTaken, TextUnstorable. Grouped with other sessions' commits."""
         ...
 
     async def get_session(self, session_id: str) -> SessionRecord: ...
 
     async def load_session(self, session_id: str) -> LoadedSession: ...
+
+    async def claim_session(self, session_id: str) -> LoadedSession:
+        """Load a session and, if this process has joined the replicas, make it this one's: it alone commits to it then.
+
+        Raises ClaimedElsewhere.
+        """
+        ...
 
     async def list_sessions(self, which: SessionFilter, limit: int, cursor: str | None) -> SessionPage:
         """Raises CursorInvalid."""
@@ -133,7 +158,8 @@ class Store(Protocol):
     async def commit(self, commit: Commit) -> None:
         """Store `commit` whole, in one transaction with those of other sessions that wait at the same time.
 
-        Raises StepConflict if its step does not follow the session's last one, SessionNotFound if the session is gone.
+        Raises StepConflict if its step does not follow the session's last one, SessionNotFound if the session is gone, ClaimLost
+        if another replica has claimed it.
         Two commits of one session are stored in the order of their calls. Once called it is carried out even if the
         caller is cancelled.
         """
@@ -169,5 +195,24 @@ class Store(Protocol):
         ...
 
     async def unfinished_runs(self, limit: int = 100) -> Sequence[RunRecord]:
-        """Runs stored as running, oldest first: at start these are what a crash left behind."""
+        """Runs stored as queued or running, oldest first: at start these are what a crash left behind."""
+        ...
+
+    async def queue_run(self, session_id: str, start: RunStart) -> None:
+        """Store a run that is to begin later. Raises SessionNotFound, KeyTaken."""
+        ...
+
+    async def begin_attempt(self, run_id: str, steps: int) -> int:
+        """Note that a run with so many steps is taken up again; return how often that was, since it last got on.
+
+        Raises RunNotFound if it has ended.
+        """
+        ...
+
+    async def find_key(self, digest: bytes) -> KeyRecord | None:
+        """What an idempotency key was used for."""
+        ...
+
+    async def purge_keys(self, before_s: float) -> int:
+        """Forget the keys that were used before then; return how many."""
         ...

@@ -41,7 +41,12 @@ class Written:
 
 
 class Writer(Protocol):
-    """The one connection that writes waves. Not concurrent: one call at a time."""
+    """The one connection that writes waves. Not concurrent: one call at a time.
+
+    With a `claimant` only sessions that it has claimed are moved.
+    """
+
+    claimant: str | None
 
     async def connect(self) -> None:
         """Connect if not connected. Raises ConnectionLost."""

@@ -1,0 +1,85 @@
+"""Changes that need a transaction of their own, on whichever database: what no session's next step waits for."""
+
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, case, delete, insert, literal, null, select, update
+from sqlalchemy.exc import IntegrityError
+
+from app.engine.serde import encode
+from app.persistence.codec import pack
+from app.persistence.records import RunStart, RunStatus
+from app.persistence.statements import CHILDREN, DELETE_SESSION
+from app.persistence.store import KeyTaken, RunNotFound, SessionNotFound
+from app.persistence.tables import keys, runs, sessions
+from app.persistence.wave_rows import KEY_COLUMNS, key_row
+
+__all__ = ["begin_attempt", "delete_session", "purge_keys", "queue_run"]
+
+_QUEUED = ("id", "session_key", "status", "parameters", "webhook", "started_at", "steps", "started_event_id")
+_QUEUE_RUN = insert(runs).from_select(
+    _QUEUED,
+    select(
+        bindparam("run_id"),
+        sessions.c.key,
+        literal(RunStatus.QUEUED.value),
+        bindparam("parameters", type_=runs.c.parameters.type),
+        bindparam("webhook", type_=runs.c.webhook.type),
+        bindparam("queued_at", type_=runs.c.started_at.type),
+        literal(0),
+        literal(0),
+    ).where(sessions.c.id == bindparam("session_id")),
+)
+_KEY_OF_SESSION = select(sessions.c.key).where(sessions.c.id == bindparam("session_id"))
+_BEGIN_ATTEMPT = (
+    update(runs)
+    .where(runs.c.id == bindparam("run_id"), runs.c.finished_at.is_(null()))
+    .values(
+        attempts=case((runs.c.steps < bindparam("known_steps"), 1), else_=runs.c.attempts + 1),
+        steps=bindparam("known_steps"),
+    )
+    .returning(runs.c.attempts)
+)
+_PURGE_KEYS = delete(keys).where(keys.c.created_at < bindparam("before"))
+
+
+def delete_session(connection: Connection, session_id: str) -> None:
+    """Delete everything of a session. Raises SessionNotFound."""
+    # the session first: its row's lock keeps out a commit, whose rows would otherwise stay behind
+    key = connection.execute(DELETE_SESSION, {"session_id": session_id}).scalar_one_or_none()
+    if key is None:
+        raise SessionNotFound(session_id)
+    for statement in CHILDREN:
+        connection.execute(statement, {"key": key})
+
+
+def queue_run(connection: Connection, session_id: str, start: RunStart) -> None:
+    """Store a run that waits. Raises SessionNotFound, KeyTaken."""
+    values: dict[str, Any] = {
+        "run_id": start.run_id,
+        "parameters": pack(encode(dict(start.parameters))),
+        "webhook": None if start.webhook is None else pack(encode(dict(start.webhook))),
+        "queued_at": start.started_at_s,
+        "session_id": session_id,
+    }
+    if not connection.execute(_QUEUE_RUN, values).rowcount:
+        raise SessionNotFound(session_id)
+    if start.key is not None:
+        session_key = connection.execute(_KEY_OF_SESSION, {"session_id": session_id}).scalar_one()
+        row = dict(zip(KEY_COLUMNS, key_row(start.key, start.run_id), strict=True))
+        try:
+            connection.execute(insert(keys), {"session_key": session_key, **row})
+        except IntegrityError:
+            raise KeyTaken from None  # the cause shows the statement's values
+
+
+def begin_attempt(connection: Connection, run_id: str, steps: int) -> int:
+    """Count one more attempt at a run, or the first since it got on; return the count. Raises RunNotFound if it has ended."""
+    attempts = connection.execute(_BEGIN_ATTEMPT, {"run_id": run_id, "known_steps": steps}).scalar_one_or_none()
+    if attempts is None:
+        raise RunNotFound(run_id)
+    return int(attempts)
+
+
+def purge_keys(connection: Connection, before_s: float) -> int:
+    """Forget the keys that were used before then; return how many."""
+    return int(connection.execute(_PURGE_KEYS, {"before": before_s}).rowcount)

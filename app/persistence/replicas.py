@@ -1,0 +1,127 @@
+"""Which processes share a database, and which of them has a session in memory. `docs/adr/0011` says why it is done so.
+
+A claim holds as long as the replica that made it is in the table of replicas. Each one says once a second that it lives;
+one that has been silent for long is buried by another, which takes its row out: all of its claims have ended with that.
+"""
+
+import asyncio
+import fcntl
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Protocol
+
+from app.persistence.records import RunRecord
+from app.persistence.store import StoreError, StoreUnavailable
+
+__all__ = ["Beat", "ClaimedElsewhere", "FileReplica", "LoneReplica", "Replicas"]
+
+
+class ClaimedElsewhere(StoreError):
+    """A replica that lives has the session; it answers at `url`."""
+
+    def __init__(self, session_id: str, replica_id: str, url: str) -> None:
+        super().__init__(f"session {session_id!r} belongs to the replica at {url}")
+        self.session_id = session_id
+        self.replica_id = replica_id
+        self.url = url
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What a heartbeat found: whether this replica is still known to the others, and how many there are with it."""
+
+    is_known: bool
+    living: int
+
+
+class Replicas(Protocol):
+    """This process among those that share the database. `id` is None where there can be only one."""
+
+    @property
+    def id(self) -> str | None: ...
+
+    async def join(self, url: str) -> None:
+        """Become a replica with a new id, which the others reach at `url`. Raises StoreUnavailable."""
+        ...
+
+    async def beat(self) -> Beat:
+        """Say that this replica lives. Raises StoreUnavailable."""
+        ...
+
+    async def bury(self, silent_s: float) -> Sequence[str]:
+        """Take out the replicas that have been silent for `silent_s` seconds; return their ids. Raises StoreUnavailable."""
+        ...
+
+    async def leave(self) -> None:
+        """Give up everything. Raises StoreUnavailable."""
+        ...
+
+    async def release(self, session_ids: Collection[str]) -> None:
+        """Give up these sessions, if they are this replica's. Raises StoreUnavailable."""
+        ...
+
+    async def orphans(self, *, queued_before_s: float, limit: int) -> Sequence[RunRecord]:
+        """Return unfinished runs that no living replica has, oldest first; queued ones if they have been for long.
+
+        Raises StoreUnavailable.
+        """
+        ...
+
+
+class LoneReplica:
+    """The only process of a store: everything is its own, and nothing needs to be said."""
+
+    id: str | None = None
+
+    async def join(self, url: str) -> None:
+        pass
+
+    async def beat(self) -> Beat:
+        return Beat(is_known=True, living=1)
+
+    async def bury(self, silent_s: float) -> Sequence[str]:  # noqa: ARG002
+        return ()
+
+    async def leave(self) -> None:
+        pass
+
+    async def release(self, session_ids: Collection[str]) -> None:
+        pass
+
+    async def orphans(self, *, queued_before_s: float, limit: int) -> Sequence[RunRecord]:  # noqa: ARG002
+        return ()
+
+
+class FileReplica(LoneReplica):
+    """The only service on an SQLite file: a second one is refused by a lock beside it, which ends with the process."""
+
+    def __init__(self, database: Path) -> None:
+        self._path = database.with_name(f"{database.name}.lock")
+        self._file: TextIOWrapper | None = None
+
+    async def join(self, url: str) -> None:
+        await asyncio.to_thread(self._lock, url)
+
+    async def leave(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+    def _lock(self, url: str) -> None:
+        file = self._path.open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            other = file.read(200).strip()
+            file.close()
+            there = f" ({other})" if other else ""
+            raise StoreUnavailable(
+                f"another service{there} has this SQLite file open; for more than one process use PostgreSQL"
+            ) from None
+        file.truncate(0)
+        file.write(url)
+        file.flush()
+        self._file = file

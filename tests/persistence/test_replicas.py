@@ -1,0 +1,158 @@
+"""Claims: one replica at a time has a session, and the store takes commits from no other."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from app.persistence.records import Commit, SessionStatus
+from app.persistence.replicas import ClaimedElsewhere, FileReplica
+from app.persistence.store import ClaimLost, SessionNotFound, Store, StoreUnavailable
+from tests.persistence.making import ended, new, opened, queried, started, step, step_commit
+
+
+@pytest.fixture
+async def pair(postgres_url: str) -> AsyncIterator[tuple[Store, Store]]:
+    """Two replicas, as two processes would be."""
+    async with AsyncExitStack() as stack:
+        stores = [await stack.enter_async_context(opened(postgres_url)) for _ in range(2)]
+        for number, store in enumerate(stores):
+            await store.replicas.join(f"http://replica-{number}")
+        yield stores[0], stores[1]
+
+
+async def silence(url: str, store: Store) -> None:
+    """Let it look as if the replica had said nothing for a minute."""
+    await queried(url, f"UPDATE replicas SET heartbeat_at = heartbeat_at - 60 WHERE id = '{store.replicas.id}' RETURNING 1")
+
+
+async def test_a_claimed_session_belongs_to_one_replica(pair: tuple[Store, Store]) -> None:
+    first, second = pair
+    await first.create_session(new())
+    loaded = await first.claim_session("s")
+    assert (loaded.record.id, loaded.state) == ("s", {"n": 0})
+    with pytest.raises(ClaimedElsewhere) as caught:
+        await second.claim_session("s")
+    assert (caught.value.session_id, caught.value.replica_id, caught.value.url) == (
+        "s",
+        first.replicas.id,
+        "http://replica-0",
+    )
+    assert (await first.claim_session("s")).record.seq == -1, "claiming again is loading again"
+    with pytest.raises(SessionNotFound):
+        await second.claim_session("nobody")
+
+
+async def test_a_claim_loads_what_was_committed_last(pair: tuple[Store, Store]) -> None:
+    first, second = pair
+    await first.create_session(new(is_claimed=True))
+    for seq in range(70):  # enough for snapshots
+        await first.commit(step_commit("s", step(seq)))
+    await first.replicas.release(["s"])
+    loaded = await second.claim_session("s")
+    assert (loaded.record.seq, loaded.state) == (69, {"n": 70})
+
+
+async def test_the_store_takes_commits_from_nobody_but_the_claimant(pair: tuple[Store, Store]) -> None:
+    first, second = pair
+    await first.create_session(new(is_claimed=True))
+    with pytest.raises(ClaimLost):
+        await second.commit(step_commit("s", step(0)))
+    await first.commit(step_commit("s", step(0), run_start=started(), run_id="r"))
+    await first.replicas.release(["s"])
+    await second.claim_session("s")
+    for stale in (
+        step_commit("s", step(1)),
+        Commit("s", SessionStatus.FAILED, 99, run_end=ended()),
+    ):
+        with pytest.raises(ClaimLost):
+            await first.commit(stale)
+    await second.commit(step_commit("s", step(1)))
+    assert (await first.get_session("s")).seq == 1
+    assert (await first.get_run("r")).finished_at_s is None
+
+
+async def test_of_many_who_claim_at_the_same_time_one_gets_the_session(pair: tuple[Store, Store]) -> None:
+    for number in range(20):
+        await pair[0].create_session(new(f"s{number}"))
+        claims = [store.claim_session(f"s{number}") for store in (*pair, *pair)]
+        answers = await asyncio.gather(*claims, return_exceptions=True)
+        winners = {index % 2 for index, answer in enumerate(answers) if not isinstance(answer, BaseException)}
+        assert len(winners) == 1
+        assert sum(isinstance(answer, ClaimedElsewhere) for answer in answers) == 2
+
+
+async def test_a_replica_that_is_silent_is_buried_and_its_sessions_are_free(postgres_url: str, pair: tuple[Store, Store]) -> None:
+    first, second = pair
+    await first.create_session(new(is_claimed=True))
+    assert list(await second.replicas.bury(4.0)) == []
+    await silence(postgres_url, first)
+    assert list(await second.replicas.bury(4.0)) == [first.replicas.id]
+    assert (await second.replicas.beat()).living == 1
+    assert not (await first.replicas.beat()).is_known
+    with pytest.raises(StoreUnavailable, match="taken for dead"):
+        await first.claim_session("s")
+    await first.commit(step_commit("s", step(0)))  # nobody else has the session yet
+    assert (await second.claim_session("s")).record.seq == 0
+    with pytest.raises(ClaimLost):
+        await first.commit(step_commit("s", step(1)))
+    await first.replicas.join("http://replica-0")
+    with pytest.raises(ClaimedElsewhere):
+        await first.claim_session("s")
+
+
+async def test_a_heartbeat_keeps_a_replica_from_being_buried(postgres_url: str, pair: tuple[Store, Store]) -> None:
+    first, second = pair
+    await silence(postgres_url, first)
+    beat = await first.replicas.beat()
+    assert (beat.is_known, beat.living) == (True, 2)
+    assert list(await second.replicas.bury(4.0)) == []
+
+
+async def test_who_leaves_gives_up_everything(pair: tuple[Store, Store]) -> None:
+    first, second = pair
+    await first.create_session(new(is_claimed=True))
+    await first.replicas.leave()
+    assert (await second.claim_session("s")).record.seq == -1
+
+
+async def test_orphans_are_the_runs_that_no_living_replica_has(postgres_url: str, pair: tuple[Store, Store]) -> None:
+    first, second = pair
+    now_s = time.time()
+    for name in ("owned", "dead", "free", "queued"):
+        await first.create_session(new(name, is_claimed=True))
+        if name != "queued":
+            await first.commit(Commit(name, SessionStatus.IDLE, 5, run_start=started(name)))
+    await first.replicas.release(["free", "queued"])
+    await first.queue_run("queued", started("waits", started_at_s=now_s))
+
+    async def orphans(store: Store, queued_before_s: float = now_s + 1) -> list[str]:
+        return sorted(run.id for run in await store.replicas.orphans(queued_before_s=queued_before_s, limit=10))
+
+    assert await orphans(second) == ["free", "waits"]
+    assert await orphans(second, now_s - 1) == ["free"]
+    await silence(postgres_url, first)
+    await second.replicas.bury(4.0)
+    assert await orphans(second) == ["dead", "free", "owned", "waits"]
+    await second.claim_session("dead")
+    assert await orphans(second) == ["free", "owned", "waits"], "what it has claimed is under way"
+
+
+async def test_a_store_without_replicas_lets_everything_be_claimed(store: Store) -> None:
+    await store.create_session(new())
+    assert (await store.claim_session("s")).state == {"n": 0}
+    with pytest.raises(SessionNotFound):
+        await store.claim_session("nobody")
+
+
+async def test_a_second_service_on_an_sqlite_file_is_refused(tmp_path: Path) -> None:
+    first, second = FileReplica(tmp_path / "sessions.db"), FileReplica(tmp_path / "sessions.db")
+    await first.join("http://127.0.0.1:8000")
+    with pytest.raises(StoreUnavailable, match=r"another service \(http://127.0.0.1:8000\) has this SQLite file open"):
+        await second.join("http://127.0.0.1:8001")
+    await first.leave()
+    await second.join("http://127.0.0.1:8001")
+    await second.leave()
