@@ -268,3 +268,34 @@ def test_what_runs_in_a_branch_is_the_same_function() -> None:
     ask, _ = actions_of(OURS, False)
     assert inspect.isfunction(ask)
     assert OURS.RunnableGraph.create(ask).halt_after == ["ask"]
+
+
+def test_burr_takes_the_saved_branches_of_the_first_round_for_those_of_the_second() -> None:
+    def scenario(e: Any) -> Any:
+        @e.action(reads=["number"], writes=["out"])
+        def double(state: Any) -> Any:
+            return state.update(out=state["number"] * 2)
+
+        def states(self: Any, state: Any, context: Any, inputs: Any) -> Any:
+            for number in range(3):
+                yield state.update(number=state["start"] * 10 + number)
+
+        @e.action(reads=["start", "all"], writes=["start", "sums"])
+        def total(state: Any) -> Any:
+            return state.update(start=state["start"] + 1).append(sums=sum(each["out"] for each in state["all"]))
+
+        more = {"states": states, "action": lambda self, state, inputs: double, "reads": property(lambda self: ["start"])}
+        mapped = type("Mapped", (e.MapStates,), {**members(e, False), **more})()
+        persister = e.InMemoryPersister()
+        app = (
+            e.ApplicationBuilder()
+            .with_actions(mapped=mapped, total=total)
+            .with_transitions(("mapped", "total"), ("total", "mapped", e.Condition.expr("start < 2")))
+            .with_identifiers(app_id="app")
+            .initialize_from(persister, resume_at_next_action=True, default_state={"start": 0}, default_entrypoint="mapped")
+            .with_state_persister(persister)
+            .build()
+        )
+        return app.run(halt_after=[])[2]["sums"]
+
+    assert play(scenario) == ([6, 66], [6, 6])
