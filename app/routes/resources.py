@@ -1,7 +1,9 @@
 """Sessions, runs and steps as clients see them: plain dicts, ready to be written as JSON text."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from app.engine.state import State
 from app.persistence.records import LoadedSession, RunRecord, SessionRecord, StepKind, StepRecord
 from app.sessions.events import describe_operation
 from app.sessions.requests import RunOutcome
@@ -29,6 +31,11 @@ def session_resource(record: SessionRecord) -> dict[str, Any]:
     }
 
 
+def _values(state: Mapping[str, Any]) -> dict[str, Any]:
+    # a State copies its values at once, where dict() would ask it for each
+    return state.get_all() if isinstance(state, State) else dict(state)
+
+
 def session_with_state(loaded: LoadedSession) -> dict[str, Any]:
     """Return a session as `session_resource` does, with its state."""
     return {**session_resource(loaded.record), "state": loaded.state}
@@ -46,7 +53,7 @@ def step_answer(outcome: RunOutcome, *, with_state: bool) -> dict[str, Any]:
         "next_action": outcome.next_action,
     }
     if with_state:
-        answer["state"] = dict(outcome.state)
+        answer["state"] = _values(outcome.state)
     return answer
 
 

@@ -271,7 +271,7 @@ async def test_hundreds_of_runs_and_followers_share_the_loop() -> None:
                 async with client.stream("POST", f"/v1/sessions/{session}/runs", json={"max_steps": 3}, headers=STREAM) as stream:
                     return [event.type async for event in aread(stream.aiter_lines())]
 
-            results = await asyncio.gather(*(one(number) for number in range(200)))
+            results = await asyncio.gather(*(one(number) for number in range(100)))
         assert {tuple(each) for each in results} == {
             ("run.started", *["step.started", "step.finished"] * 3, "run.finished"),
         }

@@ -236,6 +236,7 @@ def test_a_graph_is_shown_as_it_is_asked_for(client: httpx.Client) -> None:
 def test_the_service_says_how_it_is_and_what_it_can(client: httpx.Client) -> None:
     assert client.get("/healthz").json() == {"status": "ok"}
     assert client.get("/readyz").json() == {"status": "ready"}
+    assert (client.head("/healthz").status_code, client.head("/readyz").content) == (200, b"")
     assert client.get("/docs").status_code == 200
     document = client.get("/openapi.json").json()
     step = document["paths"]["/v1/sessions/{session_id}/steps"]["post"]
