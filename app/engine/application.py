@@ -320,10 +320,9 @@ class Application(Generic[S]):
         return self.graph._repr_mimebundle_(include=include, exclude=exclude, **kwargs)
 
     def _sync_run(self, method: ExecuteMethod) -> Run:
-        blueprint = self._blueprint
+        run, blueprint = self._last_run, self._blueprint
         if blueprint.has_mode_rules:
             blueprint.check_sync_run()
-        run = self._last_run
         if run is None or run.method is not method:  # the same method again is the same run, told anew
             run = self._last_run = Run(blueprint, self._instance, method, blueprint.sync_moments, False)
         return run

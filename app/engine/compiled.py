@@ -30,6 +30,7 @@ class CompiledAction:
         "declared",
         "executor",
         "is_async",
+        "is_plain",
         "is_streaming",
         "name",
         "reads",
@@ -61,6 +62,7 @@ class CompiledAction:
         self.is_async = action.is_async()
         self.is_streaming = action.streaming
         self.call = _callable_of(action)
+        self.is_plain = not (self.required or self.wants_context or self.wants_tracer)
         self.renamed = _mangled(self.call) if self.wants_context or self.wants_tracer else {}
         # an action in two parts has its reducer look at what it reads and writes
         self.reduce = None if action.single_step else action.update

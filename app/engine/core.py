@@ -105,10 +105,11 @@ def prepare(run: Run, record: CompiledAction, inputs: Mapping[str, Any]) -> Acti
     """
     if record.is_async and not run.is_async:
         raise AsyncActionInSyncRun(record.name)
-    if inputs or record.required:
-        record.check_inputs(inputs)
     instance = run.instance
     call = ActionCall(record, show(instance.state, record.declared, record.reads), inputs, run, instance.seq + 1)
+    if record.is_plain and not inputs and not run.blueprint.has_span_hooks:
+        return call  # nothing to check, nothing to inject
+    record.check_inputs(inputs)
     if record.wants_tracer or run.blueprint.has_span_hooks:
         call.tracer = tracer_of(call)
     if record.wants_context or record.wants_tracer:
