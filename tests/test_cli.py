@@ -344,6 +344,17 @@ def test_uvicorn_with_a_wrong_environment_says_one_line(variables: dict[str, str
     assert line.startswith(f"stepwell: {expected}")
 
 
+def test_uvicorn_says_of_a_database_that_it_cannot_reach_one_line(folder: Path) -> None:
+    variables = {"STEPWELL_MACHINES": "bots.py:ticker", "STEPWELL_DATABASE_URL": "postgresql://me:geheim@127.0.0.1:1/db"}
+    ended = subprocess.run(
+        uvicorn("--port", "0"), cwd=folder, env=clean_environment(**variables), capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode != 0
+    reason, last = [each for each in ended.stderr.splitlines() if not each.startswith("INFO")]
+    assert reason.startswith("ERROR:    database postgresql://me:***@127.0.0.1:1/db: ")
+    assert last == "ERROR:    Application startup failed. Exiting."
+
+
 def test_json_logs_are_json(folder: Path) -> None:
     with running_service(
         "--database-url", "memory://", "--log-format", "json", "--log-level", "debug", "bots.py:make_counter", cwd=folder
