@@ -41,7 +41,7 @@ class RunningServer:
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=20, verify=False)  # there is no TLS here, and certificates load slowly
 
-    def async_client(self, connections: int = 1000) -> httpx.AsyncClient:
+    def async_client(self, connections: int = 100) -> httpx.AsyncClient:
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
         return httpx.AsyncClient(base_url=self.url, timeout=20, limits=limits, verify=False)
 
