@@ -64,7 +64,9 @@ from app.engine.function_actions import (
     FunctionRepresentingAction,
     action,
     bind,
+    copy_func,
     create_action,
+    derive_inputs_from_fn,
     streaming_action,
 )
 from app.engine.graph import (
@@ -203,6 +205,7 @@ from app.engine.validation import (
     FindingKind,
     GraphWarning,
     InvalidGraph,
+    assert_set,
     validate,
 )
 from app.engine.visualize import Drawing, DrawingError, draw
@@ -364,9 +367,12 @@ __all__ = [
     "UnserializableValue",
     "action",
     "apply_all",
+    "assert_set",
     "bind",
+    "copy_func",
     "create_action",
     "default",
+    "derive_inputs_from_fn",
     "deserialize",
     "deserializer",
     "draw",

@@ -26,7 +26,9 @@ __all__ = [
     "FunctionRepresentingAction",
     "action",
     "bind",
+    "copy_func",
     "create_action",
+    "derive_inputs_from_fn",
     "streaming_action",
 ]
 
@@ -59,7 +61,7 @@ class _FunctionBased(SingleStepAction):
         self._reads = _names(reads, "reads", fn)
         self._writes = _names(writes, "writes", fn)
         self._bound_params = dict(bound_params or {})
-        required, optional = input_names(fn) if input_spec is None else input_spec
+        required, optional = derive_inputs_from_fn({}, fn) if input_spec is None else input_spec
         self._inputs = (
             [name for name in required if name not in self._bound_params],
             [name for name in optional if name not in self._bound_params],
@@ -173,7 +175,7 @@ def bind(self: Any, **kwargs: Any) -> Any:
     known = {name for names in unbound.inputs for name in names}
     if unknown := sorted(kwargs.keys() - known - unbound._bound_params.keys()):
         raise GraphError(f"function {unbound.fn.__name__!r} has no parameters {unknown} to bind; it has {sorted(known)}")
-    return _represent(_twin(self), unbound.with_params(**kwargs))
+    return _represent(copy_func(self), unbound.with_params(**kwargs))
 
 
 class action:  # noqa: N801  # Burr's name, used as a decorator
@@ -263,7 +265,7 @@ class streaming_action:  # noqa: N801  # Burr's name, used as a decorator
             retry=self.retry,
             executor=self.executor,
         )
-        return cast("FunctionRepresentingAction[C]", _represent(_twin(fn), made))
+        return cast("FunctionRepresentingAction[C]", _represent(copy_func(fn), made))
 
     @staticmethod
     def pydantic(
@@ -299,13 +301,13 @@ def create_action(action_: Any, name: str) -> Action:
     return found.with_name(name)
 
 
-def input_names(function: Callable[..., Any], bound: Mapping[str, Any] | None = None) -> InputSpec:
+def derive_inputs_from_fn(bound_params: Mapping[str, Any], fn: Callable[..., Any]) -> InputSpec:
     """Return the required and the optional inputs of an action function: its parameters but the first and those bound."""
     required: list[str] = []
     optional: list[str] = []
-    for index, (name, parameter) in enumerate(inspect.signature(function).parameters.items()):
+    for index, (name, parameter) in enumerate(inspect.signature(fn).parameters.items()):
         is_variadic = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-        if index == 0 or is_variadic or name in (bound or ()):
+        if index == 0 or is_variadic or name in bound_params:
             continue
         (required if parameter.default is parameter.empty else optional).append(name)
     return required, optional
@@ -323,12 +325,10 @@ def _represent(function: Any, made: FunctionBasedActionType) -> Any:
     return function
 
 
-def _twin(function: Any) -> Any:
+def copy_func(f: Any) -> Any:
     """Return a function with the same code and attributes of its own."""
-    if not inspect.isfunction(function):
-        return functools.wraps(function)(functools.partial(function))
-    twin = types.FunctionType(
-        function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
-    )
-    twin.__kwdefaults__ = function.__kwdefaults__
-    return functools.update_wrapper(twin, function)
+    if not inspect.isfunction(f):
+        return functools.wraps(f)(functools.partial(f))
+    twin = types.FunctionType(f.__code__, f.__globals__, f.__name__, f.__defaults__, f.__closure__)
+    twin.__kwdefaults__ = f.__kwdefaults__
+    return functools.update_wrapper(twin, f)

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 import pydantic
 
 from app.engine.errors import GraphError
-from app.engine.function_actions import FunctionBasedAction, FunctionBasedStreamingAction, bind, input_names
+from app.engine.function_actions import FunctionBasedAction, FunctionBasedStreamingAction, bind, derive_inputs_from_fn
 from app.engine.pydantic_models import (
     PydanticTypingSystem,
     merge_to_state,
@@ -99,7 +99,7 @@ def pydantic_action(
             acall if inspect.iscoroutinefunction(fn) else call,
             reads,
             writes,
-            input_spec=input_names(fn),
+            input_spec=derive_inputs_from_fn({}, fn),
             originating_fn=fn,
             schema=PydanticActionSchema(takes, gives, dict),
             tags=tags,
@@ -147,7 +147,7 @@ def pydantic_streaming_action(
             astream if inspect.isasyncgenfunction(fn) else stream,
             reads,
             writes,
-            input_spec=input_names(fn),
+            input_spec=derive_inputs_from_fn({}, fn),
             originating_fn=fn,
             schema=PydanticActionSchema(takes, gives, stream_type),
             tags=tags,
