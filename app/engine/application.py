@@ -193,8 +193,7 @@ class Application(Generic[S]):
         An action that does not stream has run when this returns, and so has everything if `halt_before` or the end came first:
         the container then has no items. Raises NothingToRun when no transition leads on.
         """
-        run = self._sync_run(ExecuteMethod.stream_result)
-        run.streams = True
+        run = self._sync_run(ExecuteMethod.stream_result, streams=True)
         limits = self._blueprint.limits(halt_before, halt_after)
         driver = SyncDriver(_hooked(run, stream_flow(run, inputs or NO_INPUTS, limits)))
         action = _streamed_action(driver.advance())
@@ -207,8 +206,7 @@ class Application(Generic[S]):
 
         What is left in a container is taken before the next action begins.
         """
-        run = self._sync_run(ExecuteMethod.stream_iterate)
-        run.streams = True
+        run = self._sync_run(ExecuteMethod.stream_iterate, streams=True)
         limits = self._blueprint.limits(halt_before, halt_after)
         driver = SyncDriver(_hooked(run, stream_iterate_flow(run, inputs or NO_INPUTS, limits)))
         with closing(driver.deliveries()) as streams:
@@ -243,8 +241,7 @@ class Application(Generic[S]):
         self, halt_after: Names, halt_before: Names = None, inputs: Inputs = None
     ) -> tuple[Action, AsyncStreamingResultContainer[S, Any]]:
         """`stream_result` for async applications."""
-        run, ports = self._async_run(ExecuteMethod.astream_result)
-        run.streams = True
+        run, ports = self._async_run(ExecuteMethod.astream_result, streams=True)
         limits = self._blueprint.limits(halt_before, halt_after)
         driver = AsyncDriver(_hooked(run, stream_flow(run, inputs or NO_INPUTS, limits)), ports)
         action = _streamed_action(await driver.advance())
@@ -254,8 +251,7 @@ class Application(Generic[S]):
         self, halt_after: Names = None, halt_before: Names = None, inputs: Inputs = None
     ) -> AsyncGenerator[tuple[Action, AsyncStreamingResultContainer[S, Any]], None]:
         """`stream_iterate` for async applications."""
-        run, ports = self._async_run(ExecuteMethod.astream_iterate)
-        run.streams = True
+        run, ports = self._async_run(ExecuteMethod.astream_iterate, streams=True)
         limits = self._blueprint.limits(halt_before, halt_after)
         driver = AsyncDriver(_hooked(run, stream_iterate_flow(run, inputs or NO_INPUTS, limits)), ports)
         async with aclosing(driver.deliveries()) as streams:
@@ -319,22 +315,23 @@ class Application(Generic[S]):
         """Return what a notebook shows."""
         return self.graph._repr_mimebundle_(include=include, exclude=exclude, **kwargs)
 
-    def _sync_run(self, method: ExecuteMethod) -> Run:
+    def _sync_run(self, method: ExecuteMethod, *, streams: bool = False) -> Run:
         run, blueprint = self._last_run, self._blueprint
         if blueprint.has_mode_rules:
             blueprint.check_sync_run()
-        if run is None or run.method is not method:  # the same method again is the same run, told anew
-            run = self._last_run = Run(blueprint, self._instance, method, blueprint.sync_moments, False)
+        # the same method again is the same run, told anew; but two streams may be open at the same time
+        if run is None or run.method is not method or streams:
+            run = self._last_run = Run(blueprint, self._instance, method, blueprint.sync_moments, False, streams=streams)
         return run
 
-    def _async_run(self, method: ExecuteMethod) -> tuple[Run, LocalPorts]:
+    def _async_run(self, method: ExecuteMethod, *, streams: bool = False) -> tuple[Run, LocalPorts]:
         blueprint = self._blueprint
         if blueprint.has_mode_rules:
             blueprint.check_async_run()
         ports = LocalPorts(blueprint)
         run = self._last_run
-        if run is None or run.method is not method:
-            run = self._last_run = Run(blueprint, self._instance, method, blueprint.async_moments, True)
+        if run is None or run.method is not method or streams:
+            run = self._last_run = Run(blueprint, self._instance, method, blueprint.async_moments, True, streams=streams)
         run.ports = ports
         return run, ports
 

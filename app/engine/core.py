@@ -157,7 +157,7 @@ def _attempt(
     verdict: Verdict | None = None
     is_committing = False
     try:
-        if record.is_streaming:
+        if record.is_streaming and (is_streamed(call) or record.is_async or not run.is_async):
             completed = yield from stream_call(call)
         elif record.retry is None:
             completed = complete(record, call.view, (yield call))

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar, assert_never, cast
 
 from app.engine.context import entered, reset_current, set_current
+from app.engine.core_streams import StreamBegun
 from app.engine.effects import (
     END,
     ActionCall,
@@ -94,6 +95,8 @@ class SyncDriver(Generic[T]):
             if isinstance(delivered.value, StreamEnded):
                 yield delivered.value.result, delivered.value.state
                 return
+            if isinstance(delivered.value, StreamBegun):
+                continue  # an action that handles the error of this one takes its place
             try:
                 yield delivered.value, None
             except GeneratorExit:
@@ -218,6 +221,8 @@ class AsyncDriver(Generic[T]):
             if isinstance(delivered.value, StreamEnded):
                 yield delivered.value.result, delivered.value.state
                 return
+            if isinstance(delivered.value, StreamBegun):
+                continue  # an action that handles the error of this one takes its place
             try:
                 yield delivered.value, None
             except GeneratorExit:

@@ -5,6 +5,7 @@ Everything here is sync and knows no executor.
 """
 
 import warnings
+from collections import deque
 from collections.abc import Iterator, Mapping
 from functools import lru_cache, partial
 from typing import Any, Final, TypeAlias
@@ -165,6 +166,8 @@ def blocking_call(record: CompiledAction, view: View[Any], inputs: Mapping[str, 
 
 
 def _perform(record: CompiledAction, view: View[Any], inputs: Mapping[str, Any]) -> ActionOutcome:
+    if record.is_streaming:  # nobody wants the items
+        return deque(_stream(record, view, inputs), maxlen=1)[0]  # type: ignore[no-any-return]  # the outcome is the last
     return _outcome(complete(record, view, record.call(view, **inputs)))
 
 

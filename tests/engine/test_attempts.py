@@ -276,3 +276,21 @@ def test_an_action_says_how_it_wants_to_be_carried_out() -> None:
     assert (made.executor, made.timeout_s, made.retry) == ("process", 1.5, Retry(attempts=2))
     bound = made.with_params()
     assert (bound.executor, bound.timeout_s, bound.retry) == ("process", 1.5, Retry(attempts=2))
+
+
+async def test_an_action_that_handles_the_error_of_a_stream_takes_its_place_in_the_container() -> None:
+    @streaming_action(reads=[], writes=["n"])
+    async def breaking(state: State) -> AsyncIterator[Any]:
+        yield {"from": "breaking"}
+        raise Boom
+
+    @streaming_action(reads=[], writes=["n"])
+    async def mending(state: State) -> AsyncIterator[Any]:
+        yield {"from": "mending"}
+        yield {"mended": True}, state.update(n=5)
+
+    builder = ApplicationBuilder().with_actions(work=breaking, mend=mending).with_state(n=0).with_entrypoint("work")
+    application = builder.with_transitions(("work", "mend", on_error(Boom))).build()
+    _, container = await application.astream_result(halt_after=["work"])
+    assert [item async for item in container] == [{"from": "breaking"}, {"from": "mending"}]
+    assert await container.get() == ({"mended": True}, {"n": 5})

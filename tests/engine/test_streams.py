@@ -1,6 +1,7 @@
 """Streams in both colours: items, containers, what happens when a stream fails, is left, or is cut off."""
 
 import asyncio
+import threading
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
@@ -384,3 +385,26 @@ def test_a_streaming_action_knows_that_it_streams() -> None:
         return state
 
     assert [each.action_function.streaming for each in (stream, astream, plain)] == [True, True, False]
+
+
+async def test_items_that_nobody_wants_cost_no_hop_each() -> None:
+    threads: set[int] = set()
+
+    @streaming_action(reads=[], writes=["n"])
+    def many(state: State) -> Iterator[Any]:
+        for _ in range(1000):
+            threads.add(threading.get_ident())
+            yield {}
+        yield {"done": True}, state.update(n=1)
+
+    application = counting(many).build()
+    with pytest.warns(BlockingActionWarning):
+        assert (await application.astep())[1:] == ({"done": True}, {"n": 1})
+    assert len(threads) == 1
+
+
+def test_two_streams_of_one_application_may_be_open_and_each_gives_its_items() -> None:
+    application = chain().build()
+    _, first = application.stream_result(halt_after=["second"])
+    _, second = application.stream_result(halt_after=["second"])
+    assert (next(first), next(second), list(first), list(second)) == (LETTERS[0], LETTERS[0], LETTERS[1:], LETTERS[1:])
