@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from app.engine.core import Instance
     from app.engine.effects import ActionCall
     from app.engine.persistence_ports import AsyncBaseStateLoader, AsyncBaseStateSaver, BaseStateLoader, BaseStateSaver
+    from app.engine.ports import RunPorts
 
-__all__ = ["ApplicationContext", "ApplicationIdentifiers", "entered", "tracer_of"]
+__all__ = ["ApplicationContext", "ApplicationIdentifiers", "entered", "ports_around", "tracer_of"]
 
 
 @dataclass
@@ -117,6 +118,12 @@ class entered:  # noqa: N801  # a context manager, used as a verb
         _current.reset(self._token)
         if self._tracer_token is not None:
             tracer_factory_context_var.reset(self._tracer_token)
+
+
+def ports_around() -> "RunPorts | None":
+    """Return the ports of the async run whose action is under way here; None outside of one."""
+    ports: RunPorts | None = getattr(getattr(_current.get(), "run", None), "ports", None)
+    return ports
 
 
 def tracer_of(call: "ActionCall") -> TracerFactory:

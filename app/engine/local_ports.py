@@ -1,4 +1,7 @@
-"""The ports of an async run without a host: sync code goes to the event loop's default threads, and nothing is kept."""
+"""The ports of an async run without a host: sync code goes to the event loop's default threads, and nothing is kept.
+
+A run that an action of a hosted one starts (a branch of a parallel action, say) has its sync code carried out by that host.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -7,9 +10,10 @@ from contextvars import Context, copy_context
 from typing import Any
 
 from app.engine.blueprint import Blueprint
+from app.engine.context import ports_around
 from app.engine.effects import END
 from app.engine.mode_warnings import blocking_action
-from app.engine.ports import ActionOutcome, BlockingCall, Step, StepEvent, StepFailure
+from app.engine.ports import ActionOutcome, BlockingCall, RunPorts, Step, StepEvent, StepFailure
 
 __all__ = ["LocalPorts"]
 
@@ -17,17 +21,24 @@ __all__ = ["LocalPorts"]
 class LocalPorts:
     """Implements RunPorts for one run of an application that runs by itself."""
 
-    __slots__ = ("_blueprint", "_hook_context")
+    __slots__ = ("_blueprint", "_hook_context", "_host")
 
     def __init__(self, blueprint: Blueprint) -> None:
         self._blueprint = blueprint
         self._hook_context: Context | None = None
+        around = ports_around()
+        self._host: RunPorts | None = around._host if isinstance(around, LocalPorts) else around
 
     async def call_action(self, call: BlockingCall) -> ActionOutcome:
+        if self._host is not None:
+            return await self._host.call_action(call)
         self._warn(call)
         return await asyncio.to_thread(call.perform)
 
-    async def stream_action(self, call: BlockingCall) -> AsyncGenerator[Any, None]:
+    def stream_action(self, call: BlockingCall) -> AsyncGenerator[Any, None]:
+        return self._stream(call) if self._host is None else self._host.stream_action(call)
+
+    async def _stream(self, call: BlockingCall) -> AsyncGenerator[Any, None]:
         self._warn(call)
         loop, context, items = asyncio.get_running_loop(), copy_context(), call.stream()
         try:
@@ -37,6 +48,8 @@ class LocalPorts:
             await loop.run_in_executor(None, _close, items)
 
     async def call_hook(self, call: Callable[[], Any]) -> Any:
+        if self._host is not None:
+            return await self._host.call_hook(call)
         # one context for all hooks of the run: what one sets, a later one can reset
         if self._hook_context is None:
             self._hook_context = copy_context()

@@ -136,10 +136,10 @@ class DaskRung:
             async with asyncio.timeout(grace_s):
                 while self._gate.inside:  # noqa: ASYNC110 - at the very end, where a few ms do not matter
                     await asyncio.sleep(0.01)
+        await asyncio.gather(*self._chores, return_exceptions=True)
         link, self._link = self._link, None
         if link is not None:
             await self._threads.run(link.close, key="")
-        await asyncio.gather(*self._chores, return_exceptions=True)
         await self._threads.close(grace_s)
 
     def stats(self) -> PoolStats:

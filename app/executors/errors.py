@@ -60,7 +60,7 @@ class WorkerDied(ExecutorError):
 class CannotTravel(ExecutorError):
     """Something that has to go to another process, or come back, cannot be pickled.
 
-    `where` is "state", "input", "result", "item" or "machine", and `key` the name in it.
+    `where` is "state", "input", "result", "item", "action" or "machine", and `key` the name in it.
     """
 
     def __init__(self, message: str, *, where: str = "state", key: str | None = None) -> None:

@@ -26,7 +26,7 @@ from app.executors.processes import ProcessRung
 from app.executors.roster import Entry, Redirect, Roster
 from app.executors.rungs import Rung
 from app.executors.threads import FairThreadPool, PoolStats
-from app.executors.travel import Errand, MachineSource, pack, pack_outcome
+from app.executors.travel import Errand, MachineSource, pack, pack_action, pack_outcome
 from app.executors.watchdog import LoopStats, LoopWatchdog, Stall
 from app.executors.workers import ForkingLauncher, SpawningLauncher
 
@@ -297,7 +297,8 @@ def _errand(entry: Entry, call: BlockingCall, *, is_streaming: bool) -> Errand:
             rung=Rung.PROCESS,
             retry_after_s=None,
         )
-    return Errand(entry.source, entry.action, is_streaming, pack(call.view, call.inputs, entry.action))
+    carried = None if entry.of_graph is call.action else pack_action(call.action)
+    return Errand(entry.source, entry.action, is_streaming, pack(call.view, call.inputs, entry.action), carried)
 
 
 def _try_to_pack(entry: Entry, call: BlockingCall, outcome: ActionOutcome) -> None:

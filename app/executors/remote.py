@@ -64,7 +64,8 @@ def preload(source: MachineSource) -> None:
 
 
 def _perform(errand: Errand, send_item: Callable[[bytes], None]) -> ActionOutcome:
-    action = _actions(errand.source).get(errand.action)
+    actions = _actions(errand.source)  # imports the machine, also for what is carried: its function may be there
+    action = actions.get(errand.action) if errand.carried is None else _carried(errand.carried)
     if action is None:
         raise CannotTravel(
             f"machine {errand.source.spec!r} has no action {errand.action!r} in the other process",
@@ -82,6 +83,12 @@ def _perform(errand: Errand, send_item: Callable[[bytes], None]) -> ActionOutcom
                 return item
             send_item(pack_item(item, errand.action, index))
     raise AssertionError("a stream ends with its outcome")
+
+
+@lru_cache(maxsize=256)
+def _carried(payload: bytes) -> Action:
+    action: Action = pickle.loads(payload)  # noqa: S301 - packed by the service
+    return action
 
 
 @lru_cache(maxsize=64)

@@ -31,6 +31,7 @@ class Entry:
     rung: Rung
     source: MachineSource | None
     place: Place | None
+    of_graph: Action | None = None  # the action itself, if the machine's graph has it: another process finds it by name
     redirect: Redirect | None = None
     is_streaming: bool = False
     is_settled: bool = False  # `auto` has decided, one way or the other
@@ -79,11 +80,18 @@ class Roster:
         """Take a machine in. Raises UnknownRung when it or one of its actions asks for what there is not."""
         self._machines[machine] = _Machine(source, rung_named(executor), redirect)
         for action in actions:
-            self.entry(machine, action)
+            self.entry(machine, action).of_graph = action
 
     def entry(self, machine: str, action: Action) -> Entry:
-        """Return the entry of `action`, made when it is first asked for. Raises UnknownRung."""
-        key = (machine, action.name)
+        """Return the entry of `action`, made when it is first asked for. Raises UnknownRung.
+
+        An action of a graph inside an action (a branch of a parallel one) is not of the machine's graph, and may share a
+        name with one that is.
+        """
+        found = self._entries.get((machine, action.name))
+        if found is not None and (found.of_graph is action or (found.of_graph is None and found.place == place_of(action))):
+            return found
+        key = (machine, action.name if found is None else f"{action.name} ({place_of(action)})")
         found = self._entries.get(key)
         if found is None:
             found = self._entries[key] = self._make(machine, action)

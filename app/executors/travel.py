@@ -4,12 +4,17 @@ The machine itself never travels: the other side loads it from its source. Packi
 the same code, and nothing here reads bytes that a stranger sent.
 """
 
+import importlib
+import io
 import pickle
+import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
 
+from app.engine.actions import Action
 from app.engine.context import ApplicationContext
 from app.engine.ports import ActionOutcome
 from app.engine.state import State
@@ -32,12 +37,16 @@ class MachineSource:
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """One sync action to be carried out elsewhere. `payload` is the packed pair of values that it reads and inputs."""
+    """One sync action to be carried out elsewhere. `payload` is what it sees and is given, packed.
+
+    `carried` is the action itself, packed, when the machine's graph does not have it under its name.
+    """
 
     source: MachineSource
     action: str
     is_streaming: bool
     payload: bytes
+    carried: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +86,20 @@ def pack(view: State[Any], inputs: Mapping[str, Any], action: str) -> bytes:
         return _dump((view, dict(inputs), ApplicationContext.get()))
     except Exception as exc:  # whatever a user's __reduce__ raises
         raise _culprit({"state": _travelling(view), "input": inputs}, action, exc) from None
+
+
+def pack_action(action: Action) -> bytes:
+    """Return an action as bytes. Raises CannotTravel."""
+    buffer = io.BytesIO()
+    try:
+        _ActionPickler(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump(action)
+        return buffer.getvalue()
+    except Exception as exc:
+        raise CannotTravel(
+            f"action {action.name!r} is not of the machine's graph and cannot go to another process: {_reason(action, exc)}",
+            where="action",
+            key=action.name,
+        ) from None
 
 
 def pack_outcome(outcome: ActionOutcome, action: str) -> bytes:
@@ -136,6 +159,22 @@ class RemoteTraceback(Exception):
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
+
+
+class _ActionPickler(pickle.Pickler):
+    """Finds the function of a decorated action, whose name in its module means what the decorator made of it."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, FunctionType):
+            name: str = obj.__qualname__
+            named = getattr(sys.modules.get(obj.__module__), name, None)
+            if named is not obj and getattr(getattr(named, "action_function", None), "fn", None) is obj:
+                return _undecorated, (obj.__module__, name)
+        return NotImplemented
+
+
+def _undecorated(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(module), name).action_function.fn
 
 
 def _dump(value: Any) -> bytes:

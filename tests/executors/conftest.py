@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from dask_cluster import DaskCluster
 from rung_bench import SOURCE, Bench, Door
+from rung_machine import ACTIONS
 
 from app.executors.ladder import Executors, ExecutorSettings
 from app.executors.notices import Notice
@@ -20,7 +21,7 @@ async def open_bench() -> "AsyncIterator[Callable[..., Any]]":
         told: list[Notice] = []
         small = {"threads": 4, "thread_replacements": 2, "processes": 2, "loop_lag_budget_s": None}
         executors = Executors(ExecutorSettings(default=Rung(rung), **{**small, **settings}), notify=told.append)
-        executors.register("rung", source=SOURCE)
+        executors.register("rung", source=SOURCE, actions=ACTIONS.values())
         opened.append(executors)
         await executors.start()
         return Bench(executors, told)

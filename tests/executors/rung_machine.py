@@ -102,6 +102,12 @@ def linger(state: State[Any], entered: str, leave: str) -> State[Any]:
     return state.update(pid=os.getpid())
 
 
+@action(reads=[], writes=[])
+def pause(state: State[Any], for_s: float) -> State[Any]:
+    time.sleep(for_s)
+    return state
+
+
 @action(reads=[], writes=["total"])
 def compute(state: State[Any], cpu_s: float) -> State[Any]:
     end_s, total = time.thread_time() + cpu_s, 0

@@ -186,7 +186,6 @@ async def test_an_async_action_has_no_use_for_a_process(open_bench: OpenBench) -
 
 async def test_the_loop_is_watched_and_its_blockers_are_told(open_bench: OpenBench) -> None:
     bench = await open_bench("thread", loop_lag_budget_s=0.05)
-    bench.executors.register("rung", actions=rung_machine.ACTIONS.values())
     await asyncio.sleep(0.1)
 
     await rung_machine.ACTIONS["block_the_loop"].run_and_update(call_of("block_the_loop", {}, {}).view, for_s=0.3)

@@ -9,12 +9,18 @@ import textwrap
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import rung_machine
 from blocking import until
 from rung_bench import Bench, Door, call_of
 from rung_machine import Refused
 
+from app.engine.compiled import CompiledAction
+from app.engine.function_actions import action, create_action
+from app.engine.perform import blocking_call
+from app.engine.state import State
 from app.executors.errors import CannotTravel, RemoteActionError, RungUnavailable, WorkerDied
 from app.executors.owner import CallOwner
 from app.executors.travel import MachineSource
@@ -227,6 +233,31 @@ async def test_a_machine_that_cannot_be_loaded_there_says_why(open_bench: OpenBe
 
     with pytest.raises(LookupError, match="no machine 'nowhere'"):
         await bench.executors.call(call_of("double", {"n": 1}, {}), owner=CallOwner("s", "lost", "double"))
+
+
+@pytest.mark.parametrize(("function", "kind"), [(rung_machine.double, "plain"), (rung_machine.count, "streaming")])
+async def test_an_action_that_the_machines_graph_does_not_have_is_carried_along(
+    open_bench: OpenBench, function: Any, kind: str
+) -> None:
+    bench = await open_bench("process", processes=1)
+    record = CompiledAction(create_action(function, "double"))  # the graph has another one of that name
+    inputs = {"items": 2} if kind == "streaming" else {}
+    call = blocking_call(record, record.view(State({"n": 4})), inputs)
+
+    if kind == "streaming":
+        *_, outcome = [item async for item in bench.executors.stream(call, owner=bench.owner("double"))]
+        assert outcome.result == {"items": 2}
+    else:
+        assert (await bench.executors.call(call, owner=bench.owner("double"))).result == {"was": 4}
+
+
+async def test_an_action_that_cannot_be_carried_along_is_named(open_bench: OpenBench) -> None:
+    bench = await open_bench("process", processes=1)
+    record = CompiledAction(create_action(action(reads=[], writes=[])(lambda state: state), "inline"))
+
+    with pytest.raises(CannotTravel, match="action 'inline' is not of the machine's graph") as caught:
+        await bench.executors.call(blocking_call(record, record.view(State({})), {}), owner=bench.owner("inline"))
+    assert caught.value.where == "action"
 
 
 def test_no_worker_outlives_a_service_that_is_killed(tmp_path: Path) -> None:
