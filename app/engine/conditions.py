@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 from app.engine.actions import Function
 from app.engine.errors import ConditionError, nearest
-from app.engine.safe_expr import FULL, STRICT, parse
+from app.engine.expr_grammar import FULL, STRICT
+from app.engine.safe_expr import parse
 from app.engine.state import State
 
 __all__ = ["Condition", "OnError", "default", "expr", "lmda", "on_error", "safe_expr", "when"]

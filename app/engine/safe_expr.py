@@ -1,150 +1,23 @@
 """Python expressions over the keys of a state, interpreted node by node: there is no way from here to `eval`.
 
 An expression is checked against a list of allowed nodes and turned into nested closures when a condition is made. It cannot
-import, assign, define, reach private attributes, or call anything but the functions and the methods listed here.
+import, assign, define, reach private attributes, or call anything but the functions and the methods listed in `expr_grammar`.
 """
 
 import ast
 import builtins
-import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
 
 from app.engine.errors import UnsafeExpression
+from app.engine.expr_grammar import COMPARISONS, METHODS, PRIVATE, UNARY, Grammar
 
-__all__ = ["FULL", "STRICT", "Grammar", "Parsed", "parse"]
+__all__ = ["Parsed", "parse"]
 
 Names: TypeAlias = Mapping[str, Any]
 Evaluate: TypeAlias = Callable[[Names], Any]
-
-MAX_SIZE = 1_000_000
-"""The longest sequence and the largest number of bits that an expression may make by `*`, `**`, `<<` and `range`."""
-
-
-def _range(*bounds: int) -> range:
-    numbers = range(*bounds)
-    if len(numbers) > MAX_SIZE:
-        raise UnsafeExpression(f"an expression may not count more than {MAX_SIZE} numbers")
-    return numbers
-
-
-_STRICT_FUNCTIONS: dict[str, Callable[..., Any]] = {
-    each.__name__: each for each in (len, abs, min, max, sum, all, any, str, int, float, bool)
-}
-_FULL_FUNCTIONS: dict[str, Callable[..., Any]] = {
-    **_STRICT_FUNCTIONS,
-    **{
-        each.__name__: each
-        for each in (set, frozenset, list, tuple, dict, sorted, reversed, enumerate, zip, round, divmod, ord, chr, isinstance)
-    },
-    "range": _range,
-}
-
-# methods that change nothing and call nothing of the user's; str.format is out: it reaches attributes
-_TEXT = {
-    *("capitalize", "casefold", "count", "endswith", "find", "index", "isalnum", "isalpha", "isascii", "isdecimal", "isdigit"),
-    *("isidentifier", "islower", "isnumeric", "isprintable", "isspace", "istitle", "isupper", "join", "lower", "lstrip"),
-    *("partition", "removeprefix", "removesuffix", "replace", "rfind", "rindex", "rpartition", "rsplit", "rstrip", "split"),
-    *("splitlines", "startswith", "strip", "swapcase", "title", "upper"),
-}
-_SETS = {"difference", "intersection", "isdisjoint", "issubset", "issuperset", "symmetric_difference", "union"}
-_METHODS: dict[type, set[str]] = {
-    str: _TEXT,
-    bytes: _TEXT - {"casefold", "isdecimal", "isidentifier", "isnumeric", "isprintable"} | {"hex"},
-    list: {"count", "index", "copy"},
-    tuple: {"count", "index"},
-    dict: {"get", "items", "keys", "values", "copy"},
-    set: _SETS | {"copy"},
-    frozenset: _SETS,
-    int: {"bit_length", "bit_count"},
-    float: {"is_integer"},
-}
-
-# ways from a generator, a coroutine, a frame or a traceback to its frame and its globals
-_PRIVATE = ("_", "gi_", "cr_", "ag_", "f_", "tb_", "co_", "func_")
-
-_COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-    ast.In: lambda a, b: a in b,
-    ast.NotIn: lambda a, b: a not in b,
-    ast.Is: operator.is_,
-    ast.IsNot: operator.is_not,
-}
-_UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {
-    ast.Not: operator.not_,
-    ast.USub: operator.neg,
-    ast.UAdd: operator.pos,
-    ast.Invert: operator.invert,
-}
-
-
-def _times(left: Any, right: Any) -> Any:
-    for one, other in ((left, right), (right, left)):
-        if isinstance(one, int) and isinstance(other, str | bytes | list | tuple) and one * len(other) > MAX_SIZE:
-            raise UnsafeExpression(f"an expression may not make a sequence of more than {MAX_SIZE} items")
-    _bound_bits(left, right, lambda a, b: a.bit_length() + b.bit_length())
-    return left * right
-
-
-def _power(left: Any, right: Any) -> Any:
-    _bound_bits(left, right, lambda a, b: a.bit_length() * abs(b))
-    return left**right
-
-
-def _shift(left: Any, right: Any) -> Any:
-    _bound_bits(left, right, lambda a, b: a.bit_length() + abs(b))
-    return left << right
-
-
-def _modulo(left: Any, right: Any) -> Any:
-    if isinstance(left, str | bytes):
-        raise UnsafeExpression("an expression may not format text with '%'")
-    return left % right
-
-
-def _bound_bits(left: Any, right: Any, bits: Callable[[int, int], int]) -> None:
-    if isinstance(left, int) and isinstance(right, int) and bits(left, right) > MAX_SIZE:
-        raise UnsafeExpression(f"an expression may not make a number of more than {MAX_SIZE} bits")
-
-
-_STRICT_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: _times,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: _modulo,
-    ast.Pow: _power,
-}
-_FULL_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    **_STRICT_BINARY,
-    ast.BitAnd: operator.and_,
-    ast.BitOr: operator.or_,
-    ast.BitXor: operator.xor,
-    ast.LShift: _shift,
-    ast.RShift: operator.rshift,
-}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Grammar:
-    """What an expression may use beyond literals, names, attributes, subscripts and comparisons."""
-
-    name: str
-    functions: Mapping[str, Callable[..., Any]]
-    binary: Mapping[type[ast.operator], Callable[[Any, Any], Any]]
-    is_full: bool
-
-
-STRICT = Grammar("safe_expr", _STRICT_FUNCTIONS, _STRICT_BINARY, is_full=False)
-FULL = Grammar("expr", _FULL_FUNCTIONS, _FULL_BINARY, is_full=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +86,7 @@ class _Compiler:
 
     def _attribute(self, node: ast.Attribute) -> Evaluate:
         name = node.attr
-        if name.startswith(_PRIVATE):
+        if name.startswith(PRIVATE):
             raise self._refuse(f"private attribute {name!r}")
         value = self.compile(node.value)
         return lambda names: getattr(value(names), name)
@@ -228,7 +101,7 @@ class _Compiler:
 
     def _compare(self, node: ast.Compare) -> Evaluate:
         first = self.compile(node.left)
-        links = [(_COMPARISONS[type(op)], self.compile(right)) for op, right in zip(node.ops, node.comparators, strict=True)]
+        links = [(COMPARISONS[type(op)], self.compile(right)) for op, right in zip(node.ops, node.comparators, strict=True)]
 
         def compare(names: Names) -> Any:
             left, holds = first(names), True
@@ -259,7 +132,7 @@ class _Compiler:
     def _unaryop(self, node: ast.UnaryOp) -> Evaluate:
         if isinstance(node.op, ast.Invert):
             self._need_full("operator ~")
-        apply, operand = _UNARY[type(node.op)], self.compile(node.operand)
+        apply, operand = UNARY[type(node.op)], self.compile(node.operand)
         return lambda names: apply(operand(names))
 
     def _binop(self, node: ast.BinOp) -> Evaluate:
@@ -321,7 +194,7 @@ class _Compiler:
 
         def bind(names: Names) -> Any:
             owner = value(names)
-            if name not in _METHODS.get(type(owner), ()):
+            if name not in METHODS.get(type(owner), ()):
                 raise UnsafeExpression(f"expr: method {name!r} of {type(owner).__name__} is not allowed")
             return getattr(owner, name)
 

@@ -6,6 +6,7 @@ It finds the tracer of the action that is running through a context variable. Th
 import functools
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from contextvars import ContextVar
 from hashlib import sha256
 from typing import Any, TypeVar
@@ -42,34 +43,32 @@ class trace:  # noqa: N801  # Burr's name, used as a decorator
         signature = inspect.signature(fn)
         name = self.span_name or fn.__name__
 
-        def begin(span: ActionSpanTracer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if self.capture_inputs:
-                given = signature.bind(*args, **kwargs).arguments
-                span.log_attributes(**{key: value for key, value in given.items() if key not in self.input_filterlist})
-            span.log_attributes(**_about(fn))
+        def span() -> ActionSpanTracer | nullcontext[None]:
+            factory = self.context_var.get()
+            return nullcontext() if factory is None else factory(name)
 
-        def end(span: ActionSpanTracer, output: Any) -> Any:
-            if self.capture_outputs:
-                span.log_attributes(**{"return": output})
+        def begun(opened: ActionSpanTracer | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ActionSpanTracer | None:
+            if opened is not None and self.capture_inputs:
+                given = signature.bind(*args, **kwargs).arguments
+                opened.log_attributes(**{key: value for key, value in given.items() if key not in self.input_filterlist})
+            if opened is not None:
+                opened.log_attributes(**_about(fn))
+            return opened
+
+        def ended(opened: ActionSpanTracer | None, output: Any) -> Any:
+            if opened is not None and self.capture_outputs:
+                opened.log_attributes(**{"return": output})
             return output
 
         @functools.wraps(fn)
         def call(*args: Any, **kwargs: Any) -> Any:
-            factory = self.context_var.get()
-            if factory is None:
-                return fn(*args, **kwargs)
-            with factory(name) as span:
-                begin(span, args, kwargs)
-                return end(span, fn(*args, **kwargs))
+            with span() as opened:
+                return ended(begun(opened, args, kwargs), fn(*args, **kwargs))
 
         @functools.wraps(fn)
         async def acall(*args: Any, **kwargs: Any) -> Any:
-            factory = self.context_var.get()
-            if factory is None:
-                return await fn(*args, **kwargs)
-            async with factory(name) as span:
-                begin(span, args, kwargs)
-                return end(span, await fn(*args, **kwargs))
+            async with span() as opened:
+                return ended(begun(opened, args, kwargs), await fn(*args, **kwargs))
 
         traced: Any = acall if inspect.iscoroutinefunction(fn) else call
         return traced  # type: ignore[no-any-return]  # it has the signature of `fn`

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from app.engine import State, expr, safe_expr
 from app.engine.errors import UnsafeExpression
-from app.engine.safe_expr import FULL, STRICT, parse
+from app.engine.expr_grammar import FULL, STRICT
+from app.engine.safe_expr import parse
 
 VALUES: dict[str, Any] = {
     "n": 5,
