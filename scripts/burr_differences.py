@@ -8,8 +8,6 @@ ELSEWHERE: dict[str, str] = {
 _INSIDE = "inside of Burr; nothing that an application calls"
 
 NOT_HERE: dict[str, str] = {
-    "burr.core.action.copy_func": _INSIDE,
-    "burr.core.action.derive_inputs_from_fn": _INSIDE,
     "burr.core.application.PRIOR_STEP": "the position is kept beside the state, not among the user's keys",
     "burr.core.application.SEQUENCE_ID": "the position is kept beside the state, not among the user's keys",
     "burr.core.application.TracerFactoryContextHook": _INSIDE,
@@ -49,6 +47,36 @@ BEHAVIOUR: tuple[tuple[str, str, str], ...] = (
         "hooks around a call",
         "`iterate` calls both before the first step; after a failure `exception` is None",
         "one before the first step, one after the last; `exception` is what was raised",
+    ),
+    (
+        "hooks around a stream",
+        "the call ends before the stream in sync runs, after it in async ones; `astream_result` is called `stream_result`",
+        "step, stream, call, in both colours; the method by its name",
+    ),
+    (
+        "a stream or `iterate` that is left early",
+        "hooks see a `GeneratorExit`, or nothing",
+        "the step is abandoned; hooks see `RunAbandoned`",
+    ),
+    (
+        "a stream whose run ends elsewhere",
+        "the last action runs again, or a TypeError",
+        "the last action with its result, and no items",
+    ),
+    (
+        "inputs of a run",
+        "offered to every step",
+        "reach the first step, as Burr's documentation says",
+    ),
+    (
+        "a streaming action in `step` or `run`",
+        "breaks on items without a state",
+        "runs to its end; in an async run a sync one runs in a thread",
+    ),
+    (
+        "context of an outer application",
+        "gone after an inner one has run",
+        "stays",
     ),
     (
         "colour of a hook",
