@@ -1,7 +1,13 @@
-"""`python -m benchmarks [NAME …]`: run all benchmarks, or those that are named."""
+"""`python -m benchmarks [--record] [NAME …]`: run all benchmarks, or those that are named.
+
+With `--record` what they print also goes into `docs/performance.md`.
+"""
 
 import sys
+from contextlib import nullcontext
 from importlib import import_module
+
+from benchmarks.recording import recorded
 
 # name → module with a `main()`; in the order in which they run
 BENCHMARKS = {
@@ -11,21 +17,22 @@ BENCHMARKS = {
     "health": "benchmarks.health_latency",
     "memory": "benchmarks.memory",
     "group_commit": "benchmarks.group_commit",
-    "history": "benchmarks.history_cost",
-    "loop": "benchmarks.loop_health",
     "history_cost": "benchmarks.history_cost",
+    "loop": "benchmarks.loop_health",
 }
 
 
-def run(names: list[str]) -> int:
-    """Run the benchmarks called `names` (all of them if empty); return the exit code."""
+def run(arguments: list[str]) -> int:
+    """Run the benchmarks that are named (all of them if none is); return the exit code."""
+    names = [argument for argument in arguments if argument != "--record"]
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
         print(f"no benchmark is called {unknown[0]!r}; there are: {', '.join(BENCHMARKS)}", file=sys.stderr)
         return 2
-    for name in names or BENCHMARKS:
-        sys.argv = [name]  # a benchmark that can also run alone reads its own arguments
-        import_module(BENCHMARKS[name]).main()
+    with recorded() if "--record" in arguments else nullcontext():
+        for name in names or BENCHMARKS:
+            sys.argv = [name]  # a benchmark that can also run alone reads its own arguments
+            import_module(BENCHMARKS[name]).main()
     return 0
 
 
