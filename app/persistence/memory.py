@@ -23,6 +23,7 @@ from app.persistence.records import (
     SessionFilter,
     SessionPage,
     SessionRecord,
+    SessionStatus,
     StepCommit,
     StepRecord,
 )
@@ -53,6 +54,7 @@ class _Session:
     steps: list[_Step] = field(default_factory=list)
     failures: list[FailureRecord] = field(default_factory=list)
     run_ids: list[str] = field(default_factory=list)
+    running: set[str] = field(default_factory=set)
 
     def state_at(self, seq: int) -> dict[str, Any]:
         steps = self.steps[: seq - self.base_seq]
@@ -146,6 +148,9 @@ class MemoryStore:
         run = self._runs.get(commit.run_end.run_id) if commit.run_end else None
         if commit.run_end and run and run.session_id == commit.session_id:
             self._runs[run.id] = ended_run(run, commit.run_end)
+            session.running.discard(run.id)
+        if session.record.has_run is not bool(session.running):
+            session.record = replace(session.record, has_run=bool(session.running))
 
     async def list_steps(
         self,
@@ -199,6 +204,9 @@ class MemoryStore:
         unfinished = [run for run in self._runs.values() if run.finished_at_s is None]
         return sorted(unfinished, key=lambda run: (run.started_at_s, run.id))[:limit]
 
+    async def unfinished_runs_of(self, session_id: str) -> Sequence[RunRecord]:
+        return [run for run in await self.unfinished_runs(len(self._runs)) if run.session_id == session_id]
+
     async def queue_run(self, session_id: str, start: RunStart) -> None:
         session = self._session(session_id)
         if start.key and start.key.digest in self._keys:
@@ -229,7 +237,9 @@ class MemoryStore:
         begun = started_run(session.record.id, start)
         if known is None:
             self._keep_run(session, start, begun)
+            session.running.add(start.run_id)
         elif known.status is RunStatus.QUEUED and known.session_id == session.record.id:
+            session.running.add(start.run_id)
             self._runs[start.run_id] = replace(begun, parameters=known.parameters, attempts=known.attempts)
 
     def _keep_run(self, session: _Session, start: RunStart, run: RunRecord) -> None:
@@ -271,7 +281,7 @@ def _matches(which: SessionFilter, session: _Session) -> bool:
     record = session.record
     return (
         which.machine in (None, record.machine)
-        and which.status in (None, record.status)
+        and (record.has_run if which.status is SessionStatus.RUNNING else which.status in (None, record.status))
         and which.partition_key in (None, record.partition_key)
         and all(record.metadata.get(key) == value for key, value in which.metadata.items())
     )

@@ -37,7 +37,9 @@ _CLAIM = text("""
             AND EXISTS (SELECT FROM replicas AS r WHERE r.id = :id)
         RETURNING s.*
     )
-    SELECT claimed.*, snapshots.state
+    SELECT claimed.*, snapshots.state, EXISTS (
+        SELECT FROM runs WHERE session_key = claimed.key AND finished_event_id IS NULL AND status = 'running'
+    ) AS has_run
     FROM claimed LEFT JOIN snapshots ON snapshots.session_key = claimed.key AND snapshots.seq = claimed.snapshot_seq
 """)
 _OWNER = text("""

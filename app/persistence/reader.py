@@ -141,6 +141,9 @@ class Reader:
             return KeyRecord(row.request, row.run_id, None if row.answer is None else decode(unpack(row.answer)))
         return None
 
+    async def unfinished_runs_of(self, session_id: str) -> Sequence[RunRecord]:
+        return [run_record(row) for row in await self._rows(sql.UNFINISHED_RUNS_OF, session_id=session_id)]
+
     async def unfinished_runs(self, limit: int) -> Sequence[RunRecord]:
         return [run_record(row) for row in await self._rows(sql.UNFINISHED_RUNS, limit=max(0, limit))]
 

@@ -121,6 +121,7 @@ class SessionRecord:
     parent_session_id: str | None
     parent_seq: int | None
     last_event_id: int
+    has_run: bool = False  # a run of it has begun and has not ended
 
 
 @dataclass(frozen=True, slots=True)

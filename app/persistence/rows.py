@@ -25,6 +25,7 @@ def session_record(row: Any) -> SessionRecord:
         parent_session_id=row.parent_session_id,
         parent_seq=row.parent_seq,
         last_event_id=row.last_event_id,
+        has_run=bool(row.has_run),
     )
 
 

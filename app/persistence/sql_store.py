@@ -121,6 +121,9 @@ class SqlStore:
     async def unfinished_runs(self, limit: int = 100) -> Sequence[RunRecord]:
         return await self._reader.unfinished_runs(limit)
 
+    async def unfinished_runs_of(self, session_id: str) -> Sequence[RunRecord]:
+        return await self._reader.unfinished_runs_of(session_id)
+
     async def queue_run(self, session_id: str, start: RunStart) -> None:
         if not is_storable(session_id):
             raise SessionNotFound(session_id)

@@ -8,6 +8,7 @@ from sqlalchemy import (
     Select,
     bindparam,
     delete,
+    exists,
     func,
     literal_column,
     select,
@@ -17,7 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.dml import Delete
 
-from app.persistence.records import SessionFilter
+from app.persistence.records import RunStatus, SessionFilter, SessionStatus
 from app.persistence.tables import failures, keys, labels, runs, sessions, snapshots, steps
 from app.persistence.wave_rows import label_of
 
@@ -36,15 +37,23 @@ __all__ = [
     "STEPS",
     "STEPS_AFTER_EVENT",
     "UNFINISHED_RUNS",
+    "UNFINISHED_RUNS_OF",
     "label_count",
     "sessions_page",
 ]
 
 _key = select(sessions.c.key).where(sessions.c.id == bindparam("session_id")).scalar_subquery()
 
-SESSION = select(sessions).where(sessions.c.id == bindparam("session_id"))
+_has_run = (
+    exists()
+    .where(runs.c.session_key == sessions.c.key, runs.c.finished_event_id.is_(None), runs.c.status == RunStatus.RUNNING.value)
+    .label("has_run")
+)
+_running = select(runs.c.session_key).where(runs.c.finished_at.is_(None), runs.c.status == RunStatus.RUNNING.value)
+
+SESSION = select(sessions, _has_run).where(sessions.c.id == bindparam("session_id"))
 SESSION_WITH_SNAPSHOT = (
-    select(sessions, snapshots.c.state)
+    select(sessions, _has_run, snapshots.c.state)
     .join_from(
         sessions,
         snapshots,
@@ -102,6 +111,7 @@ FAILURES = (
 
 _run = select(runs, sessions.c.id.label("session_id")).join_from(runs, sessions, sessions.c.key == runs.c.session_key)
 RUN = _run.where(runs.c.id == bindparam("run_id"))
+UNFINISHED_RUNS_OF = _run.where(runs.c.session_key == _key, runs.c.finished_event_id.is_(None)).order_by(runs.c.started_at)
 UNFINISHED_RUNS = _run.where(runs.c.finished_at.is_(None)).order_by(runs.c.started_at, runs.c.id).limit(bindparam("limit"))
 
 
@@ -130,7 +140,7 @@ def sessions_page(which: SessionFilter, before: int | None, limit: int) -> Selec
 
     With labels it is the first of them whose index is walked: it should be the rarest.
     """
-    statement = select(sessions).limit(limit)
+    statement = select(sessions, _has_run).limit(limit)
     position: ColumnElement[int] = sessions.c.key
     for place, (name, value) in enumerate(which.metadata.items()):
         label = labels.alias()
@@ -138,9 +148,11 @@ def sessions_page(which: SessionFilter, before: int | None, limit: int) -> Selec
         position = label.c.session_key if place == 0 else position
     conditions: Mapping[Any, Any] = {
         sessions.c.machine: which.machine,
-        sessions.c.status: None if which.status is None else which.status.value,
+        sessions.c.status: None if which.status in (None, SessionStatus.RUNNING) else which.status.value,
         sessions.c.partition_key: which.partition_key,
     }
+    if which.status is SessionStatus.RUNNING:
+        statement = statement.where(sessions.c.key.in_(_running))
     return statement.order_by(position.desc()).where(
         position < before if before is not None else true(),
         *(column == value for column, value in conditions.items() if value is not None),

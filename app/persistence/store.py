@@ -198,6 +198,10 @@ class Store(Protocol):
         """Runs stored as queued or running, oldest first: at start these are what a crash left behind."""
         ...
 
+    async def unfinished_runs_of(self, session_id: str) -> Sequence[RunRecord]:
+        """The same for one session."""
+        ...
+
     async def queue_run(self, session_id: str, start: RunStart) -> None:
         """Store a run that is to begin later. Raises SessionNotFound, KeyTaken."""
         ...
