@@ -122,8 +122,8 @@ class entered:  # noqa: N801  # a context manager, used as a verb
 
 def ports_around() -> "RunPorts | None":
     """Return the ports of the async run whose action is under way here; None outside of one."""
-    ports: RunPorts | None = getattr(getattr(_current.get(), "run", None), "ports", None)
-    return ports
+    current = _current.get()
+    return None if current is None or isinstance(current, ApplicationContext) else current.run.ports
 
 
 def tracer_of(call: "ActionCall") -> TracerFactory:

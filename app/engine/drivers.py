@@ -112,8 +112,11 @@ class SyncDriver(Generic[T]):
     def close(self) -> None:
         """Drop the flow, and close the stream that is open."""
         self._flow.close()
+        self._close_stream()
+
+    def _close_stream(self) -> None:
         stream, self._stream = self._stream, None
-        close = getattr(stream, "close", None)
+        close = getattr(stream, "close", None)  # an iterator that is no generator has none
         if close is not None:
             close()
 
@@ -139,6 +142,7 @@ class SyncDriver(Generic[T]):
                 with entered(call):
                     return self._next_item(call)
             case OpenStream(call=call):
+                self._close_stream()
                 self._deadline_s = _deadline(call)
                 with entered(call):
                     self._stream = iter(call.record.call(call.view, **call.inputs))
@@ -238,9 +242,13 @@ class AsyncDriver(Generic[T]):
     async def close(self) -> None:
         """Drop the flow, and close the stream that is open."""
         self._flow.close()
+        await self._close_stream()
+
+    async def _close_stream(self) -> None:
         stream, self._stream = self._stream, None
-        if stream is not None:
-            await stream.aclose()
+        close = getattr(stream, "aclose", None)  # an iterator that is no generator has none
+        if close is not None:
+            await close()
 
     async def _perform(self, effect: Effect) -> Any:
         ports = self._ports
@@ -290,9 +298,7 @@ class AsyncDriver(Generic[T]):
         return answer if record.timeout_s is None else await_within(record.name, record.timeout_s, answer)
 
     async def _open(self, call: ActionCall) -> None:
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            await stream.aclose()
+        await self._close_stream()
         self._deadline_s = _deadline(call)
         with entered(call):
             if call.record.is_async:

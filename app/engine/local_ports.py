@@ -26,8 +26,9 @@ class LocalPorts:
     def __init__(self, blueprint: Blueprint) -> None:
         self._blueprint = blueprint
         self._hook_context: Context | None = None
-        around = ports_around()
-        self._host: RunPorts | None = around._host if isinstance(around, LocalPorts) else around
+        self._host: RunPorts | None = ports_around()
+        if isinstance(self._host, LocalPorts):
+            self._host = self._host._host
 
     async def call_action(self, call: BlockingCall) -> ActionOutcome:
         if self._host is not None:

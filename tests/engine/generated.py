@@ -1,7 +1,7 @@
 """Machines and call sequences as plain values, strategies that make them, and a player that plays them on either engine.
 
-A played machine leaves a transcript: what each call returned or raised, where the application stood, and which hooks were
-called with what. Nothing in it depends on the engine that it was played on.
+A played machine leaves a transcript: what each call returned or raised, where the application stood, which hooks were called
+with what, and what a persister was given to save. Nothing in it depends on the engine that it was played on.
 """
 
 import asyncio
@@ -72,6 +72,7 @@ class Transcript:
     outcomes: list[Any] = field(default_factory=list)
     hooks: list[tuple[Any, ...]] = field(default_factory=list)
     execute_hooks: list[tuple[Any, ...]] = field(default_factory=list)
+    saved: list[tuple[Any, ...]] = field(default_factory=list)
     error: str | None = None
 
 
@@ -329,7 +330,21 @@ def _recorder(engine: Any, transcript: Transcript, is_async: bool) -> Any:
     return type("Recorder", bases, methods)()
 
 
-def _builder(engine: Any, spec: MachineSpec, recorder: Any) -> Any:
+def _saver(engine: Any, transcript: Transcript, is_async: bool) -> Any:
+    def save(
+        self: Any, partition_key: Any, app_id: Any, sequence_id: Any, position: Any, state: Any, status: Any, **_: Any
+    ) -> None:
+        values = {key: value for key, value in state.get_all().items() if not key.startswith("__")}
+        transcript.saved.append((partition_key, app_id, sequence_id, position, values, status))
+
+    async def asave(self: Any, *arguments: Any, **more: Any) -> None:
+        save(self, *arguments, **more)
+
+    base = engine.AsyncBaseStateSaver if is_async else engine.BaseStateSaver
+    return type("Saver", (base,), {"save": asave if is_async else save})()
+
+
+def _builder(engine: Any, spec: MachineSpec, transcript: Transcript, is_async: bool) -> Any:
     made = {each.name: _function(engine, each) if "function" in each.kind else _class(engine, each) for each in spec.actions}
     actions = {name: each for name, each in made.items() if callable(each)}
     builder = engine.ApplicationBuilder().with_actions(*(each for each in made.values() if not callable(each)), **actions)
@@ -338,7 +353,8 @@ def _builder(engine: Any, spec: MachineSpec, recorder: Any) -> Any:
         .with_state(a=0, b=1, c=2, log=[], trail=[0])
         .with_entrypoint(spec.entrypoint)
         .with_identifiers(app_id="app", partition_key="part")
-        .with_hooks(recorder)
+        .with_hooks(_recorder(engine, transcript, is_async))
+        .with_state_persister(_saver(engine, transcript, is_async))
     )
 
 
@@ -365,7 +381,7 @@ def _note(transcript: Transcript, application: Any, entry: Any) -> None:
 def play_sync(engine: Any, spec: MachineSpec, script: list[Call]) -> Transcript:
     """Play the calls until one fails, or nothing is left to do."""
     transcript = Transcript()
-    application = _builder(engine, spec, _recorder(engine, transcript, is_async=False)).build()
+    application = _builder(engine, spec, transcript, is_async=False).build()
     for call in script:
         if not application.has_next_action():
             break
@@ -402,7 +418,7 @@ def _call_sync(application: Any, method: Method, arguments: dict[str, Any]) -> A
 async def play_async(engine: Any, spec: MachineSpec, script: list[Call]) -> Transcript:
     """`play_sync` with the async methods and async hooks."""
     transcript = Transcript()
-    application = await _builder(engine, spec, _recorder(engine, transcript, is_async=True)).abuild()
+    application = await _builder(engine, spec, transcript, is_async=True).abuild()
     for call in script:
         if not application.has_next_action():
             break

@@ -38,6 +38,7 @@ def assert_agree(ours: Transcript, theirs: Transcript, spec: MachineSpec, *, wit
     event(f"calls: {len(ours.outcomes)}, failed: {ours.error is not None}")
     assert ours.error == theirs.error
     assert ours.outcomes == theirs.outcomes
+    assert ours.saved == theirs.saved
     if with_inputs:
         assert ours.hooks == theirs.hooks
     else:  # Burr's hooks get what the caller gave, not what the action gets
@@ -96,6 +97,7 @@ def test_async_runs_of_mixed_actions_agree_but_for_the_stale_state_of_hooks(
     assert ours.error == theirs.error
     assert ours.outcomes == theirs.outcomes
     sync = {action.name for action in scenario[0].actions if not action.is_async}
+    assert [_without_stale_state(row, sync) for row in ours.saved] == [_without_stale_state(row, sync) for row in theirs.saved]
     assert [_without_state_after(hook, sync) for hook in ours.hooks] == [
         _without_state_after(hook, sync) for hook in theirs.hooks
     ]
@@ -114,6 +116,7 @@ def test_sync_actions_do_the_same_in_an_async_run_as_in_a_sync_one(
         mixed, sync = runner.run(play_async(OURS, spec, script)), play_sync(OURS, all_sync, script)
     assert mixed.error == sync.error
     assert mixed.hooks == sync.hooks
+    assert mixed.saved == sync.saved
     assert [_unending(each) for each in mixed.outcomes] == [_unending(each) for each in sync.outcomes]
 
 
@@ -135,6 +138,10 @@ def _without_state_after(hook: tuple[Any, ...], sync: set[str]) -> tuple[Any, ..
     name, seq, action, state, _, result, *rest = hook
     is_stale = name == "post_run_step" and action in sync
     return (name, seq, action, None if is_stale else state, None if is_stale else result, *rest)
+
+
+def _without_stale_state(row: tuple[Any, ...], sync: set[str]) -> tuple[Any, ...]:
+    return (*row[:4], None if row[3] in sync else row[4], row[5])
 
 
 def _assert_hooks_see_the_state_after(transcript: Transcript) -> None:
