@@ -378,6 +378,20 @@ def _note(transcript: Transcript, application: Any, entry: Any) -> None:
     transcript.outcomes.append((entry, application.sequence_id, getattr(application.get_next_action(), "name", None)))
 
 
+def play_wrongly(engine: Any, spec: MachineSpec, method: Method, wrong: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Make a call with wrong arguments. Returns the kind of error that it raised, and the values of the state after it."""
+    transcript = Transcript()
+    application = _builder(engine, spec, transcript, is_async=False).build()
+    kind = "none"
+    try:
+        _call_sync(application, method, wrong)
+    except ValueError:
+        kind = "ValueError"
+    except Boom:
+        kind = "Boom"
+    return kind, _shown(None, None, application.state)[2]
+
+
 def play_sync(engine: Any, spec: MachineSpec, script: list[Call]) -> Transcript:
     """Play the calls until one fails, or nothing is left to do."""
     transcript = Transcript()

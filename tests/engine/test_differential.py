@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from tests.engine.engines import BURR, OURS, _quiet
-from tests.engine.generated import Call, MachineSpec, Transcript, calls, machines, play_async, play_sync
+from tests.engine.generated import Call, MachineSpec, Transcript, calls, machines, play_async, play_sync, play_wrongly
 
 SETTINGS = settings(
     max_examples=550, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], derandomize=True
@@ -118,6 +118,26 @@ def test_sync_actions_do_the_same_in_an_async_run_as_in_a_sync_one(
     assert mixed.hooks == sync.hooks
     assert mixed.saved == sync.saved
     assert [_unending(each) for each in mixed.outcomes] == [_unending(each) for each in sync.outcomes]
+
+
+@given(
+    machines(),
+    st.sampled_from(["step", "run", "iterate", "stream_result", "stream_iterate"]),
+    st.sampled_from([{"halt_after": ["nobody"]}, {"halt_before": ["@tag:nothing"]}, {"inputs": {"__context": 1}}, {}]),
+)
+@settings(SETTINGS, max_examples=200)
+def test_wrong_calls_fail_with_errors_of_the_same_kind_and_change_nothing(
+    spec: MachineSpec, method: Any, wrong: dict[str, Any]
+) -> None:
+    entry = next(action for action in spec.actions if action.name == spec.entrypoint)
+    is_missing = not wrong and entry.required
+    if (wrong.keys() - {"inputs"} and method == "step") or not (wrong or is_missing):
+        return
+    names = [action.name for action in spec.actions]
+    halts = {"halt_after": names, **wrong} if method != "step" else wrong
+    with _quiet():
+        ours, theirs = play_wrongly(OURS, spec, method, halts), play_wrongly(BURR, spec, method, halts)
+    assert ours == theirs == ("ValueError", {"a": 0, "b": 1, "c": 2, "log": [], "trail": [0]})
 
 
 def _in_sync(action: Any) -> Any:
