@@ -90,3 +90,9 @@ def test_every_problem_is_in_the_table_with_its_status_and_title() -> None:
     rows = re.findall(r"^\| `([a-z-]+)` \| (\d+) \| (.+) \|$", (ROOT / "docs" / "http.md").read_text(), re.MULTILINE)
     told = {(slug, int(status), title) for slug, status, title in rows}
     assert {(row.slug, row.status, row.title) for row in TABLE.values()} <= told
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "README.md").read_text()
+    pages = [path.name for path in (ROOT / "docs").glob("*.md") if path.name != "README.md"]
+    assert [name for name in pages if f"]({name})" not in index] == []
