@@ -5,6 +5,7 @@ changes instead of whole states. The SQL and the meaning of rows are in `sqlite_
 """
 
 import sqlite3
+import threading
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -21,8 +22,8 @@ __all__ = ["AsyncSQLitePersister", "SQLLitePersister", "SQLitePersister"]
 class SQLitePersister(BaseStatePersister, BaseCopyable):
     """Keeps states in a table of a SQLite file. A context manager that closes its connection; so does `cleanup`.
 
-    A copy has a connection of its own, so that branches in threads can save; for one object in several threads pass
-    `connect_kwargs={"check_same_thread": False}`.
+    One object may be used from any thread, one call at a time: an async run saves from threads. A copy has a connection of its
+    own, so that branches need not wait for each other.
     """
 
     PARTITION_KEY_DEFAULT = ""
@@ -38,7 +39,8 @@ class SQLitePersister(BaseStatePersister, BaseCopyable):
         self.db_path = db_path
         self._table = StateTable(table_name, serde_kwargs)
         self._connect_kwargs = connect_kwargs
-        self.connection = sqlite3.connect(db_path, **(connect_kwargs or {})) if connection is None else connection
+        self._lock = threading.Lock()
+        self.connection = _connect(db_path, connect_kwargs) if connection is None else connection
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
@@ -123,18 +125,24 @@ class SQLitePersister(BaseStatePersister, BaseCopyable):
             self.cleanup()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "connection"}
+        return {key: value for key, value in self.__dict__.items() if key not in ("connection", "_lock")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.connection = sqlite3.connect(self.db_path, **(self._connect_kwargs or {}))
+        self._lock = threading.Lock()
+        self.connection = _connect(self.db_path, self._connect_kwargs)
 
     def _execute(self, statement: Statement) -> sqlite3.Cursor:
         try:
-            with self.connection:
+            with self._lock, self.connection:
                 return self.connection.execute(*statement)
         except sqlite3.OperationalError as error:
             raise self._table.explain(error) from error
+
+
+def _connect(db_path: str, connect_kwargs: dict[str, Any] | None) -> sqlite3.Connection:
+    connection: sqlite3.Connection = sqlite3.connect(db_path, **{"check_same_thread": False, **(connect_kwargs or {})})
+    return connection
 
 
 SQLLitePersister = SQLitePersister

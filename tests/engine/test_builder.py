@@ -13,9 +13,11 @@ from app.engine import (
     BaseStatePersister,
     InMemoryPersister,
     LocalTrackingClient,
+    MixedModeWarning,
     ParentPointer,
     PostApplicationCreateHook,
     PostRunStepHook,
+    SQLitePersister,
     State,
     action,
 )
@@ -308,3 +310,13 @@ def test_one_builder_makes_several_applications_that_share_nothing() -> None:
     one, two = builder.build(), builder.build()
     one.step()
     assert (one.state, two.state) == ({"n": 1}, {"n": 0})
+
+
+async def test_a_sync_persister_over_sqlite_saves_from_the_threads_of_an_async_run(tmp_path: pathlib.Path) -> None:
+    with SQLitePersister(str(tmp_path / "states.db")) as persister:
+        persister.initialize()
+        application = counting(acount).with_state_persister(persister).build()
+        with pytest.warns(MixedModeWarning):
+            await application.arun(halt_after=["count"])
+        saved = persister.load("part", "app")
+    assert (saved["state"], saved["position"]) == ({"n": 1}, "count")
