@@ -22,7 +22,6 @@ from benchmarks.tables import Bar, show, show_bars
 from benchmarks.wire import Answer, Wire, connect, request_bytes
 
 SECONDS = 8.0
-SETTLE_S = 3.0
 HEALTH_EVERY_S = 0.02
 STEP_EVERY_S = 0.05
 HEALTH_LINES = 96
@@ -38,6 +37,7 @@ class Scene:
     sessions: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
     bar_ms: float | None = None
+    settle_s: float = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,9 @@ SCENES = (
     Scene("8 in time.sleep(0.2)", "sleeping", 8, bar_ms=10),
     Scene("64 in time.sleep(0.2)", "sleeping", 64, bar_ms=10),
     Scene("8 computing, in threads", "computing_in_threads", 8),
-    Scene("8 computing, auto", "computing_in_auto", 8, bar_ms=25),
+    Scene("8 computing, auto", "computing_in_auto", 8, bar_ms=25, settle_s=12.0),
     Scene("8 computing, in processes", "computing_in_processes", 8, bar_ms=25),
-    Scene("8 computing, on local Dask", "computing_on_dask", 8, {"dask": "local:2"}, bar_ms=25),
+    Scene("8 computing, on local Dask", "computing_on_dask", 8, {"dask": "local:2"}, bar_ms=25, settle_s=8.0),
     Scene("8 async that block", "blocking", 8),
     Scene("8 async that block, isolated", "blocking", 8, {"isolate_blocking": True}, bar_ms=10),
 )
@@ -124,17 +124,19 @@ async def ask_on_time(lines: Sequence[Line], every_s: float, seconds: float) -> 
     return Latency.of([task.result() for task in asked])
 
 
-async def measure(server: Server, step_paths: Sequence[str], load_paths: list[str]) -> tuple[Latency, Latency, float]:
+async def measure(
+    server: Server, step_paths: Sequence[str], load_paths: list[str], settle_s: float
+) -> tuple[Latency, Latency, float]:
     """Return the latency of health checks and of steps while the load is on, and the load's steps per second."""
     health = [Line(request_bytes("GET", "/healthz")) for _ in range(HEALTH_LINES)]
     steps = [Line(request_bytes("POST", path, {"inputs": {}})) for path in step_paths]
     for line in (*health, *steps):
         await line.open(server)
     await ask_on_time(steps, 0.005, 0.5)  # sessions are in memory, connections warm
-    total_s = SETTLE_S + SECONDS
+    total_s = settle_s + SECONDS
     load = Load(server.host, server.port, "POST", load_paths, {"inputs": {}}, {}, total_s)
     loading = asyncio.create_task(asyncio.to_thread(apply_load, load)) if load_paths else None
-    await asyncio.sleep(SETTLE_S if loading else 0.5)
+    await asyncio.sleep(settle_s if loading else 0.5)
     async with asyncio.TaskGroup() as group:
         checked = group.create_task(ask_on_time(health, HEALTH_EVERY_S, SECONDS))
         stepped = group.create_task(ask_on_time(steps, STEP_EVERY_S, SECONDS))
@@ -160,7 +162,7 @@ def play(scene: Scene, folder: Path) -> Finding:
     with running("benchmarks.loop_service", json.dumps({"database_url": f"sqlite:///{database}", **scene.settings})) as server:
         others = create(server, "counting", STEP_LINES)
         load = create(server, scene.machine, scene.sessions) if scene.sessions else []
-        finding = Finding(scene, *uvloop.run(measure(server, others, load)))
+        finding = Finding(scene, *uvloop.run(measure(server, others, load, scene.settle_s)))
         if scene.machine != "blocking":
             return finding
         with httpx.Client(base_url=server.url, timeout=60) as client:
@@ -174,13 +176,13 @@ def play_peer(scene: Scene) -> Finding:
     with running("benchmarks.loop_peer") as server:
         others = [f"/counting/{index}/steps" for index in range(STEP_LINES)]
         load = [f"/{scene.machine}/{index}/steps" for index in range(scene.sessions)]
-        return Finding(scene, *uvloop.run(measure(server, others, load)))
+        return Finding(scene, *uvloop.run(measure(server, others, load, scene.settle_s)))
 
 
 def report(title: str, findings: Sequence[Finding]) -> None:
     show(
         title,
-        ["beside", "health p50", "p99", "max ms", "other steps p50", "p99", "max ms", "its steps/s", "named"],
+        ["beside", "health ms p50", "p99", "max", "others' step p50", "p99", "max", "its own/s"],
         [
             [
                 found.scene.label,
@@ -191,11 +193,13 @@ def report(title: str, findings: Sequence[Finding]) -> None:
                 f"{found.steps.p99_ms:.1f}",
                 f"{found.steps.max_ms:.0f}",
                 f"{found.per_second:.1f}",
-                found.named,
             ]
             for found in findings
         ],
     )
+    for found in findings:
+        if found.named:
+            print(f"  beside {found.scene.label}: the service names {found.named}")
     show_bars(
         Bar(
             f"health p99 beside {found.scene.label}",

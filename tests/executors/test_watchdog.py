@@ -145,3 +145,15 @@ async def test_nobody_is_named_for_what_computing_threads_do() -> None:
                 done.set()
 
     assert seen == []
+
+
+@on_both_loops
+async def test_watching_an_idle_loop_costs_less_than_a_hundredth_of_a_core() -> None:
+    with watching(0.1) as (watchdog, _seen):
+        await asyncio.sleep(0.1)
+        cpu_before_s, began_s = time.process_time(), time.perf_counter()
+        await asyncio.sleep(2)
+        share = (time.process_time() - cpu_before_s) / (time.perf_counter() - began_s)
+
+    assert watchdog.stats().probes > 20
+    assert share < 0.01
