@@ -203,10 +203,10 @@ class Blueprint:
             return frozenset()
         found: set[str] = set()
         for name in (names,) if isinstance(names, str) else names:
-            if name.startswith(TAG):
-                found |= self._tagged(name.removeprefix(TAG))
-            elif name in self.actions:
+            if name in self.actions:
                 found.add(name)
+            elif isinstance(name, str) and name.startswith(TAG):
+                found |= self._tagged(name.removeprefix(TAG))
             else:
                 raise UnknownAction(name, self.actions, where)
         return frozenset(found)

@@ -15,6 +15,7 @@ from app.engine.blueprint import Blueprint, positioned
 from app.engine.compiled import compile_actions
 from app.engine.errors import BuildError, MixedModeError, UninitializedPersister, UnknownAction
 from app.engine.graph import ActionLike, ApplicationGraph, Graph, GraphBuilder, TransitionLike
+from app.engine.hook_moments import declared_hooks
 from app.engine.hook_set import HookSet, LifecycleAdapter
 from app.engine.persistence_ports import (
     AsyncBaseStateLoader,
@@ -174,6 +175,10 @@ class ApplicationBuilder(Generic[S]):
         """Save the state after every step, failed ones too. A hook in place of a saver is called as a hook."""
         if on_every != "step":
             raise BuildError(f"on_every is {on_every!r}; only 'step' is there")
+        if not isinstance(persister, BaseStateSaver | AsyncBaseStateSaver) and not declared_hooks(type(persister)):
+            raise BuildError(
+                f"with_state_persister got a {type(persister).__name__}; expected a persister, or an object with hooks"
+            )
         self.state_persister = persister
         return self
 

@@ -80,6 +80,8 @@ class CompiledAction:
 
     def check_inputs(self, inputs: Mapping[str, Any]) -> None:
         """Raise InvalidInputs if an input is missing, is not expected, or has a reserved name."""
+        if not isinstance(inputs, Mapping):
+            raise InvalidInputs(self.name, found=type(inputs).__name__, accepted=self.accepted)
         given = inputs.keys()
         if given <= self.accepted and self.required <= given:
             return

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from app.engine.actions import Function
-from app.engine.errors import ConditionError, nearest
+from app.engine.errors import ConditionError, UnsafeExpression, nearest
 from app.engine.expr_grammar import FULL, STRICT
-from app.engine.safe_expr import parse
+from app.engine.safe_expr import Parsed, parse
 from app.engine.state import State
 
 __all__ = ["Condition", "OnError", "default", "expr", "lmda", "on_error", "safe_expr", "when"]
@@ -43,10 +43,11 @@ class Condition(Function):
         """Return a condition that holds when the Python expression `expr` over the keys of the state is true.
 
         The expression is interpreted: comparisons, arithmetic, comprehensions, conditional expressions, harmless builtins
-        and methods of builtin values. Raises UnsafeExpression for anything else.
+        and methods of builtin values. Raises UnsafeExpression for anything else. One that fails on a state raises
+        ConditionError, which says how, and shows no value.
         """
         parsed = parse(expr, FULL)
-        return Condition(list(parsed.keys), parsed.evaluate, name=expr)
+        return Condition(list(parsed.keys), _asking(parsed), name=expr)
 
     @staticmethod
     def safe_expr(expr: str) -> "Condition":
@@ -56,7 +57,7 @@ class Condition(Function):
         UnsafeExpression for anything else, and SyntaxError for what is no expression.
         """
         parsed = parse(expr, STRICT)
-        return Condition(list(parsed.keys), lambda state: bool(parsed.evaluate(state)), name=expr)
+        return Condition(list(parsed.keys), _asking(parsed), name=expr)
 
     @staticmethod
     def lmda(resolver: Resolver, state_keys: list[str]) -> "Condition":
@@ -206,6 +207,18 @@ class _Test:
 
     def __str__(self) -> str:
         return f"{self.key}={self.value}" if self.is_plain else f"{self.key}{self.symbol}{self.value!r}"
+
+
+def _asking(parsed: Parsed) -> Resolver:
+    def holds(state: State[Any]) -> bool:
+        try:
+            return bool(parsed.evaluate(state))
+        except UnsafeExpression:
+            raise
+        except Exception as error:  # what it says may hold a value of the state
+            raise ConditionError(f"condition {parsed.text!r} raised {type(error).__name__} on this state") from None
+
+    return holds
 
 
 def _expect_condition(other: object, verb: str) -> None:

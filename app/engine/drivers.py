@@ -80,11 +80,11 @@ class SyncDriver(Generic[T]):
         return self.result
 
     def deliveries(self) -> Generator[Any, None, T]:
-        """Yield what is delivered; the generator's value is the result. Closed early, it abandons the run."""
+        """Yield what is delivered; the generator's value is the result. Closed early, or thrown an error, it abandons the run."""
         while (delivered := self.advance()) is not None:
             try:
                 yield delivered.value
-            except GeneratorExit:
+            except BaseException:
                 self.abandon()
                 raise
         return self.result
@@ -99,7 +99,7 @@ class SyncDriver(Generic[T]):
                 continue  # an action that handles the error of this one takes its place
             try:
                 yield delivered.value, None
-            except GeneratorExit:
+            except BaseException:
                 self.abandon()
                 raise
         yield cast("StreamItem", self.result)
@@ -211,11 +211,11 @@ class AsyncDriver(Generic[T]):
         return self.result
 
     async def deliveries(self) -> AsyncGenerator[Any, None]:
-        """Yield what is delivered. Closed early, it abandons the run."""
+        """Yield what is delivered. Closed early, or thrown an error, it abandons the run."""
         while (delivered := await self.advance()) is not None:
             try:
                 yield delivered.value
-            except GeneratorExit:
+            except BaseException:
                 await self.abandon()
                 raise
 
@@ -229,7 +229,7 @@ class AsyncDriver(Generic[T]):
                 continue  # an action that handles the error of this one takes its place
             try:
                 yield delivered.value, None
-            except GeneratorExit:
+            except BaseException:
                 await self.abandon()
                 raise
         yield cast("StreamItem", self.result)

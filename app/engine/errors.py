@@ -4,8 +4,9 @@ Messages name the thing, what was found and what was expected. They never hold a
 Each class is also the builtin that a user of Burr catches today.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
+from typing import Any
 
 __all__ = [
     "ActionTimeout",
@@ -39,7 +40,18 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 class EngineError(Exception):
-    """Root of every error that the engine raises on its own account."""
+    """Root of every error that the engine raises on its own account. It can go to another process and back."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # not by calling the class again: it takes what its message is made of, and not the message
+        return _restored, (type(self), self.args, vars(self))
+
+
+def _restored(kind: type[EngineError], args: tuple[Any, ...], attributes: Mapping[str, Any]) -> EngineError:
+    error = kind.__new__(kind)
+    error.args = args
+    vars(error).update(attributes)
+    return error
 
 
 class OperationError(EngineError, ValueError):
@@ -47,11 +59,17 @@ class OperationError(EngineError, ValueError):
 
 
 class UnknownKey(EngineError, KeyError):
-    """A state has no such key."""
+    """A state has no such key. `action` is the one that asked for it, if one did."""
 
-    def __init__(self, key: str, known: Collection[str]) -> None:
-        super().__init__(f"the state has no key {key!r}; it has {sorted(known)}{nearest(key, known)}")
+    def __init__(self, key: str, known: Collection[str], action: str | None = None) -> None:
+        asked = (
+            f"the state has no key {key!r}"
+            if action is None
+            else f"action {action!r} reads {key!r}, which the state does not have"
+        )
+        super().__init__(f"{asked}; it has {sorted(known)}{nearest(key, known)}")
         self.key = key
+        self.action = action
 
     def __str__(self) -> str:
         return str(self.args[0])  # KeyError shows the repr of its argument, which hides the sentence in quotes
@@ -87,12 +105,18 @@ class MissingWrite(EngineError, ValueError):
 
 
 class InvalidInputs(EngineError, ValueError):
-    """Inputs are missing, not expected or reserved. Raised before the action runs."""
+    """Inputs are missing, not expected or reserved, or no mapping: then `found` says what. Raised before the action runs."""
 
     def __init__(
-        self, action: str, *, missing: Collection[str] = (), unexpected: Collection[str] = (), accepted: Collection[str] = ()
+        self,
+        action: str,
+        *,
+        missing: Collection[str] = (),
+        unexpected: Collection[str] = (),
+        accepted: Collection[str] = (),
+        found: str | None = None,
     ) -> None:
-        parts = []
+        parts = [] if found is None else [f"got its inputs as a {found}; expected a mapping from their names to values"]
         if missing:
             parts.append(f"misses the inputs {sorted(missing)}")
         if unexpected:
@@ -107,10 +131,12 @@ class InvalidInputs(EngineError, ValueError):
 class UnknownAction(EngineError, ValueError):
     """A name is given that no action of the graph has."""
 
-    def __init__(self, name: str, known: Collection[str], where: str = "the graph") -> None:
-        super().__init__(
-            f"{where} names the action {name!r}, which does not exist; actions are {sorted(known)}{nearest(name, known)}"
-        )
+    def __init__(self, name: object, known: Collection[str], where: str = "the graph") -> None:
+        if isinstance(name, str):
+            found, hint = f"the action {name!r}, which does not exist", nearest(name, known)
+        else:
+            found, hint = f"a {type(name).__name__}; expected the name of an action", ""
+        super().__init__(f"{where} names {found}; actions are {sorted(known)}{hint}")
         self.name = name
 
 

@@ -68,7 +68,7 @@ class _FunctionBased(SingleStepAction):
         )
         self._originating_fn = originating_fn or fn
         self._schema = schema
-        self._tags = list(tags or ())
+        self._tags = _names(tags or (), "tags", fn)
         self.timeout_s = timeout_s
         self.retry = as_retry(retry)
         self.executor = executor

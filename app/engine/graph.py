@@ -138,6 +138,8 @@ class GraphBuilder:
         """Add transitions `(from, to)` or `(from, to, condition)`; `from` may be a list of names. Order is precedence."""
         self._built = None
         for transition in transitions:
+            if len(transition) not in (2, 3):
+                raise GraphError(f"a transition has {len(transition)} parts; expected (from, to) or (from, to, condition)")
             from_, to, *rest = transition
             condition = rest[0] if rest else default
             if not isinstance(condition, Condition):

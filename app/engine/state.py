@@ -6,7 +6,7 @@ What an action sees of a state, and how its changes are kept, is in `app.engine.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 
-from app.engine.errors import UnknownKey
+from app.engine.errors import OperationError, UnknownKey
 from app.engine.operations import Append, Delete, Extend, Increment, Operation, Set
 from app.engine.typing import DictBasedTypingSystem, TypingSystem
 
@@ -76,7 +76,7 @@ class State(Mapping[str, Any], Generic[StateType]):
 
     def extend(self, **updates: Iterable[Any]) -> "State[StateType]":
         """Return a state in which the list at each key goes on with the given values; a missing key starts as []."""
-        return self._applied(Extend, {key: tuple(items) for key, items in updates.items()})
+        return self._applied(Extend, updates)
 
     def increment(self, **updates: int | float) -> "State[StateType]":
         """Return a state in which the number at each key has grown; a missing key starts at 0."""
@@ -180,6 +180,8 @@ class State(Mapping[str, Any], Generic[StateType]):
 
     def _applied(self, kind: Kind, changes: Changes) -> "State[StateType]":
         values = dict(self._values)
+        if kind is Extend:
+            changes = {key: _items(key, given) for key, given in changes.items()}
         for key, argument in changes.items():
             self._uncover(key, values)
             kind(key, argument).apply(values)  # type: ignore[call-arg]  # each kind takes its own argument
@@ -200,6 +202,12 @@ class State(Mapping[str, Any], Generic[StateType]):
 
     def _missing(self, key: str) -> UnknownKey:
         return UnknownKey(key, self._values)
+
+
+def _items(key: str, given: Any) -> tuple[Any, ...]:
+    if not isinstance(given, Iterable):
+        raise OperationError(f"cannot extend key {key!r} with a {type(given).__name__}; expected the values to add")
+    return tuple(given)
 
 
 _new = State.__new__

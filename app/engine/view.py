@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
-from app.engine.errors import MissingWrite, UndeclaredRead, UndeclaredWrite, UnknownKey
+from app.engine.errors import MissingWrite, OperationError, UndeclaredRead, UndeclaredWrite, UnknownKey
 from app.engine.operations import Append, Delete, Extend, Increment, Operation, Set
 from app.engine.state import Changes, Kind, State
 from app.engine.typing import TypingSystem
@@ -89,6 +89,12 @@ class View(State[StateType]):
     def _derived(self, values: dict[str, Any], kind: Kind, changes: Changes) -> "State[StateType]":
         return make_view(values, self._typing_system, self._whole, self._declared, (self._log, kind, changes))
 
+    def _applied(self, kind: Kind, changes: Changes) -> "State[StateType]":
+        try:
+            return super()._applied(kind, changes)
+        except OperationError as error:
+            raise OperationError(f"action {self._declared.action!r} {error}") from None
+
     def _reachable(self) -> set[str]:
         return {*self._values, *(key for key in self._whole if not self._has_deleted(key))}
 
@@ -101,7 +107,7 @@ class View(State[StateType]):
 
     def _missing(self, key: str) -> UnknownKey:
         if key in self._declared.reads:
-            return UnknownKey(key, self._values)
+            return UnknownKey(key, self._reachable(), self._declared.action)
         return UndeclaredRead(key, self._declared.action, self._declared.reads, exists=key in self._whole)
 
 

@@ -15,6 +15,7 @@ from app.engine import (
     AsyncStreamingResultContainer,
     BlockingActionWarning,
     ExecuteMethod,
+    MixedModeWarning,
     PostApplicationExecuteCallHook,
     PostEndStreamHook,
     PostRunStepHook,
@@ -30,7 +31,7 @@ from app.engine import (
 )
 from app.engine.errors import InvalidResult, NothingToRun, RunAbandoned
 from app.engine.mode_warnings import StreamErrorWarning
-from tests.engine.machines import Boom, astream, count, counting, stream
+from tests.engine.machines import Boom, acount, astream, count, counting, stream
 
 LETTERS = [{"letter": "a"}, {"letter": "b"}]
 
@@ -210,6 +211,25 @@ def test_leaving_iterate_early_tells_the_hooks_once() -> None:
     next(steps)
     steps.close()
     assert log.seen == ["iterate", "before", ("after", None), ("over", RunAbandoned.__name__)]
+
+
+def test_an_error_thrown_into_an_iteration_or_a_stream_abandons_the_run_and_tells_the_hooks() -> None:
+    log = Log()
+    steps = counting(count).with_hooks(log).build().iterate()
+    next(steps)
+    with pytest.raises(Boom):
+        steps.throw(Boom("from outside"))
+    assert log.seen == ["iterate", "before", ("after", None), ("over", RunAbandoned.__name__)]
+
+
+async def test_an_error_thrown_into_an_async_iteration_does_the_same() -> None:
+    log = Log()
+    with pytest.warns(MixedModeWarning):
+        steps = counting(acount).with_hooks(log).build().aiterate()
+    await anext(steps)
+    with pytest.raises(Boom):
+        await steps.athrow(Boom("from outside"))
+    assert log.seen == ["aiterate", "before", ("after", None), ("over", RunAbandoned.__name__)]
 
 
 async def test_cancelling_the_reader_of_a_stream_closes_the_action() -> None:

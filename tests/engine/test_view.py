@@ -44,7 +44,7 @@ def test_a_view_never_answers_wrongly_about_a_key_that_it_hides(look: Any) -> No
 def test_a_key_that_nobody_has_is_missing_as_in_any_mapping() -> None:
     view = view_of(reads=("n", "later"))
     assert (view.get("absent"), view.get("later", 3), "absent" in view) == (None, 3, False)
-    with pytest.raises(UnknownKey, match="the state has no key 'later'"):
+    with pytest.raises(UnknownKey, match="action 'act' reads 'later', which the state does not have"):
         view["later"]
     with pytest.raises(UndeclaredRead, match="neither the state nor its declaration has"):
         view["absent"]
