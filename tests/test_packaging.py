@@ -3,6 +3,8 @@
 import json
 import re
 import stat
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from app.settings import Settings
-from tests.service_process import ROOT
+from tests.service_process import ROOT, clean_environment, running_service
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -71,6 +73,20 @@ def test_the_image_starts_the_command_as_a_user_without_rights_and_checks_its_he
     assert "EXPOSE 8000" in DOCKERFILE
     assert "/healthz" in DOCKERFILE.split("HEALTHCHECK")[1].split("\n")[1]
     assert json.loads(DOCKERFILE.split("ENTRYPOINT ")[1].split("\n")[0]) == ["stepwell"]
+
+
+def test_the_health_check_of_the_image_tells_a_service_from_none(tmp_path: Path) -> None:
+    check = json.loads(re.search(r"HEALTHCHECK[^\n]*\n\s+CMD (\[.*\])\n", DOCKERFILE)[1])  # type: ignore[index]  # it is there
+    assert check[0] == "python"
+
+    def healthy(port: str) -> bool:
+        command = [sys.executable, *check[1:]]
+        return subprocess.run(command, env=clean_environment(STEPWELL_PORT=port), capture_output=True, timeout=30).returncode == 0
+
+    with running_service("--database-url", "memory://", str(ROOT / "examples" / "counter.py"), cwd=tmp_path) as started:
+        port = started.url.rpartition(":")[2]
+        assert healthy(port)
+    assert not healthy(port)
 
 
 def test_the_image_hosts_machines_that_exist() -> None:
