@@ -5,6 +5,7 @@ The methods are thin: the rules are in `core` and `flows`, the doing is in `driv
 
 from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
 from contextlib import aclosing, closing
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, cast
 
 from app.engine.actions import Action
@@ -278,7 +279,7 @@ class Application(Generic[S]):
         blueprint, instance = self._blueprint, self._instance
         run = Run(blueprint, instance, ExecuteMethod.arun, blueprint.async_moments, is_async=True)
         run.is_hosted = True
-        run.run_id, run.ports = run_id, ports
+        run.run_id, run.ports, run.thread_id = run_id, ports, get_ident()
         limits = blueprint.limits(halt_before, halt_after, max_steps)
         ending = await AsyncDriver(_hooked(run, run_flow(run, inputs or NO_INPUTS, limits)), ports).finish()
         return RunResult(
@@ -332,7 +333,7 @@ class Application(Generic[S]):
         run = self._last_run
         if run is None or run.method is not method or streams:
             run = self._last_run = Run(blueprint, self._instance, method, blueprint.async_moments, True, streams=streams)
-        run.ports = ports
+        run.ports, run.thread_id = ports, get_ident()
         return run, ports
 
     def _triple(self, ending: Ending) -> RunTriple[S]:

@@ -3,6 +3,8 @@
 Made once by `ApplicationBuilder.blueprint()`; applications made of it are small.
 """
 
+import os
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["RUN_MOMENTS", "Blueprint", "Moments"]
 
 TAG = "@tag:"
+_HERE = os.path.join(os.path.dirname(__file__), "")
 
 RUN_MOMENTS = (
     "pre_run_execute_call",
@@ -196,7 +199,7 @@ class Blueprint:
         """Give the warning, unless the key was warned about before on behalf of this blueprint."""
         if key not in self._warned:
             self._warned.add(key)
-            warnings.warn(warning(), stacklevel=4)
+            warnings.warn(warning(), stacklevel=_frames_of_the_engine())
 
     def _expand(self, names: Iterable[str] | None, where: str) -> frozenset[str]:
         if not names:
@@ -221,6 +224,14 @@ class Blueprint:
 def _listening(names: Iterable[str]) -> tuple[str, ...]:
     """Return those of the hooks, given as `Class.method`, that a run calls."""
     return tuple(name for name in names if name.rpartition(".")[2] in RUN_MOMENTS)
+
+
+def _frames_of_the_engine() -> int:
+    """Return the stack level, for whoever calls, of the innermost line that is not the engine's."""
+    frame, level = sys._getframe(1).f_back, 2
+    while frame is not None and frame.f_code.co_filename.startswith(_HERE):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def positioned(state: State[Any], prior_action: str | None, seq: int) -> State[Any]:

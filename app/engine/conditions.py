@@ -4,7 +4,9 @@ A condition decides and does nothing else. Expressions are interpreted by `safe_
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from functools import partial
+from operator import and_, invert, or_
+from typing import Any, ClassVar, SupportsIndex
 
 from app.engine.actions import Function
 from app.engine.errors import ConditionError, UnsafeExpression, nearest
@@ -37,6 +39,15 @@ class Condition(Function):
         self._resolver = resolver
         self._name = name
         self._optional_keys = list(optional_keys or ())
+        self._made_by: str | tuple[Callable[..., Condition], tuple[Any, ...]] | None = None
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        # a resolver of ours is a closure, which cannot travel: what it was made of can
+        return self._made_by or super().__reduce_ex__(protocol)
+
+    def _made(self, by: Callable[..., "Condition"], *arguments: Any) -> "Condition":
+        self._made_by = (by, arguments)
+        return self
 
     @staticmethod
     def expr(expr: str) -> "Condition":
@@ -47,7 +58,7 @@ class Condition(Function):
         ConditionError, which says how, and shows no value.
         """
         parsed = parse(expr, FULL)
-        return Condition(list(parsed.keys), _asking(parsed), name=expr)
+        return Condition(list(parsed.keys), _asking(parsed), name=expr)._made(Condition.expr, expr)
 
     @staticmethod
     def safe_expr(expr: str) -> "Condition":
@@ -57,7 +68,7 @@ class Condition(Function):
         UnsafeExpression for anything else, and SyntaxError for what is no expression.
         """
         parsed = parse(expr, STRICT)
-        return Condition(list(parsed.keys), _asking(parsed), name=expr)
+        return Condition(list(parsed.keys), _asking(parsed), name=expr)._made(Condition.safe_expr, expr)
 
     @staticmethod
     def lmda(resolver: Resolver, state_keys: list[str]) -> "Condition":
@@ -74,7 +85,8 @@ class Condition(Function):
         tests = [_Test(key, value) for key, value in kwargs.items()]
         keys = list(dict.fromkeys(test.key for test in tests))
         name = ", ".join(str(test) for test in sorted(tests, key=lambda test: test.key))
-        return Condition(keys, lambda state: all(test.holds(state) for test in tests), name=name)
+        asked = Condition(keys, lambda state: all(test.holds(state) for test in tests), name=name)
+        return asked._made(partial(Condition.when, **kwargs))
 
     @property
     def name(self) -> str:
@@ -106,24 +118,27 @@ class Condition(Function):
         _expect_condition(other, "and")
         if isinstance(other, OnError):
             return other & self
-        return Condition(
+        both = Condition(
             self._keys + other._keys,
             lambda state: self._resolver(state) and other._resolver(state),
             name=f"{self._name} & {other._name}",
         )
+        return both._made(and_, self, other)
 
     def __or__(self, other: "Condition") -> "Condition":
         _expect_condition(other, "or")
         if isinstance(other, OnError):
             return other | self
-        return Condition(
+        either = Condition(
             self._keys + other._keys,
             lambda state: self._resolver(state) or other._resolver(state),
             name=f"{self._name} | {other._name}",
         )
+        return either._made(or_, self, other)
 
     def __invert__(self) -> "Condition":
-        return Condition(self._keys, lambda state: not self._resolver(state), name=f"~{self._name}")
+        negated = Condition(self._keys, lambda state: not self._resolver(state), name=f"~{self._name}")
+        return negated._made(invert, self)
 
 
 class OnError(Condition):
@@ -148,6 +163,7 @@ class OnError(Condition):
         self.error_types = types
         self.max_attempts = max_attempts
         self.also = also
+        self._made(OnError, types, max_attempts, also)
 
     def handles(self, error: Exception, taken: int, state: State[Any]) -> bool:
         """Return whether the transition is to be taken after `error`, having been taken `taken` times in this step."""
@@ -227,6 +243,7 @@ def _expect_condition(other: object, verb: str) -> None:
 
 
 Condition.default = Condition([], lambda _: True, name="default")
+Condition.default._made_by = "default"  # there is only one
 
 default = Condition.default
 when = Condition.when

@@ -9,6 +9,7 @@ from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Self
 
 from app.engine.tracing import TracerFactory, tracer_factory_context_var
@@ -121,9 +122,14 @@ class entered:  # noqa: N801  # a context manager, used as a verb
 
 
 def ports_around() -> "RunPorts | None":
-    """Return the ports of the async run whose action is under way here; None outside of one."""
+    """Return the ports of the async run whose action is under way here; None outside of one.
+
+    None, too, for code that the action has taken to another thread: an event loop there cannot use them.
+    """
     current = _current.get()
-    return None if current is None or isinstance(current, ApplicationContext) else current.run.ports
+    if current is None or isinstance(current, ApplicationContext):
+        return None
+    return current.run.ports if current.run.thread_id == get_ident() else None
 
 
 def tracer_of(call: "ActionCall") -> TracerFactory:

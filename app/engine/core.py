@@ -47,8 +47,8 @@ class Run:
     """One call of a run method: on what, and who listens.
 
     `is_hosted` says whether a host takes events and steps; without one these effects are left out. `streams` says whether items
-    go to the caller. An async run has `ports`,
-    for tracers: their hooks are called from within actions.
+    go to the caller. An async run has `ports`, for what is called from within actions: hooks of spans, and runs inside of this
+    one. They belong to the event loop of the thread `thread_id`.
     """
 
     blueprint: "Blueprint"
@@ -60,6 +60,7 @@ class Run:
     streams: bool = False
     run_id: str | None = None
     ports: RunPorts | None = None
+    thread_id: int | None = None
     clock: Callable[[], float] = time.time
 
 

@@ -50,6 +50,9 @@ class Graph:
             for tag in action.tags:
                 self._action_tag_map.setdefault(tag, []).append(action)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_compiled"}  # works anywhere, and is made again
+
     @property
     def action_names(self) -> KeysView[str]:
         """The names of the actions, in order."""

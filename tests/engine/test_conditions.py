@@ -1,11 +1,18 @@
 """Conditions: what they say of a state, how they combine, what they are called."""
 
+import pickle
 from typing import Any
 
 import pytest
 
 from app.engine import ApplicationBuilder, Condition, State, action, default, expr, lmda, on_error, safe_expr, when
 from app.engine.errors import ConditionError, UnsafeExpression
+
+
+@action(reads=[], writes=[])
+def nothing(state: State) -> State:
+    return state
+
 
 STATE = State({"n": 5, "name": "Ada", "tags": ["x"], "none": None})
 
@@ -98,3 +105,41 @@ def test_a_condition_class_of_ones_own_is_asked_through_run() -> None:
 def test_an_unsafe_expression_is_refused_when_the_condition_is_made() -> None:
     with pytest.raises(UnsafeExpression):
         expr("__import__('os').system('true')")
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        when(n=5, name__in=["Ada"]),
+        expr("n > 4 and name == 'Ada'"),
+        ~safe_expr("n > 5"),
+        (when(n=4) | when(n=5)) & expr("len(tags) == 1"),
+        default,
+    ],
+    ids=str,
+)
+def test_a_condition_means_the_same_in_another_process(condition: Condition) -> None:
+    there = pickle.loads(pickle.dumps(condition))
+    assert (there.name, there.reads, there.holds(STATE)) == (condition.name, condition.reads, True)
+    assert not there.reads or not there.holds(State({"n": 6, "name": "Bob", "tags": []}))
+
+
+def test_the_default_condition_and_on_error_are_the_same_in_another_process() -> None:
+    assert pickle.loads(pickle.dumps(default)) is default
+    rescue = pickle.loads(pickle.dumps(on_error(KeyError, max_attempts=2) & when(n=5)))
+    assert rescue.handles(KeyError(), 1, STATE)
+    assert not rescue.handles(KeyError(), 2, STATE)
+    assert not rescue.handles(KeyError(), 0, State({"n": 6}))
+
+
+def test_a_graph_can_go_to_another_process() -> None:
+    machine = (
+        ApplicationBuilder()
+        .with_actions(visit=nothing, again=nothing)
+        .with_transitions(("visit", "again", when(n=5)), ("again", "visit"))
+    )
+    application = machine.with_entrypoint("visit").with_state(n=5).build()
+    application.step()
+    graph = pickle.loads(pickle.dumps(application.graph))
+    copy = ApplicationBuilder().with_graph(graph).with_entrypoint("visit").with_state(n=5).build()
+    assert [copy.run(halt_after=["again"])[0].name for _ in range(2)] == ["again", "again"]

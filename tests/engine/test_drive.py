@@ -1,5 +1,6 @@
 """`drive`: a run for a host, which takes note of every step before the next one starts."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -9,11 +10,14 @@ from app.engine import (
     ActionOutcome,
     ApplicationBuilder,
     ApplicationContext,
+    BlockingActionWarning,
     BlockingCall,
     HaltReason,
     ItemStreamed,
+    MixedModeWarning,
     PostRunStepHook,
     PostRunStepHookAsync,
+    PreRunStepHook,
     State,
     Step,
     StepBegun,
@@ -268,6 +272,29 @@ async def test_actions_know_the_run_and_have_a_token_that_is_the_same_for_every_
         await application.drive(Host(), run_id="r1")
     await application.drive(Host(), run_id="r2", max_steps=2)
     assert seen == [("r1", 0, "s:0", "once"), ("r2", 0, "s:0", "once"), ("r2", 1, "s:1", "once")]
+
+
+async def test_a_run_on_an_event_loop_of_its_own_inside_an_action_leaves_the_host_alone() -> None:
+    class Elsewhere(Host):
+        async def call_action(self, call: BlockingCall) -> ActionOutcome:
+            self.seen.append(("call", call.action.name))
+            return await asyncio.to_thread(call.perform)
+
+    class Before(PreRunStepHook):
+        def pre_run_step(self, **_: Any) -> None: ...
+
+    @action(reads=["n"], writes=["n"])
+    def outer(state: State) -> State:
+        inner = counting(count).with_hooks(Before()).build()
+        asyncio.run(inner.arun(halt_after=["count"]))
+        return state.update(n=inner.state["n"])
+
+    host = Elsewhere()
+    application = counting(outer).blueprint().instantiate(app_id="s")
+    with pytest.warns((BlockingActionWarning, MixedModeWarning)):
+        await application.drive(host, max_steps=1)
+    assert application.state == {"n": 1}
+    assert [each for each in host.seen if each == "hook" or isinstance(each, tuple)] == [("call", "count")]
 
 
 async def test_two_applications_of_one_blueprint_share_nothing_that_moves() -> None:

@@ -72,6 +72,18 @@ async def test_row_2_sync_hooks_do_not_run_on_the_thread_of_the_loop(method: str
 
 
 @EVERY_FORM
+async def test_a_warning_points_to_the_line_of_the_call(method: str) -> None:
+    application = counting(count).with_hooks(Notes()).build()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        await arun_to_end(application, method, "count")
+    assert [(each.category, each.filename) for each in caught] == [
+        (MixedModeWarning, arun_to_end.__code__.co_filename),
+        (BlockingActionWarning, arun_to_end.__code__.co_filename),
+    ]
+
+
+@EVERY_FORM
 def test_row_3_async_hooks_build_run_skips_them_and_names_each(method: str) -> None:
     notes = AsyncNotes()
     application = counting(count).with_hooks(notes).build()
