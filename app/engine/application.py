@@ -6,7 +6,9 @@ The methods are thin: the rules are in `core` and `flows`, the doing is in `driv
 from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
 from contextlib import aclosing, closing
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, cast
+
+from typing_extensions import TypeVar
 
 from app.engine.actions import Action
 from app.engine.blueprint import Blueprint
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Application"]
 
-S = TypeVar("S")
+S = TypeVar("S", default=Any)
 T = TypeVar("T")
 
 Inputs: TypeAlias = Mapping[str, Any] | None

@@ -8,7 +8,9 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, Generic, Literal, Self, TypeVar, cast
+from typing import Any, Generic, Literal, Self, cast
+
+from typing_extensions import TypeVar
 
 from app.engine.application import Application
 from app.engine.blueprint import Blueprint, positioned
@@ -34,7 +36,7 @@ from app.engine.validation import ValidationMode, report
 
 __all__ = ["ApplicationBuilder"]
 
-S = TypeVar("S")
+S = TypeVar("S", default=Any)
 NewS = TypeVar("NewS")
 
 

@@ -4,7 +4,9 @@ What an action sees of a state, and how its changes are kept, is in `app.engine.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, cast
+
+from typing_extensions import TypeVar
 
 from app.engine.errors import OperationError, UnknownKey
 from app.engine.operations import Append, Delete, Extend, Increment, Operation, Set
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Position", "State"]
 
-StateType = TypeVar("StateType")
+StateType = TypeVar("StateType", default=Any)
 AssignedStateType = TypeVar("AssignedStateType")
 
 PLAIN = DictBasedTypingSystem()

@@ -8,7 +8,9 @@ import inspect
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from contextlib import suppress
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias
+
+from typing_extensions import TypeVar
 
 from app.engine.actions import Action, SingleStepAction
 from app.engine.state import State
@@ -21,8 +23,8 @@ __all__ = [
     "StreamingResultContainer",
 ]
 
-StateType = TypeVar("StateType")
-StreamResultType = TypeVar("StreamResultType")
+StateType = TypeVar("StateType", default=Any)
+StreamResultType = TypeVar("StreamResultType", default=Any)
 
 StreamItem: TypeAlias = tuple[Any, State[Any] | None]
 """An item of a stream and None, or the result and the new state."""

@@ -4,7 +4,9 @@ The pydantic form is in `app.engine.pydantic`. A typing system holds no state of
 """
 
 import abc
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic
+
+from typing_extensions import TypeVar
 
 if TYPE_CHECKING:
     from app.engine.actions import Action
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ActionSchema", "DefaultSchema", "DictBasedTypingSystem", "TypingSystem"]
 
-BaseType = TypeVar("BaseType")
+BaseType = TypeVar("BaseType", default=Any)
 StateInputType = TypeVar("StateInputType")
 StateOutputType = TypeVar("StateOutputType")
 IntermediateResultType = TypeVar("IntermediateResultType")

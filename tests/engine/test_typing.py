@@ -26,7 +26,7 @@ class Mail(pydantic.BaseModel):
 
 
 @action(reads=["count"], writes=["count"])
-def count(state: State[Any], by: int = 1) -> State[Any]:
+def count(state: State, by: int = 1) -> State:
     return state.increment(count=by)
 
 
@@ -71,6 +71,12 @@ def application() -> Application[Mail]:
         .with_hooks(Log())
         .build()
     )
+
+
+def plain() -> Application:
+    app = ApplicationBuilder().with_actions(count).with_state(count=1).with_entrypoint("count").build()
+    assert_type(app, Application[Any])
+    return app
 
 
 async def use() -> None:
