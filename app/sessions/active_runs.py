@@ -5,26 +5,30 @@ from collections.abc import Callable, Iterator
 
 from app.executors.ladder import Executors
 from app.persistence.store import Store
-from app.sessions.ids import new_id
+from app.sessions.errands import Errands
 from app.sessions.live import LiveSession
-from app.sessions.requests import RunRequest
-from app.sessions.run import SHUTDOWN, Run
+from app.sessions.requests import RunOrder
+from app.sessions.run import SHUTDOWN, Resumption, Run
 
 __all__ = ["ActiveRuns"]
 
-_SECURED_AFTER_S = 0.25  # a run that has not committed a step by then gets a row of its own
+_TICK_S = 0.015  # a run that has not ended by the second tick gets a row of its own, unless a step has brought it already
 _LAST_WORDS_S = 5.0  # for runs that were cancelled at the end of the grace to store their end
 
 
 class ActiveRuns:
     """Owns the task of each run until it has ended. `on_end` is told of each end."""
 
-    def __init__(self, store: Store, executors: Executors, on_end: Callable[[Run], None]) -> None:
+    def __init__(self, store: Store, executors: Executors, errands: Errands, on_end: Callable[[Run], None]) -> None:
         self._store = store
         self._executors = executors
+        self._errands = errands
         self._on_end = on_end
         self._runs: dict[str, Run] = {}
-        self._unsecured: dict[str, tuple[float, Run]] = {}  # oldest first
+        # runs of which no row may be stored yet, by whether they were there at the last tick
+        self._young: dict[str, Run] = {}
+        self._old: dict[str, Run] = {}
+        self._timer: asyncio.TimerHandle | None = None
         self._all_ended = asyncio.Event()
         self._all_ended.set()
 
@@ -35,26 +39,17 @@ class ActiveRuns:
         """Return the run if it is under way."""
         return self._runs.get(run_id)
 
-    def start(self, live: LiveSession, request: RunRequest) -> Run:
-        """Start a run of an idle session."""
-        run = Run(new_id(), live, request, self._store, self._executors, self._ended)
+    def start(self, live: LiveSession, order: RunOrder, resumption: Resumption | None = None) -> Run:
+        """Start a run of an idle session, or go on with one that is stored."""
+        run = Run(order, live, self._store, self._executors, self._ended, resumption)
         self._runs[run.id] = run
-        self._unsecured[run.id] = asyncio.get_running_loop().time(), run
+        if resumption is None:
+            self._young[run.id] = run
+            if self._timer is None:
+                self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
         self._all_ended.clear()
         run.start()
         return run
-
-    async def secure_starts(self) -> None:
-        """Store the start of every run that takes its time over its first step: a crash then leaves a trace of it."""
-        now_s = asyncio.get_running_loop().time()
-        due = []
-        for started_s, run in self._unsecured.values():
-            if now_s - started_s < _SECURED_AFTER_S:
-                break
-            due.append(run)
-        for run in due:
-            self._unsecured.pop(run.id, None)
-        await asyncio.gather(*(run.secure() for run in due))
 
     async def drain(self, grace_s: float) -> None:
         """Let each step under way commit and end its run there; what is not done after `grace_s` is cancelled."""
@@ -66,6 +61,16 @@ class ActiveRuns:
             run.cancel(SHUTDOWN)
         await self._end_within(_LAST_WORDS_S)
 
+    def _tick(self) -> None:
+        """Store the starts of the runs that were there at the tick before: a crash then leaves a trace of them.
+
+        A run that has ended by then needs no more than the row that came with its last step.
+        """
+        old, self._old, self._young = self._old, self._young, {}
+        self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick) if self._old else None
+        for run in old.values():
+            self._errands.start(run.secure())
+
     async def _end_within(self, timeout_s: float) -> bool:
         try:
             async with asyncio.timeout(timeout_s):
@@ -76,7 +81,8 @@ class ActiveRuns:
 
     def _ended(self, run: Run) -> None:
         del self._runs[run.id]
-        self._unsecured.pop(run.id, None)
+        if self._young.pop(run.id, None) is None:
+            self._old.pop(run.id, None)
         if not self._runs:
             self._all_ended.set()
         self._on_end(run)

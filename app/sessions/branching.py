@@ -13,7 +13,7 @@ from app.sessions.ids import check_id, new_id
 from app.sessions.live import LiveSession
 from app.sessions.requests import ForkRequest, NewSessionRequest, StateEdit
 
-__all__ = ["edited", "forked", "made"]
+__all__ = ["edited", "forked", "made", "next_action", "prior_action_at"]
 
 
 def made(request: NewSessionRequest, machine: Machine) -> NewSession:
@@ -39,7 +39,7 @@ async def forked(store: Store, parent: SessionRecord, request: ForkRequest, mach
     child_id = new_id() if request.id is None else check_id(request.id, "id")
     seq = parent.seq if request.seq is None else request.seq
     state = await store.state_at(parent.id, seq)
-    prior_action = await _prior_action(store, parent, seq)
+    prior_action = await prior_action_at(store, parent, seq)
     now_s = time.time()
     return NewSession(
         id=child_id,
@@ -91,8 +91,11 @@ def next_action(machine: Machine, session_id: str, state: Mapping[str, Any], pri
     return machine.blueprint.next_action(state, prior_action)
 
 
-async def _prior_action(store: Store, session: SessionRecord, seq: int) -> str | None:
-    """The last action before or at step `seq`. A fork's own beginning is told by the session that it comes from."""
+async def prior_action_at(store: Store, session: SessionRecord, seq: int) -> str | None:
+    """Return the last action before or at step `seq`. A fork's own beginning is told by the session that it comes from.
+
+    Raises StepNotFound.
+    """
     if seq == session.seq:
         return session.prior_action
     while seq >= 0:

@@ -17,6 +17,7 @@ async def write_edit(store: Store, live: LiveSession, edit: StateEdit) -> None:
     """
     stream = live.stream
     live.is_edited = True
+    await stream.until_released()
     stream.hold()
     try:
         step = edited(live, edit, stream.next_id())

@@ -6,11 +6,13 @@ Ids are attributes as well as text. Messages never hold a state value.
 __all__ = [
     "ActionFailed",
     "IdInvalid",
+    "KeyReused",
     "MachineChanged",
     "MachineNotHosted",
     "MachineUnknown",
     "PositionInvalid",
     "RunCancelled",
+    "RunFailed",
     "RunUnknown",
     "SeqMismatch",
     "SessionBusy",
@@ -117,6 +119,24 @@ class ActionFailed(SessionsError):
         self.error_type = error_type
         self.message = message
         self.steps = steps
+
+
+class RunFailed(SessionsError):
+    """The run failed, and not by one of its actions: `cause` says in a word by what."""
+
+    def __init__(self, session_id: str, run_id: str, cause: str, message: str, steps: int) -> None:
+        super().__init__(f"run {run_id!r} failed ({cause}){f': {message}' if message else ''}")
+        self.session_id = session_id
+        self.run_id = run_id
+        self.cause = cause
+        self.steps = steps
+
+
+class KeyReused(SessionsError):
+    """The Idempotency-Key belongs to a request that asked for something else."""
+
+    def __init__(self) -> None:
+        super().__init__("the Idempotency-Key was used with another request: take a new one for a new request")
 
 
 class RunCancelled(SessionsError):

@@ -4,9 +4,10 @@ A cold session is read from the store and comes alive when it is to run; a look 
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,6 +16,7 @@ from app.executors.ladder import Executors, ExecutorSettings
 from app.executors.notices import Notice
 from app.executors.travel import MachineSource
 from app.persistence.records import (
+    Key,
     LoadedSession,
     NewSession,
     RunRecord,
@@ -24,34 +26,42 @@ from app.persistence.records import (
     SessionStatus,
     StepRecord,
 )
-from app.persistence.store import Store
+from app.persistence.store import ClaimLost, SessionNotFound, Store, StoreError
 from app.persistence.texts import require_storable
 from app.persistence.transitions import created
 from app.sessions.active_runs import ActiveRuns
 from app.sessions.branching import forked, made
 from app.sessions.caretaker import Caretaker
+from app.sessions.claims import ClaimSettings
 from app.sessions.editing import write_edit
-from app.sessions.errors import MachineNotHosted, MachineUnknown, SeqMismatch, SessionEnded, ShuttingDown
+from app.sessions.errands import Errands
+from app.sessions.errors import MachineUnknown, SeqMismatch, SessionEnded, ShuttingDown
 from app.sessions.events import Event, EventType, WarningGiven
 from app.sessions.followers import follow_session
-from app.sessions.listing import running_page, with_running
+from app.sessions.ids import new_id
+from app.sessions.listing import as_running, running_page, with_running
 from app.sessions.live import LiveSession
-from app.sessions.recovery import close_interrupted_runs
-from app.sessions.requests import ForkRequest, NewSessionRequest, RunOutcome, RunRequest, StateEdit
-from app.sessions.residents import Residents
+from app.sessions.recovery import Recovery
+from app.sessions.registry import Registry
+from app.sessions.requests import ForkRequest, NewSessionRequest, RunOrder, RunOutcome, RunRequest, StateEdit
 from app.sessions.run import Run
+from app.sessions.run_desk import RunDesk, RunHandle, require_seq
 
 __all__ = ["HostSettings", "SessionHost"]
 
 _LOADER = "app.sessions.loading:load_machine"  # what a worker process calls to find a machine by its origin
 _CARE_INTERVAL_S = 0.25
+_RECOVERY_INTERVAL_S = 1.0
+_PURGE_INTERVAL_S = 600.0
+REQUESTED = "requested"  # the reason of a run that a client has cancelled
 
 
 @dataclass(frozen=True, slots=True)
 class HostSettings:
     """How a host treats its sessions. Times in seconds.
 
-    `event_buffer` is the number of events that a session keeps in memory for its followers.
+    `event_buffer` is the number of events that a session keeps in memory for its followers. `url` is where the other replicas
+    reach this one.
     """
 
     idle_ttl_s: float = 300.0
@@ -59,6 +69,9 @@ class HostSettings:
     event_buffer: int = 512
     ping_s: float = 15.0
     shutdown_grace_s: float = 10.0
+    key_ttl_s: float = 86_400.0
+    url: str = ""
+    claims: ClaimSettings = field(default_factory=ClaimSettings)
     executors: ExecutorSettings = field(default_factory=ExecutorSettings)
 
 
@@ -81,13 +94,22 @@ class SessionHost:
                 actions=actions,
                 redirect=machine.blueprint.redirect,
             )
-        self.runs = ActiveRuns(store, self.executors, self._run_ended)
-        self.residents = Residents(
+        self._errands = Errands()
+        self.runs = ActiveRuns(store, self.executors, self._errands, self._run_ended)
+        self.desk = RunDesk(store, self.runs, self._alive)
+        self.registry = Registry(
+            store,
+            self.machines,
             limit=self.settings.max_live_sessions,
             idle_ttl_s=self.settings.idle_ttl_s,
             event_capacity=self.settings.event_buffer,
+            claims=self.settings.claims,
+            resume=self.desk.resume_all,
+            on_drop=self._dropped,
         )
-        self._loading: dict[str, asyncio.Task[LiveSession]] = {}
+        self.residents = self.registry.residents
+        self.claims = self.registry.claims
+        self._recovery = Recovery(store, self.desk, self.registry.own)
         self._draining: asyncio.Task[None] | None = None
         self._resources = AsyncExitStack()
 
@@ -97,12 +119,20 @@ class SessionHost:
         async with AsyncExitStack() as stack:
             await self.store.open()
             stack.push_async_callback(self.store.close)
-            await close_interrupted_runs(self.store)
             await stack.enter_async_context(self.executors)
-            caretaker = Caretaker(_CARE_INTERVAL_S, [self.runs.secure_starts, self._let_idle_sessions_go])
-            caretaker.start()
-            stack.push_async_callback(caretaker.stop)
+            await self.claims.join(self.settings.url)
+            stack.push_async_callback(self.claims.leave)
+            stack.push_async_callback(self._errands.close)
+            for interval_s, chores in (
+                (_CARE_INTERVAL_S, [self._let_idle_sessions_go, self.claims.release]),
+                (_RECOVERY_INTERVAL_S, [self._recovery.now_and_then]),
+                (_PURGE_INTERVAL_S, [self._forget_old_keys]),
+            ):
+                caretaker = Caretaker(interval_s, chores)
+                caretaker.start()
+                stack.push_async_callback(caretaker.stop)
             stack.push_async_callback(self.drain)
+            await self._recovery.after_start()
             self._resources = stack.pop_all()
         return self
 
@@ -112,6 +142,7 @@ class SessionHost:
     def begin_drain(self) -> None:
         """Take no new work from now on, and bring everything to its end. Returns at once; may be called again."""
         self.is_draining = True
+        self.desk.close()
         if self._draining is None:
             self._draining = asyncio.get_running_loop().create_task(self._drain())
 
@@ -139,37 +170,47 @@ class SessionHost:
         """Create a session that begins at a step of another. Raises as `create`, and SessionNotFound, StepNotFound."""
         self._require_open()
         parent = await self.record(session_id)
-        return await self._store_new(await forked(self.store, parent, request, self._hosted(parent)))
+        return await self._store_new(await forked(self.store, parent, request, self.registry.hosted(parent)))
 
     async def get(self, session_id: str) -> LoadedSession:
         """Return a session with its state. Raises SessionNotFound."""
-        live = self.residents.get(session_id)
-        return await self.store.load_session(session_id) if live is None else LoadedSession(live.record(), dict(live.state))
+        live = await self._resident(session_id)
+        if live is not None:
+            return LoadedSession(live.record(), dict(live.state))
+        loaded = await self.store.load_session(session_id)
+        return LoadedSession(as_running(loaded.record), loaded.state)
 
     async def record(self, session_id: str) -> SessionRecord:
         """Return a session without its state. Raises SessionNotFound."""
-        live = self.residents.get(session_id)
-        return await self.store.get_session(session_id) if live is None else live.record()
+        live = await self._resident(session_id)
+        return as_running(await self.store.get_session(session_id)) if live is None else live.record()
 
     async def list_sessions(self, which: SessionFilter, limit: int, cursor: str | None) -> SessionPage:
         """Return a page of sessions, newest first. Raises CursorInvalid, TextUnstorable."""
         require_storable("a filter", [which.machine, which.partition_key, which.metadata])
-        if which.status is SessionStatus.RUNNING:
+        if which.status is SessionStatus.RUNNING and not self.claims.is_shared:
             return running_page(self.residents, which, limit, cursor)
         return with_running(await self.store.list_sessions(which, limit, cursor), self.residents, which)
 
     async def delete(self, session_id: str, expected: Collection[int] | None = None) -> None:
         """Remove a session and all that belongs to it; a run of it is cancelled. Raises SessionNotFound, SeqMismatch."""
         self._require_open()
+        record = await self.registry.own(session_id)
         live = self.residents.get(session_id)
-        seq = (await self.store.get_session(session_id)).seq if live is None else live.seq
-        _require_seq(session_id, seq, expected)
+        if expected is not None and record.seq not in expected:
+            raise SeqMismatch(session_id, record.seq)
         if live is not None:
             live.is_closing = True
+            self.desk.turns.fail(live, lambda: SessionNotFound(session_id))
             if live.run is not None:
                 live.run.cancel("deleted")
                 await live.run.ended()
-        await self.store.delete_session(session_id)
+        try:
+            await self.store.delete_session(session_id)
+        except StoreError:
+            if live is not None:
+                live.is_closing = False
+            raise
         self.residents.close_session(session_id)
 
     async def edit(self, session_id: str, edit: StateEdit, expected: Collection[int] | None = None) -> LoadedSession:
@@ -177,37 +218,76 @@ class SessionHost:
         self._require_open()
         live = await self._alive(session_id)
         live.require_idle()
-        _require_seq(session_id, live.seq, expected)
-        await write_edit(self.store, live, edit)
+        require_seq(live, expected)
+        try:
+            await write_edit(self.store, live, edit)
+        except StoreError:
+            self.residents.remove(live)  # what the store has may be something else than what we hold
+            raise
+        finally:
+            self.desk.turns.next(live)
         return LoadedSession(live.record(), dict(live.state))
 
     # runs
 
-    async def start(self, session_id: str, request: RunRequest, expected: Collection[int] | None = None) -> Run:
-        """Start a run. Raises SessionNotFound, SessionBusy, SeqMismatch, MachineNotHosted, ShuttingDown.
+    async def start(
+        self,
+        session_id: str,
+        request: RunRequest,
+        expected: Collection[int] | None = None,
+        *,
+        run_id: str | None = None,
+        key: Key | None = None,
+        webhook: Mapping[str, Any] | None = None,
+    ) -> RunHandle:
+        """Start a run; with a `run_id` or a `key` that is known, return what was started then.
 
+        Raises SessionNotFound, SessionBusy, SeqMismatch, MachineNotHosted, KeyReused, ClaimedElsewhere, ShuttingDown.
         What is wrong with the request itself is raised by the run's `begun` and `outcome`.
         """
         self._require_open()
-        live = self.residents.get(session_id) or await self._alive(session_id)
-        live.require_idle()
-        _require_seq(session_id, live.seq, expected)
+        live = await self._resident(session_id) or await self._alive(session_id)
         self.residents.touch(live, asyncio.get_running_loop().time())
-        return self.runs.start(live, request)
+        order = RunOrder(run_id or new_id(), request, key, webhook)
+        return await self.desk.start(live, order, expected, may_be_known=run_id is not None)
 
     async def step(self, session_id: str, inputs: Mapping[str, Any], expected: Collection[int] | None = None) -> RunOutcome:
         """Run one action and return what came of it. Raises as `start` and the run's `outcome`, and SessionEnded."""
-        run = await self.start(session_id, RunRequest(inputs=inputs, max_steps=1), expected)
+        return await self.step_of(await self.start(session_id, RunRequest(inputs, max_steps=1), expected))
+
+    async def step_of(self, run: RunHandle) -> RunOutcome:
+        """Return what came of a run of one step. Raises as its `outcome`, and SessionEnded."""
         outcome = await run.outcome()
         if not outcome.steps:
-            raise SessionEnded(session_id, outcome.seq)
+            raise SessionEnded(outcome.session_id, outcome.seq)
         return outcome
+
+    async def queue(
+        self,
+        session_id: str,
+        request: RunRequest,
+        expected: Collection[int] | None = None,
+        *,
+        key: Key | None = None,
+        webhook: Mapping[str, Any] | None = None,
+    ) -> RunRecord:
+        """Accept a run that nobody waits for, and return it as it is stored. Raises as `start`."""
+        self._require_open()
+        record = await self.record(session_id)
+        self.registry.hosted(record)
+        if expected is not None and record.seq not in expected:
+            raise SeqMismatch(session_id, record.seq)
+        order = RunOrder(new_id(), replace(request, is_background=True), key, webhook)
+        queued = await self.desk.queue(session_id, order)
+        if queued.finished_at_s is None:
+            self._dispatch(queued)
+        return queued
 
     async def get_run(self, run_id: str) -> RunRecord:
         """Return a run as it is now. Raises RunNotFound."""
         run = self.runs.get(run_id)
         record = None if run is None else run.journal.record()
-        return record or await self.store.get_run(run_id)
+        return record or await self.desk.stored(run_id)
 
     async def list_runs(self, session_id: str, *, after_event_id: int, limit: int) -> Sequence[RunRecord]:
         """Return runs of a session of which an event has an id above `after_event_id`, oldest first. Raises SessionNotFound."""
@@ -224,11 +304,11 @@ class SessionHost:
         """End a run, and return it as it is then; one that has ended already stays as it is. Raises RunNotFound."""
         run = self.runs.get(run_id)
         if run is not None:
-            run.cancel("requested")
+            run.cancel(REQUESTED)
             await run.ended()
             if record := run.journal.record():
                 return record
-        return await self.store.get_run(run_id)
+        return await self.desk.cancel_waiting(run_id, REQUESTED)
 
     # history
 
@@ -250,6 +330,10 @@ class SessionHost:
         """Return the id of the last event of a session: what comes after it is new. Raises SessionNotFound."""
         return (await self.record(session_id)).last_event_id
 
+    async def own(self, session_id: str) -> SessionRecord:
+        """Make sure that what happens in a session happens here. Raises SessionNotFound, ClaimedElsewhere."""
+        return await self.registry.own(session_id)
+
     def follow(self, session_id: str, *, after: int, run_id: str | None = None) -> AsyncGenerator[Event | None, None]:
         """Yield events of a session, or of one run of it, above `after`; None after each `ping_s` seconds of silence.
 
@@ -263,45 +347,55 @@ class SessionHost:
         if self.is_draining:
             raise ShuttingDown
 
-    def _hosted(self, record: SessionRecord) -> Machine:
-        try:
-            return self.machines[record.machine]
-        except KeyError:
-            raise MachineNotHosted(record.id, record.machine) from None
-
     async def _store_new(self, new: NewSession) -> LoadedSession:
-        await self.store.create_session(new)
+        is_claimed = self.claims.is_alone
+        await self.store.create_session(replace(new, is_claimed=True) if is_claimed else new)
         loaded = LoadedSession(created(new), dict(new.state))
-        self._take_in(loaded)
+        if is_claimed:
+            self.registry.take_in(loaded)
         return loaded
 
+    async def _resident(self, session_id: str) -> LiveSession | None:
+        if self.claims.is_late:
+            await self.claims.confirm()
+        if session_id in self.desk.left:
+            await self._recovery.look_after(session_id)
+        return self.residents.get(session_id)
+
     async def _alive(self, session_id: str) -> LiveSession:
-        """The session in memory, read from the store if need be, once however many ask for it at the same time."""
-        live = self.residents.get(session_id)
-        if live is not None:
-            return live
-        loading = self._loading.get(session_id)
-        if loading is None:
-            loading = self._loading[session_id] = asyncio.create_task(self._load(session_id))
-        return await asyncio.shield(loading)
-
-    async def _load(self, session_id: str) -> LiveSession:
-        try:
-            return self._take_in(await self.store.load_session(session_id))
-        finally:
-            del self._loading[session_id]
-
-    def _take_in(self, loaded: LoadedSession) -> LiveSession:
-        record = loaded.record
-        live = LiveSession.of(loaded, self._hosted(record), self.residents.stream(record.id, record.last_event_id))
-        self.residents.add(live, asyncio.get_running_loop().time())
-        return live
+        return await self.registry.alive(session_id)
 
     def _run_ended(self, run: Run) -> None:
-        if run.live.is_stale:
-            self.residents.remove(run.live)
+        live = run.live
+        self.desk.ended(run)
+        if not live.is_stale:
+            self.residents.touch(live, asyncio.get_running_loop().time())
+            self.desk.turns.next(live)
         else:
-            self.residents.touch(run.live, asyncio.get_running_loop().time())
+            if isinstance(run.store_error, ClaimLost):
+                self._dropped(live)
+                self.residents.close_session(live.id)
+            else:
+                self.residents.remove(live)
+            if live.line:
+                self._errands.start(self._move_line(live))
+
+    async def _move_line(self, live: LiveSession) -> None:
+        """Let those who wait for a session that was dropped wait for the same one, read again."""
+        try:
+            self.desk.turns.move(live, await self._alive(live.id))
+        except Exception as exc:  # the border to whoever waits: all of them are told
+            error = exc
+            self.desk.turns.fail(live, lambda: error)
+
+    def _dropped(self, live: LiveSession) -> None:
+        """Another replica may have the session now."""
+        if live.run is not None:
+            live.run.abandon()
+        self.desk.turns.fail(live, lambda: ClaimLost(live.id))
+
+    def _dispatch(self, queued: RunRecord) -> None:
+        self._errands.start(self._recovery.take_up(queued))
 
     def _take_notice(self, notice: Notice) -> None:
         live = None if notice.session_id is None else self.residents.get(notice.session_id)
@@ -310,13 +404,11 @@ class SessionHost:
             live.stream.emit(EventType.WARNING, None if live.run is None else live.run.id, given)
 
     async def _let_idle_sessions_go(self) -> None:
-        self.residents.expire(asyncio.get_running_loop().time())
+        self.registry.expire()
+
+    async def _forget_old_keys(self) -> None:
+        await self.store.purge_keys(time.time() - self.settings.key_ttl_s)
 
     async def _drain(self) -> None:
         await self.runs.drain(self.settings.shutdown_grace_s)
         self.residents.close_streams()
-
-
-def _require_seq(session_id: str, seq: int, expected: Collection[int] | None) -> None:
-    if expected is not None and seq not in expected:
-        raise SeqMismatch(session_id, seq)

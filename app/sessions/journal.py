@@ -25,7 +25,7 @@ from app.persistence.store import Store, StoreError
 from app.sessions.events import Event, EventType, ItemGiven, StepDone, StepStarted, end_type
 from app.sessions.failures import frames_of, message_of, type_of
 from app.sessions.live import LiveSession
-from app.sessions.requests import Durability
+from app.sessions.requests import RunOrder
 from app.sessions.writes import Entry, Writes
 
 __all__ = ["Journal"]
@@ -40,7 +40,7 @@ class Journal:
     __slots__ = (
         "_begun",
         "_live",
-        "_parameters",
+        "_order",
         "_run_id",
         "_start",
         "_steps_before",
@@ -48,18 +48,11 @@ class Journal:
         "failure",
     )
 
-    def __init__(
-        self,
-        run_id: str,
-        live: LiveSession,
-        store: Store,
-        parameters: Mapping[str, Any],
-        durability: Durability = Durability.SYNC,
-    ) -> None:
-        self._run_id = run_id
+    def __init__(self, order: RunOrder, live: LiveSession, store: Store) -> None:
+        self._run_id = order.run_id
+        self._order = order
         self._live = live
-        self._parameters = parameters
-        self._writes = Writes(live, store, durability, self._show_step_begun)
+        self._writes = Writes(live, store, order.request.durability, self._show_step_begun)
         self._start: RunStart | None = None
         self._steps_before = 0
         self._begun: tuple[int | None, StepStarted] | None = None  # without an id as long as it cannot be shown
@@ -90,8 +83,8 @@ class Journal:
 
     def begin(self) -> None:
         """Show that the run has started."""
-        stream = self._live.stream
-        start = RunStart(self._run_id, stream.next_id(), time.time(), self._parameters)
+        stream, order = self._live.stream, self._order
+        start = RunStart(order.run_id, stream.next_id(), time.time(), order.request.parameters(), order.key, order.webhook)
         self._start = start
         stream.show_early(Event(start.event_id, EventType.RUN_STARTED, self._run_id, start))
 

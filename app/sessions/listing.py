@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from app.persistence.records import SessionFilter, SessionPage, SessionRecord
+from app.persistence.records import SessionFilter, SessionPage, SessionRecord, SessionStatus
 from app.persistence.store import CursorInvalid
 from app.sessions.residents import Residents
 
-__all__ = ["running_page", "with_running"]
+__all__ = ["as_running", "running_page", "with_running"]
 
 _DIGITS = 20
 
@@ -28,10 +28,15 @@ def with_running(page: SessionPage, residents: Residents, which: SessionFilter) 
     current = []
     for stored in page.sessions:
         live = residents.get(stored.id)
-        record = stored if live is None else live.record()
+        record = as_running(stored) if live is None else live.record()
         if which.status in (None, record.status):
             current.append(record)
     return replace(page, sessions=tuple(current))
+
+
+def as_running(stored: SessionRecord) -> SessionRecord:
+    """Return a session that is not in memory as it is shown: running, if a run of it is under way elsewhere."""
+    return replace(stored, status=SessionStatus.RUNNING) if stored.has_run else stored
 
 
 def _busy(residents: Residents) -> Iterable[SessionRecord]:

@@ -1,7 +1,8 @@
 """A session in memory: where it stands after its last commit, and who works on it."""
 
+from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from app.engine.application import Application
@@ -12,6 +13,7 @@ from app.sessions.stream import EventStream
 
 if TYPE_CHECKING:
     from app.sessions.run import Run
+    from app.sessions.turns import Turn
 
 __all__ = ["LiveSession"]
 
@@ -35,6 +37,7 @@ class LiveSession:
     updated_at_s: float
     touched_s: float = 0.0
     run: "Run | None" = None
+    line: "deque[Turn]" = field(default_factory=deque)  # who waits until the session is free
     is_edited: bool = False
     is_closing: bool = False  # somebody deletes it
     is_stale: bool = False  # the store may have something else
@@ -58,15 +61,18 @@ class LiveSession:
         )
 
     @property
-    def is_busy(self) -> bool:
+    def is_occupied(self) -> bool:
         return self.run is not None or self.is_edited or self.is_closing
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody has the session, or waits for it."""
+        return self.run is not None or bool(self.line) or self.is_edited or self.is_closing
 
     def require_idle(self) -> None:
         """Raises SessionBusy."""
-        if self.run is not None:
-            raise SessionBusy(self.id, self.run.id)
-        if self.is_edited or self.is_closing:
-            raise SessionBusy(self.id, None)
+        if self.is_busy:
+            raise SessionBusy(self.id, None if self.run is None else self.run.id)
 
     def application(self) -> "Application[Any]":
         """The engine's object, standing where the session stands. Raises MachineChanged."""

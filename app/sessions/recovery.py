@@ -1,43 +1,81 @@
-"""What a crash leaves behind: runs that the store has as running and that nobody runs."""
+"""What a crash leaves behind: runs that the store has as unfinished and that nobody runs. They go on from their last step."""
 
+import contextlib
 import logging
 import time
+from collections.abc import Awaitable, Callable
 
-from app.persistence.records import Commit, RunEnd, RunRecord, RunStatus, SessionStatus
-from app.persistence.store import Store
+from app.persistence.records import Commit, RunEnd, RunRecord, RunStatus, SessionRecord, SessionStatus
+from app.persistence.replicas import ClaimedElsewhere
+from app.persistence.store import SessionNotFound, Store, StoreUnavailable
+from app.sessions.errors import MachineNotHosted, SessionsError
+from app.sessions.run_desk import RunDesk
 
-__all__ = ["close_interrupted_runs"]
+__all__ = ["Recovery"]
 
-_PAGE = 100
+_PAGE = 1_000
+_QUEUED_TOO_LONG_S = 5.0  # a run that has waited so long was forgotten by who was to begin it
+_UNHOSTED_TOO_LONG_S = 60.0  # for another replica to host the machine of a run
 
 logger = logging.getLogger(__name__)
 
 
-async def close_interrupted_runs(store: Store) -> int:
-    """End each unfinished run as failed with the error `interrupted`; return how many. Their committed steps stand."""
-    closed = 0
-    while runs := await store.unfinished_runs(_PAGE):
-        for run in runs:
-            await store.commit(await _end_of(store, run))
-            closed += 1
-    if closed:
-        logger.warning("runs were interrupted by the end of the service and are closed as failed", extra={"runs": closed})
-    return closed
+class Recovery:
+    """Finds what nobody runs, and has it taken up. `own` makes a session this replica's, hosted or not."""
 
+    def __init__(self, store: Store, desk: RunDesk, own: Callable[[str], Awaitable[SessionRecord]]) -> None:
+        self._store = store
+        self._desk = desk
+        self._own = own
+        self._unhosted: dict[str, tuple[float, RunRecord]] = {}
 
-async def _end_of(store: Store, run: RunRecord) -> Commit:
-    session = await store.get_session(run.session_id)
-    now_s = time.time()
-    event_id = max(session.last_event_id + 1, int(now_s * 1e6))
-    error = {"type": "interrupted", "message": "the service ended before the run did"}
-    steps = await _count_steps(store, run)
-    end = RunEnd(run.id, RunStatus.FAILED, event_id, now_s, steps, error=error)
-    return Commit(run.session_id, SessionStatus.FAILED, event_id, run_end=end, run_id=run.id)
+    async def after_start(self) -> None:
+        """Go on with everything that is unfinished, if no other process can have it."""
+        if self._store.replicas.id is None:
+            for run in await self._store.unfinished_runs(_PAGE):
+                await self.take_up(run)
 
+    async def now_and_then(self) -> None:
+        """Go on with what dead replicas have left behind, and with what this one had to leave."""
+        for session_id in list(self._desk.left):
+            await self.look_after(session_id)
+        before_s = time.time() - _QUEUED_TOO_LONG_S
+        found = await self._store.replicas.orphans(queued_before_s=before_s, limit=_PAGE)
+        for run in (*found, *(run for _, run in self._unhosted.values())):
+            await self.take_up(run)
 
-async def _count_steps(store: Store, run: RunRecord) -> int:
-    count, after = 0, run.started_event_id
-    while page := await store.steps_after_event(run.session_id, after, _PAGE):
-        count += sum(step.run_id == run.id for step in page)
-        after = page[-1].event_id
-    return count
+    async def take_up(self, run: RunRecord) -> None:
+        """Go on with a stored run, if nobody else does. Raises StoreUnavailable."""
+        names = {"run_id": run.id, "session_id": run.session_id}
+        try:
+            await self._desk.take_up(run)
+            self._unhosted.pop(run.id, None)
+        except (ClaimedElsewhere, SessionNotFound):
+            self._unhosted.pop(run.id, None)  # somebody else was faster
+        except MachineNotHosted as exc:
+            seen_s, _ = self._unhosted.setdefault(run.id, (time.monotonic(), run))
+            if time.monotonic() - seen_s > _UNHOSTED_TOO_LONG_S:
+                logger.warning("a run ends because nobody hosts its machine", extra={**names, "error": str(exc)})
+                await self._give_up(run, exc)
+        except StoreUnavailable:
+            raise
+        except Exception:  # the border: one run that cannot go on must not keep the others from it
+            logger.exception("a run could not be taken up", extra=names)
+
+    async def look_after(self, session_id: str) -> None:
+        """Read a session again whose last run could not be brought to an end in the store: that does the rest."""
+        with contextlib.suppress(ClaimedElsewhere, SessionNotFound, SessionsError):
+            await self._desk.alive(session_id)
+        self._desk.forget(session_id)
+
+    async def _give_up(self, run: RunRecord, error: SessionsError) -> None:
+        self._unhosted.pop(run.id, None)
+        try:
+            session = await self._own(run.session_id)
+        except (ClaimedElsewhere, SessionNotFound):
+            return
+        now_s = time.time()
+        event_id = max(session.last_event_id + 1, int(now_s * 1e6))
+        told = {"type": "machine-not-hosted", "message": str(error)}
+        end = RunEnd(run.id, RunStatus.FAILED, event_id, now_s, run.steps, error=told)
+        await self._store.commit(Commit(run.session_id, SessionStatus.FAILED, event_id, run_end=end, run_id=run.id))

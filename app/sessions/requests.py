@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from app.persistence.records import RunStatus, SessionStatus
+from app.persistence.records import Key, RunStatus, SessionStatus
 
-__all__ = ["Durability", "ForkRequest", "NewSessionRequest", "OnBusy", "RunOutcome", "RunRequest", "StateEdit"]
+__all__ = ["Durability", "ForkRequest", "NewSessionRequest", "OnBusy", "RunOrder", "RunOutcome", "RunRequest", "StateEdit"]
 
 
 class OnBusy(StrEnum):
@@ -52,7 +52,7 @@ class ForkRequest:
 class RunRequest:
     """How far a session is to go. Without halts and limits it goes on until no transition leads on.
 
-    `is_background` says that nobody waits for it: it is not given up for a database that is away, or at a shutdown.
+    `is_background` says that nobody waits for it.
     """
 
     inputs: Mapping[str, Any] = field(default_factory=dict)
@@ -98,6 +98,25 @@ class RunRequest:
             on_busy=OnBusy(asked.get("on_busy", OnBusy.REJECT)),
             is_background=asked.get("respond_async", False),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class RunOrder:
+    """A request that has become a run with an id.
+
+    `key` makes it the same one when it comes again; `webhook` is told of its end; `is_resumed` says that it was stored before.
+    """
+
+    run_id: str
+    request: RunRequest
+    key: Key | None = None
+    webhook: Mapping[str, Any] | None = None
+    is_resumed: bool = False
+
+    @property
+    def is_promised(self) -> bool:
+        """Whether somebody will ask for the run later: a shutdown or a database that is away does not end it then."""
+        return self.request.is_background or self.key is not None or self.webhook is not None or self.is_resumed
 
 
 @dataclass(frozen=True, slots=True)

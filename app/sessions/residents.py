@@ -3,7 +3,7 @@
 Performs no I/O: the host loads, and hands over what it has loaded.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from app.sessions.live import LiveSession
 from app.sessions.stream import EventStream
@@ -16,7 +16,11 @@ _LOOKED_AT = 16  # busy sessions passed over, for each one that comes, in search
 class Residents:
     """The sessions of one process, least recently used first, and the event streams that outlive them while followed."""
 
-    def __init__(self, *, limit: int, idle_ttl_s: float, event_capacity: int) -> None:
+    def __init__(
+        self, *, limit: int, idle_ttl_s: float, event_capacity: int, on_leave: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """`on_leave` is told of each session that has left, or that nobody follows any more."""
+        self._on_leave = on_leave
         self._limit = limit
         self._idle_ttl_s = idle_ttl_s
         self._event_capacity = event_capacity
@@ -40,6 +44,9 @@ class Residents:
             return live.stream
         return self._followed.get(session_id) or EventStream(last_event_id, self._event_capacity)
 
+    def is_followed(self, session_id: str) -> bool:
+        return session_id in self._followed
+
     def keep_followed(self, session_id: str, stream: EventStream) -> None:
         """`stream` has a follower: it is to outlive the session's stay in memory."""
         self._followed[session_id] = stream
@@ -49,6 +56,7 @@ class Residents:
         stream = self._followed.get(session_id)
         if stream is not None and not stream.followers:
             del self._followed[session_id]
+            self._on_leave(session_id)
 
     def add(self, live: LiveSession, now_s: float) -> None:
         """Take `live` in; an idle session leaves if there are too many."""
@@ -60,7 +68,7 @@ class Residents:
             if oldest.is_busy or oldest is live:
                 self.touch(oldest, oldest.touched_s)
             else:
-                del self._sessions[oldest.id]
+                self.remove(oldest)
             looked_at += 1
 
     def touch(self, live: LiveSession, now_s: float) -> None:
@@ -74,6 +82,7 @@ class Residents:
         """Let `live` go, whatever it does."""
         if self._sessions.get(live.id) is live:
             del self._sessions[live.id]
+            self._on_leave(live.id)
 
     def expire(self, now_s: float) -> int:
         """Let every session go that has been idle for too long; return how many."""
@@ -84,7 +93,7 @@ class Residents:
             if not live.is_busy:
                 expired.append(live)
         for live in expired:
-            del self._sessions[live.id]
+            self.remove(live)
         return len(expired)
 
     def close_session(self, session_id: str) -> None:
@@ -94,6 +103,12 @@ class Residents:
             live.stream.close()
         if (stream := self._followed.pop(session_id, None)) is not None:
             stream.close()
+
+    def drop_all(self) -> None:
+        """Nothing here is ours any more: whoever follows has to look for it elsewhere."""
+        self.close_streams()
+        self._sessions.clear()
+        self._followed.clear()
 
     def close_streams(self) -> None:
         """Nothing will come any more, on any stream."""

@@ -7,10 +7,11 @@ from typing import Any
 
 from app.engine.operations import Delete, Operation, Set
 from app.persistence.records import StepCommit, StepKind
-from app.sessions.branching import next_action
+from app.persistence.store import Store
+from app.sessions.branching import next_action, prior_action_at
 from app.sessions.live import LiveSession
 
-__all__ = ["Origin", "rollback_step"]
+__all__ = ["Origin", "origin_at", "rollback_step"]
 
 _ABSENT = object()
 
@@ -26,6 +27,11 @@ class Origin:
     @classmethod
     def of(cls, live: LiveSession) -> "Origin":
         return cls(live.state, live.seq, live.prior_action)
+
+
+async def origin_at(store: Store, live: LiveSession, seq: int) -> Origin:
+    """Return where `live` stood after step `seq`. Raises StepNotFound if that is trimmed."""
+    return Origin(await store.state_at(live.id, seq), seq, await prior_action_at(store, live.record(), seq))
 
 
 def rollback_step(live: LiveSession, origin: Origin) -> StepCommit | None:

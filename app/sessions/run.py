@@ -15,16 +15,17 @@ from app.executors.ladder import Executors
 from app.executors.owner import CallOwner, current_owner
 from app.persistence.records import RunRecord, RunStatus, SessionStatus, StepCommit
 from app.persistence.store import ClaimLost, Store, StoreError, StoreUnavailable
-from app.sessions.errors import ActionFailed, RunCancelled, SessionsError, ShuttingDown
+from app.sessions.errors import ActionFailed, MachineChanged, RunCancelled, SessionsError, ShuttingDown
 from app.sessions.failures import frames_of, message_of, type_of
 from app.sessions.journal import Journal
 from app.sessions.live import LiveSession
-from app.sessions.requests import RunOutcome, RunRequest
-from app.sessions.rollback import Origin, rollback_step
+from app.sessions.requests import RunOrder, RunOutcome
+from app.sessions.rollback import Origin, origin_at, rollback_step
 
 __all__ = ["SHUTDOWN", "Resumption", "Run"]
 
 SHUTDOWN = "shutdown"  # the reason of a run that the end of the service has ended
+_LOST = "lost"
 
 # what a request can be refused for before anything of it has happened
 _REFUSALS = (InvalidInputs, UnknownAction, UnknownTag, SessionsError)
@@ -36,11 +37,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """A run that is stored already: as queued, or as under way with so many `steps`. It began at `origin`."""
+    """A run that is stored already: as queued, or as under way, with so many `steps` after `origin_seq`."""
 
     record: RunRecord
-    steps: int
-    origin: Origin
+    steps: int = 0
+    origin_seq: int | None = None
 
 
 class Run:
@@ -48,23 +49,24 @@ class Run:
 
     def __init__(
         self,
-        run_id: str,
+        order: RunOrder,
         live: LiveSession,
-        request: RunRequest,
         store: Store,
         executors: Executors,
         on_end: "Callable[[Run], None]",
         resumption: Resumption | None = None,
     ) -> None:
-        self.id = run_id
+        self.id = order.run_id
+        self.order = order
         self.live = live
-        self.journal = Journal(run_id, live, store, request.parameters(), request.durability)
+        self.journal = Journal(order, live, store)
         self.task: asyncio.Task[None] | None = None
         self.is_open = False  # left without an end: somebody goes on with it later
         self.is_unclosed = False  # its end could not be stored: somebody stores it later
-        self._request = request
+        self._request = order.request
         self._resumption = resumption
-        self._origin = Origin.of(live) if resumption is None else resumption.origin
+        self._store = store
+        self._origin = Origin.of(live)
         self._rolls_back = False
         self._executors = executors
         self._on_end = on_end
@@ -74,7 +76,7 @@ class Run:
         self._is_entered = False
         self._is_writing = False
         self._is_over = False
-        self._store_error: StoreError | None = None
+        self.store_error: StoreError | None = None
         self._error: BaseException | None = None
         self._outcome: RunOutcome | None = None
 
@@ -101,6 +103,12 @@ class Run:
         # a task that is cancelled before it is entered would never come to its own end
         if self.task is not None and self._is_entered and not self._is_writing and self.journal.end is None:
             self.task.cancel()
+
+    def abandon(self) -> None:
+        """Leave the session, which another replica may have taken over: nothing is written any more."""
+        if self.store_error is None:
+            self.store_error = ClaimLost(self.live.id)
+        self.cancel(_LOST)
 
     def stop_after_step(self, reason: str) -> None:
         """End the run as soon as the step under way is committed. The first reason given is the one that is told."""
@@ -160,7 +168,7 @@ class Run:
         try:
             await self.journal.step(step)
         except StoreError as exc:
-            self._store_error = exc
+            self.store_error = exc
             raise
         finally:
             self._is_writing = False
@@ -168,11 +176,11 @@ class Run:
             raise asyncio.CancelledError(self._stop_reason)
 
     async def record_failure(self, failure: StepFailure) -> None:
-        if self._store_error is None:
+        if self.store_error is None:
             try:
                 await self.journal.failed(failure)
             except StoreError as exc:
-                self._store_error = exc
+                self.store_error = exc
 
     # from the first step to the last word
 
@@ -220,13 +228,13 @@ class Run:
             await self._end_refused()
             return
         if self._is_to_be_told and journal.end is None:
-            if reason == SHUTDOWN and self._request.is_background:
+            if reason == SHUTDOWN and self.order.is_promised:
                 self.is_open = True
             else:
                 if not journal.has_begun:
                     journal.begin()
                 journal.broken_off("cancelled", f"the run was cancelled: {reason}")
-                back = rollback_step(live, self._origin) if self._rolls_back else None
+                back = await self._way_back() if self._rolls_back else None
                 await self._close(RunStatus.CANCELLED, self._resting_status(), reason, back=back)
         if self._error is None:
             cancelled = RunCancelled(live.id, self.id, reason, live.seq, journal.steps)
@@ -242,27 +250,37 @@ class Run:
         elif self._is_to_be_told or not isinstance(exc, _REFUSALS):
             await self._end_with_failure(exc)
 
+    async def _way_back(self) -> StepCommit | None:
+        origin, resumption = self._origin, self._resumption
+        try:
+            if resumption is not None and resumption.origin_seq is not None:
+                origin = await origin_at(self._store, self.live, resumption.origin_seq)
+            return rollback_step(self.live, origin)
+        except (StoreError, MachineChanged) as exc:
+            logger.warning("a run cannot be taken back; what it has committed stays", exc_info=exc, extra=self._names())
+            return None
+
     async def _settled(self) -> bool:
         """Whether all that was handed in is stored; if not, `_store_error` says why."""
-        if self._store_error is None:
+        if self.store_error is None:
             self._is_writing = True
             try:
                 await self.journal.settle()
             except StoreError as exc:
-                self._store_error = exc
+                self.store_error = exc
             finally:
                 self._is_writing = False
-        return self._store_error is None
+        return self.store_error is None
 
     async def _end_refused(self) -> None:
         """The store did not take a step, so that it may have something else than what we hold."""
-        exc = self._store_error
+        exc = self.store_error
         self._error = exc
         self.live.is_stale = True
         if isinstance(exc, ClaimLost):
             self.is_open = True
             logger.warning("another replica has taken the session over", extra=self._names())
-        elif isinstance(exc, StoreUnavailable) and self._request.is_background:
+        elif isinstance(exc, StoreUnavailable) and self.order.is_promised:
             self.is_open = True
             logger.warning("the database is away; the run goes on when it is back", exc_info=exc, extra=self._names())
         else:

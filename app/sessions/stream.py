@@ -25,6 +25,7 @@ class EventStream:
         "_events",
         "_holding",
         "_last_id",
+        "_released",
         "_waiters",
         "closed",
         "floor",
@@ -42,6 +43,7 @@ class EventStream:
         self._events: deque[Event] = deque()
         self._waiters: list[asyncio.Future[bool]] = []
         self._holding = False
+        self._released: asyncio.Future[bool] | None = None
         self._deferred: list[tuple[EventType, str | None, Body]] = []
 
     @property
@@ -75,9 +77,19 @@ class EventStream:
     def release(self) -> None:
         """Append what was kept back, with new ids."""
         self._holding = False
+        if self._released is not None:
+            _settle(self._released, True)
+            self._released = None
         deferred, self._deferred = self._deferred, []
         for type_, run_id, body in deferred:
             self.emit(type_, run_id, body)
+
+    async def until_released(self) -> None:
+        """Return when nothing is kept back. The caller may hold then, if it does not await anything before."""
+        while self._holding:
+            if self._released is None:
+                self._released = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._released])
 
     def append(self, event: Event) -> None:
         """Add `event`, whose id is above that of every event before it, and wake the followers."""

@@ -80,6 +80,8 @@ class Writes:
         if self._durability is Durability.EXIT and not is_last:
             await self._keep(entry())
             return
+        if self._live.stream.is_holding:  # somebody tells of a run that has waited
+            await self._live.stream.until_released()
         self._live.stream.hold()
         try:
             made = entry()
@@ -107,6 +109,7 @@ class Writes:
         """Return when all that was handed in is durable. Raises what the store refused it with."""
         await self.previous()
         if self._kept:
+            await self._live.stream.until_released()
             kept, self._kept = self._kept, []
             self._live.stream.hold()
             await self._write(kept, False)

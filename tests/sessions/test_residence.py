@@ -1,13 +1,12 @@
 """Sessions in memory and out of it: they leave when they are idle and come back as they were; crashes and ends of the service."""
 
 import asyncio
-import time
 from contextlib import aclosing
 
 import pytest
 
 from app.persistence.factory import open_store
-from app.persistence.records import Commit, RunStart, RunStatus, SessionFilter, SessionStatus
+from app.persistence.records import RunStatus, SessionFilter, SessionStatus
 from app.persistence.store import SessionExists, StepNotFound, Store
 from app.sessions.errors import IdInvalid, MachineNotHosted, MachineUnknown, RunCancelled, ShuttingDown
 from app.sessions.events import Event
@@ -198,21 +197,6 @@ async def test_followers_of_an_idle_session_are_let_go_at_the_end(store: Store) 
         await asyncio.sleep(0.01)
         await host.drain()
         assert await following == []
-
-
-async def test_a_run_that_a_crash_left_is_closed_at_the_next_start(database_url: str) -> None:
-    async with hosting([counter()], open_store(database_url)) as host:
-        session = await create(host)
-        await take_steps(host, session, 2)
-        event_id = await host.position(session) + 1
-        start = RunStart("crashed", event_id, time.time(), {})
-        await host.store.commit(Commit(session, SessionStatus.IDLE, event_id, run_start=start, run_id="crashed"))
-    async with hosting([counter()], open_store(database_url)) as host:
-        record = await host.get_run("crashed")
-        assert (record.status, record.steps, record.error and record.error["type"]) == (RunStatus.FAILED, 0, "interrupted")
-        assert (await host.get(session)).record.status is SessionStatus.FAILED
-        assert types_of(await all_events(host, session))[-2:] == ["run.started", "run.failed"]
-        assert (await host.step(session, {})).seq == 2
 
 
 async def test_a_run_that_takes_its_time_is_in_the_store_before_its_first_step(store: Store) -> None:

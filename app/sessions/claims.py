@@ -1,0 +1,151 @@
+"""Which sessions are this replica's, as far as it can know. Over a store that only one process can have, all of them are.
+
+A session is claimed when it is loaded to run or to be followed, and given up some time after it has left memory. Once a second
+the replica says that it lives. When it could not do so for long, others may have taken it for dead: it then must
+not answer from memory before it has asked.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+
+from app.persistence.records import LoadedSession
+from app.persistence.store import Store, StoreError, StoreUnavailable
+
+__all__ = ["ClaimSettings", "Claims"]
+
+_MOST_RELEASED = 1_000  # in one statement
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimSettings:
+    """How often a replica says that it lives, and how long another may be silent before it is taken for dead."""
+
+    beat_s: float = 1.0
+    dead_after_s: float = 4.0
+
+
+class Claims:
+    """This replica among the others. `is_needed` says whether a session is in memory or followed; `on_lost` drops them all."""
+
+    def __init__(
+        self, store: Store, settings: ClaimSettings, is_needed: Callable[[str], bool], on_lost: Callable[[], None]
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._is_needed = is_needed
+        self._on_lost = on_lost
+        self._url = ""
+        self._good_until_s = math.inf
+        self._steady_since_s = 0.0
+        self._living = 1
+        self._beating = asyncio.Lock()
+        self._unneeded: dict[str, None] = {}
+        self._releasing: dict[str, asyncio.Future[None]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes may have sessions of this store."""
+        return self._store.replicas.id is not None
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether no other replica lives now: then a new session is claimed at once, for who else would get its next request."""
+        return self._living < 2
+
+    @property
+    def is_late(self) -> bool:
+        """Whether others may have taken this replica for dead."""
+        return asyncio.get_running_loop().time() > self._good_until_s
+
+    async def join(self, url: str) -> None:
+        """Become a replica that the others reach at `url`. Raises StoreUnavailable."""
+        self._url = url
+        await self._join()
+        if self.is_shared:
+            self._task = asyncio.get_running_loop().create_task(self._beat_for_ever())
+
+    async def leave(self) -> None:
+        """Give up everything: the others need not wait for this replica to be taken for dead."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        try:
+            await self._store.replicas.leave()
+        except StoreUnavailable as exc:
+            logger.warning("the replica could not sign off", exc_info=exc)
+
+    async def confirm(self) -> None:
+        """Return when everything that was claimed, and is still in memory, is known to be ours. Raises StoreUnavailable."""
+        async with self._beating:
+            if self.is_late:
+                await self._beat()
+
+    async def claim(self, session_id: str) -> LoadedSession:
+        """Load a session and make it ours. Raises SessionNotFound, ClaimedElsewhere, StoreUnavailable."""
+        self._unneeded.pop(session_id, None)
+        while (releasing := self._releasing.get(session_id)) is not None:
+            await asyncio.wait([releasing])
+        return await self._store.claim_session(session_id)
+
+    def let_go(self, session_id: str) -> None:
+        """The session has left memory, or its last follower has gone: give it up soon, unless it is needed again."""
+        if self.is_shared:
+            self._unneeded[session_id] = None
+
+    async def release(self) -> None:
+        """Give up what is not needed."""
+        batch = list(islice(self._unneeded, _MOST_RELEASED))
+        for session_id in batch:
+            del self._unneeded[session_id]
+        going = [session_id for session_id in batch if not self._is_needed(session_id)]
+        if going:
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._releasing = dict.fromkeys(going, done)
+            try:
+                await self._store.replicas.release(going)
+            except StoreUnavailable:
+                self._unneeded.update(dict.fromkeys(going))
+                raise
+            finally:
+                self._releasing = {}
+                done.set_result(None)
+
+    async def _join(self) -> None:
+        began_s = asyncio.get_running_loop().time()
+        await self._store.replicas.join(self._url)
+        if self.is_shared:
+            self._steady_since_s = began_s
+            self._good_until_s = began_s + self._settings.dead_after_s
+
+    async def _beat_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.beat_s)
+            try:
+                async with self._beating:
+                    await self._beat()
+                if asyncio.get_running_loop().time() - self._steady_since_s > self._settings.dead_after_s:
+                    # who was cut off from the database itself cannot say that the others were silent
+                    for replica_id in await self._store.replicas.bury(self._settings.dead_after_s):
+                        logger.warning("a replica is dead; its sessions are free", extra={"replica": replica_id})
+            except StoreError as exc:
+                logger.warning("the replica could not say that it lives", extra={"error": str(exc)})
+
+    async def _beat(self) -> None:
+        began_s = asyncio.get_running_loop().time()
+        beat = await self._store.replicas.beat()
+        if not beat.is_known:
+            logger.warning("this replica was taken for dead; it drops what it has in memory and joins again")
+            self._on_lost()
+            await self._join()
+            return
+        if began_s > self._good_until_s - self._settings.dead_after_s / 2:
+            self._steady_since_s = began_s
+        self._good_until_s = began_s + self._settings.dead_after_s
+        self._living = beat.living

@@ -1,0 +1,37 @@
+"""The end of a run that is in the store and that nobody runs: cancelled while it waited, or given up."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.persistence.records import RunRecord, RunStatus, SessionStatus
+from app.persistence.store import Store
+from app.sessions.journal import Journal
+from app.sessions.live import LiveSession
+from app.sessions.requests import RunOrder, RunRequest
+
+__all__ = ["close_stored"]
+
+
+async def close_stored(
+    store: Store,
+    live: LiveSession,
+    record: RunRecord,
+    steps: int,
+    status: RunStatus,
+    reason: str | None,
+    error: Mapping[str, Any] | None = None,
+) -> RunRecord:
+    """Store and show the end of a run of `live`, after so many steps; return the run as it is then.
+
+    Raises what the store raises.
+    """
+    journal = Journal(RunOrder(record.id, RunRequest()), live, store)
+    journal.resume(record, steps)
+    if status is RunStatus.FAILED:
+        session_status = SessionStatus.FAILED
+    elif record.status is RunStatus.QUEUED:
+        session_status = live.status  # it has done nothing to the session
+    else:
+        session_status = SessionStatus.ENDED if live.next_action is None else SessionStatus.IDLE
+    await journal.close(status, session_status, reason, error)
+    return journal.record() or record

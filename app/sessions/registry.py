@@ -1,0 +1,118 @@
+"""The sessions that this process has in memory: how they come in, and how they leave.
+
+A session is read from the store once, however many ask for it at the same time; over a store that replicas share it is claimed
+with the same statement. A run that a crash has left behind is taken up before anybody else gets at its session.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+from app.engine.machine import Machine
+from app.persistence.records import LoadedSession, SessionRecord
+from app.persistence.store import Store
+from app.sessions.claims import Claims, ClaimSettings
+from app.sessions.errors import MachineNotHosted
+from app.sessions.live import LiveSession
+from app.sessions.residents import Residents
+
+__all__ = ["Registry"]
+
+
+class Registry:
+    """Residents of this process, and its claims to them. `on_drop` is told of each session that another replica may have now."""
+
+    def __init__(
+        self,
+        store: Store,
+        machines: Mapping[str, Machine],
+        *,
+        limit: int,
+        idle_ttl_s: float,
+        event_capacity: int,
+        claims: ClaimSettings,
+        resume: Callable[[LiveSession], Awaitable[None]],
+        on_drop: Callable[[LiveSession], None],
+    ) -> None:
+        self._store = store
+        self._machines = machines
+        self._resume = resume
+        self._on_drop = on_drop
+        self._loading: dict[str, asyncio.Task[LiveSession]] = {}
+        self.claims = Claims(store, claims, self._is_needed, self._drop_all)
+        self.residents = Residents(limit=limit, idle_ttl_s=idle_ttl_s, event_capacity=event_capacity, on_leave=self.claims.let_go)
+
+    def hosted(self, record: SessionRecord) -> Machine:
+        """Return the machine of a session. Raises MachineNotHosted."""
+        try:
+            return self._machines[record.machine]
+        except KeyError:
+            raise MachineNotHosted(record.id, record.machine) from None
+
+    async def alive(self, session_id: str) -> LiveSession:
+        """Return the session in memory, read from the store if need be.
+
+        Raises SessionNotFound, ClaimedElsewhere, MachineNotHosted, StoreUnavailable.
+        """
+        if self.claims.is_late:
+            await self.claims.confirm()
+        live = self.residents.get(session_id)
+        if live is not None:
+            return live
+        loading = self._loading.get(session_id)
+        if loading is None:
+            loading = self._loading[session_id] = asyncio.create_task(self._load(session_id))
+        return await asyncio.shield(loading)
+
+    async def own(self, session_id: str) -> SessionRecord:
+        """Return the session after making sure that no other replica has it; its machine need not be hosted.
+
+        Raises SessionNotFound, ClaimedElsewhere, StoreUnavailable.
+        """
+        if self.claims.is_late:
+            await self.claims.confirm()
+        live = self.residents.get(session_id)
+        if live is not None:
+            return live.record()
+        record = await self._store.get_session(session_id)
+        if record.machine in self._machines and (self.claims.is_shared or session_id in self._loading):
+            return (await self.alive(session_id)).record()
+        return (await self.claims.claim(session_id)).record if self.claims.is_shared else record
+
+    def take_in(self, loaded: LoadedSession) -> LiveSession:
+        """Put a session into memory. Raises MachineNotHosted."""
+        live = self._made(loaded)
+        self.residents.add(live, asyncio.get_running_loop().time())
+        return live
+
+    def expire(self) -> None:
+        """Let every session go that has been idle for long."""
+        self.residents.expire(asyncio.get_running_loop().time())
+
+    def _made(self, loaded: LoadedSession) -> LiveSession:
+        record = loaded.record
+        return LiveSession.of(loaded, self.hosted(record), self.residents.stream(record.id, record.last_event_id))
+
+    async def _load(self, session_id: str) -> LiveSession:
+        try:
+            loaded = await self.claims.claim(session_id)
+            live = self._made(loaded)
+            if loaded.record.has_run:
+                await self._resume(live)
+            self.residents.add(live, asyncio.get_running_loop().time())
+            return live
+        except BaseException:
+            self.claims.let_go(session_id)
+            raise
+        finally:
+            del self._loading[session_id]
+
+    def _is_needed(self, session_id: str) -> bool:
+        residents = self.residents
+        return residents.get(session_id) is not None or residents.is_followed(session_id) or session_id in self._loading
+
+    def _drop_all(self) -> None:
+        """Others may have our sessions: keep nothing of them."""
+        for live in self.residents:
+            live.is_stale = True
+            self._on_drop(live)
+        self.residents.drop_all()

@@ -1,0 +1,269 @@
+"""Where runs are asked for: they begin at once or wait for their turn, come again under the same key, and go on after a crash."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
+from typing import Protocol
+
+from app.persistence.records import Key, RunRecord, RunStart, RunStatus
+from app.persistence.store import RunNotFound, SessionNotFound, Store
+from app.sessions.active_runs import ActiveRuns
+from app.sessions.endings import close_stored
+from app.sessions.errors import KeyReused, MachineNotHosted, SeqMismatch, SessionBusy, ShuttingDown
+from app.sessions.live import LiveSession
+from app.sessions.outcomes import PastRun
+from app.sessions.requests import OnBusy, RunOrder, RunOutcome, RunRequest
+from app.sessions.run import Resumption, Run
+from app.sessions.turns import Turn, Turns
+
+__all__ = ["RunDesk", "RunHandle", "require_seq"]
+
+MOST_ATTEMPTS = 3  # to go on with a run that does not get on
+
+logger = logging.getLogger(__name__)
+
+
+class RunHandle(Protocol):
+    """A run, under way or past."""
+
+    id: str
+
+    async def begun(self) -> None: ...
+
+    async def outcome(self) -> RunOutcome: ...
+
+
+class RunDesk:
+    """The runs of one host. `alive` returns a session in memory."""
+
+    def __init__(self, store: Store, runs: ActiveRuns, alive: Callable[[str], Awaitable[LiveSession]]) -> None:
+        self._store = store
+        self._runs = runs
+        self.alive = alive
+        self._by_key: dict[bytes, tuple[bytes, asyncio.Future[RunHandle]]] = {}
+        self._unclosed: dict[str, Run] = {}  # over, but the store could not be told
+        self.turns = Turns(self._begin)
+        self.left: set[str] = set()  # sessions with runs that were left without an end
+        self.is_closed = False
+
+    async def start(
+        self, live: LiveSession, order: RunOrder, expected: Collection[int] | None = None, *, may_be_known: bool = False
+    ) -> RunHandle:
+        """Begin a run, now or when its turn comes. With `may_be_known` the run with this id is returned if there is one.
+
+        Raises SessionBusy, SeqMismatch, KeyReused, and what ends a run that waits.
+        """
+        if order.key is not None:
+            return await self._start_once(live, order, order.key, expected)
+        if may_be_known:
+            try:
+                return await self.handle(order.run_id)
+            except RunNotFound:
+                live = await self.alive(live.id)
+        return await self._start(live, order, expected)
+
+    async def handle(self, run_id: str) -> RunHandle:
+        """Return a run, under way or past; one that a crash has left behind goes on. Raises RunNotFound, ClaimedElsewhere."""
+        found = self._in_memory(run_id)
+        if found is None:
+            record = await self._store.get_run(run_id)
+            if record.finished_at_s is None:
+                found = await self.take_up(record)
+            if found is None:
+                return PastRun(await self._store.get_run(run_id), self._store)
+        return await asyncio.shield(found.began) if isinstance(found, Turn) else found
+
+    async def queue(self, session_id: str, order: RunOrder) -> RunRecord:
+        """Store a run that begins later, whoever begins it. Raises SessionNotFound, SessionBusy, KeyReused."""
+        key = order.key
+        if key is not None:
+            known = await self._store.find_key(key.digest)
+            if known is not None:
+                _require_same(key, known.request)
+                return await self._store.get_run(known.run_id or "")
+        if order.request.on_busy is OnBusy.REJECT:
+            for run in await self._store.unfinished_runs_of(session_id):
+                raise SessionBusy(session_id, run.id)
+        start = RunStart(order.run_id, 0, time.time(), order.request.parameters(), key, order.webhook)
+        await self._store.queue_run(session_id, start)
+        return await self._store.get_run(order.run_id)
+
+    async def take_up(self, record: RunRecord) -> Run | Turn | None:
+        """Go on with a stored run that nobody has, or begin it if it is queued; None if it has ended.
+
+        Raises SessionNotFound, ClaimedElsewhere, MachineNotHosted, StoreUnavailable.
+        """
+        live = await self.alive(record.session_id)  # a run that was under way there goes on with that
+        found = self._in_memory(record.id)
+        if found is None:
+            record = await self._store.get_run(record.id)  # as it is now that the session is ours
+            found = self._in_memory(record.id)
+        if found is not None or record.finished_at_s is not None:
+            return found
+        if record.status is RunStatus.QUEUED:
+            return self._begin_queued(live, record)
+        return await self.resume(live, record)
+
+    async def stored(self, run_id: str) -> RunRecord:
+        """Return a run that is not under way here. Raises RunNotFound, and ClaimedElsewhere if it is under way there."""
+        turn = self.turns.get(run_id)
+        if turn is not None and turn.stored is None:
+            return _waiting_record(turn)
+        record = await self._store.get_run(run_id)
+        if record.status is not RunStatus.RUNNING:
+            return record
+        try:
+            await self.alive(record.session_id)
+        except (MachineNotHosted, SessionNotFound):
+            return record
+        run = self._runs.get(run_id)
+        return (None if run is None else run.journal.record()) or await self._store.get_run(run_id)
+
+    async def cancel_waiting(self, run_id: str, reason: str) -> RunRecord:
+        """End a run that is not under way, and return it; one that has ended stays as it is. Raises as `stored`."""
+        turn = self.turns.cancel(run_id, reason)
+        if turn is not None and turn.stored is None:
+            now_s = time.time()
+            return replace(_waiting_record(turn), status=RunStatus.CANCELLED, reason=reason, finished_at_s=now_s)
+        record = await self._store.get_run(run_id)
+        if record.finished_at_s is not None:
+            return record
+        live = await self.alive(record.session_id)
+        run = self._runs.get(run_id)
+        if run is not None:
+            run.cancel(reason)
+            await run.ended()
+            return run.journal.record() or record
+        self.turns.cancel(run_id, reason)
+        record = await self._store.get_run(run_id)
+        if record.finished_at_s is not None:
+            return record
+        return await close_stored(self._store, live, record, 0, RunStatus.CANCELLED, reason)
+
+    async def resume_all(self, live: LiveSession) -> None:
+        """Go on with what was under way on a session that has just been read."""
+        for record in await self._store.unfinished_runs_of(live.id):
+            if record.status is RunStatus.RUNNING:
+                await self.resume(live, record)
+
+    async def resume(self, live: LiveSession, record: RunRecord) -> Run | None:
+        """Go on with a run that has begun, on its session, which nobody else has; None if it is ended instead."""
+        resumption = await _resumption_of(self._store, live, record)
+        unclosed = self._unclosed.pop(record.id, None)
+        end = None if unclosed is None else unclosed.journal.end
+        if end is not None:
+            await close_stored(self._store, live, record, resumption.steps, end.status, end.reason, end.error)
+            return None
+        attempts = await self._store.begin_attempt(record.id, resumption.steps)
+        if attempts > MOST_ATTEMPTS:
+            message = f"it was taken up {attempts - 1} times without getting on, and is given up"
+            error = {"type": "recovery-failed", "message": message}
+            await close_stored(self._store, live, record, resumption.steps, RunStatus.FAILED, None, error)
+            return None
+        names = {"run_id": record.id, "session_id": live.id, "machine": live.machine.name}
+        logger.info("an interrupted run goes on", extra={**names, "steps": resumption.steps, "attempt": attempts})
+        return self._runs.start(live, _stored_order(record), resumption)
+
+    def ended(self, run: Run) -> None:
+        """A run has ended, one way or another."""
+        if run.is_unclosed:
+            self._unclosed[run.id] = run
+        if run.is_unclosed or run.is_open:
+            self.left.add(run.live.id)
+        if run.order.key is not None:
+            self._by_key.pop(run.order.key.digest, None)
+
+    def forget(self, session_id: str) -> None:
+        """The session has been read again: what was left of it is in order."""
+        self.left.discard(session_id)
+        for run in [run for run in self._unclosed.values() if run.live.id == session_id]:
+            del self._unclosed[run.id]
+
+    def close(self) -> None:
+        """Take no new runs, and send away all that wait."""
+        self.is_closed = True
+        self.turns.fail_all(ShuttingDown)
+
+    def _in_memory(self, run_id: str) -> Run | Turn | None:
+        return self._runs.get(run_id) or self.turns.get(run_id)
+
+    async def _start(self, live: LiveSession, order: RunOrder, expected: Collection[int] | None) -> Run:
+        if not live.is_busy:
+            require_seq(live, expected)
+            return self._runs.start(live, order)
+        turn = Turn(live.id, order, expected)
+        self.turns.take(live, turn)
+        return await turn.began
+
+    async def _start_once(self, live: LiveSession, order: RunOrder, key: Key, expected: Collection[int] | None) -> RunHandle:
+        waiting = self._by_key.get(key.digest)
+        if waiting is not None:
+            _require_same(key, waiting[0])
+            return await asyncio.shield(waiting[1])
+        promise: asyncio.Future[RunHandle] = asyncio.get_running_loop().create_future()
+        self._by_key[key.digest] = key.request, promise
+        try:
+            known = await self._store.find_key(key.digest)
+            if known is not None:
+                _require_same(key, known.request)
+                handle = await self.handle(known.run_id or "")
+            else:
+                handle = await self._start(await self.alive(live.id), order, expected)
+            promise.set_result(handle)
+        except BaseException as exc:
+            if not promise.done():
+                promise.set_exception(exc if isinstance(exc, Exception) else ShuttingDown())
+                promise.exception()  # seen: perhaps nobody else waits for it
+            raise
+        finally:
+            # a run that is under way keeps its key here until it ends: the store knows it only from its first commit on
+            if promise.exception() is not None or self._runs.get(promise.result().id) is None:
+                self._by_key.pop(key.digest, None)
+        return handle
+
+    def _begin_queued(self, live: LiveSession, record: RunRecord) -> Run | Turn:
+        order = _stored_order(record)
+        turn = Turn(live.id, order, stored=record)
+        if not live.is_busy:
+            return self._begin(live, turn)
+        if order.request.on_busy is OnBusy.REJECT:  # it was accepted when the session was free
+            self.turns.wait(live, turn)
+        else:
+            self.turns.take(live, turn)
+        return turn
+
+    def _begin(self, live: LiveSession, turn: Turn) -> Run:
+        if self.is_closed:
+            raise ShuttingDown
+        require_seq(live, turn.expected)
+        return self._runs.start(live, turn.order, None if turn.stored is None else Resumption(turn.stored))
+
+
+def require_seq(live: LiveSession, expected: Collection[int] | None) -> None:
+    """Raises SeqMismatch if the session stands elsewhere."""
+    if expected is not None and live.seq not in expected:
+        raise SeqMismatch(live.id, live.seq)
+
+
+def _require_same(key: Key, request: bytes) -> None:
+    if key.request != request:
+        raise KeyReused
+
+
+async def _resumption_of(store: Store, live: LiveSession, record: RunRecord) -> Resumption:
+    """Return where a run of `live` stands that has begun: all that followed its start is its own."""
+    first = await store.steps_after_event(live.id, record.started_event_id, limit=1)
+    origin_seq = first[0].seq - 1 if first else live.seq
+    return Resumption(record, live.seq - origin_seq, origin_seq)
+
+
+def _waiting_record(turn: Turn) -> RunRecord:
+    order = turn.order
+    parameters = order.request.parameters()
+    return RunRecord(order.run_id, turn.session_id, RunStatus.QUEUED, parameters, turn.asked_at_s, None, 0, None, None, 0, None)
+
+
+def _stored_order(record: RunRecord) -> RunOrder:
+    return RunOrder(record.id, RunRequest.from_parameters(record.parameters), is_resumed=True)
