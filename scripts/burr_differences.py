@@ -115,9 +115,9 @@ BEHAVIOUR: tuple[tuple[str, str, str], ...] = (
     ("`SQLitePersister`", "orders by whole seconds", "by the order of writing; a step that fails may be saved again"),
     ("`action` of span hooks", "an Action object with `__tracer`, a name with `@trace`", "a name"),
     (
-        "async span hooks",
-        "skipped by a plain `with`, by `@trace` and by `log_attributes`",
-        "called in order, at the latest when the action is over",
+        "span hooks in an async run",
+        "by a plain `with`, by `@trace` and by `log_attributes`: sync ones hold the event loop, async ones are skipped",
+        "both called in order, off the loop, as soon as the action waits, and at the latest when it is over",
     ),
     ("spans of an application inside an action", "children of the outer span, under its name", "a tree of their own"),
     (

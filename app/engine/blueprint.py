@@ -45,7 +45,7 @@ RUN_MOMENTS = (
     "post_stream_item",
     "post_end_stream",
 )
-"""The moments that a run calls hooks at. Spans call theirs from inside an action, in the colour that the action chose."""
+"""The moments that a run calls hooks at. Spans call theirs from inside an action."""
 
 
 @dataclass(slots=True)
@@ -222,8 +222,8 @@ class Blueprint:
 
 
 def _listening(names: Iterable[str]) -> tuple[str, ...]:
-    """Return those of the hooks, given as `Class.method`, that a run calls."""
-    return tuple(name for name in names if name.rpartition(".")[2] in RUN_MOMENTS)
+    """Return those of the hooks, given as `Class.method`, that a run calls: all but those of the making."""
+    return tuple(name for name in names if not name.endswith(".post_application_create"))
 
 
 def _frames_of_the_engine() -> int:

@@ -1,10 +1,12 @@
 """Spans and attributes inside an action: the tracer that an action is given as `__tracer`.
 
 A tracer records nothing itself: it keeps the tree of open spans and calls the span hooks. In an async run, hooks of both colours
-are called at once by `async with`; a plain `with`, and `log_attributes`, call the sync ones at once and note the async ones,
-which follow in order at the next `async with` border or when the action is over (`TracerFactory.flush`).
+are called, and waited for, by `async with`. A plain `with`, and `log_attributes`, cannot wait, and must not hold the event loop:
+they note the calls, which a task makes in order as soon as the action waits for anything. The next `async with` border and the
+end of the action wait for them (`TracerFactory.flush`).
 """
 
+import asyncio
 import functools
 import uuid
 from collections import deque
@@ -12,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from threading import get_ident
 from typing import Any, Self, TypeAlias
 
 from app.engine.hook_set import HookSet
@@ -77,25 +80,53 @@ class _HookCalls:
         self.hooks = hooks
         self.top_level_spans = 0
         self._call_hook = call_hook
+        self._loop_thread = None if call_hook is None else get_ident()
         self._noted: deque[Callable[[], Awaitable[Any]]] = deque()
+        self._making: asyncio.Task[None] | None = None
 
     def make(self, name: str, arguments: dict[str, Any]) -> None:
         for method in self.hooks.sync(name):
-            method(**arguments)
+            if self._is_on_the_loop():
+                self._noted.append(functools.partial(self._off_the_loop, functools.partial(method, **arguments)))
+            else:
+                method(**arguments)
         self._noted.extend(functools.partial(method, **arguments) for method in self.hooks.async_(name))
+        if self._noted and self._is_on_the_loop() and (self._making is None or _is_over(self._making)):
+            self._making = asyncio.create_task(self._make_noted())
 
     async def amake(self, name: str, arguments: dict[str, Any]) -> None:
         await self.flush()
         for method in self.hooks.sync(name):
-            if self._call_hook is None:
-                method(**arguments)
-            else:
-                await self._call_hook(functools.partial(method, **arguments))
+            await self._off_the_loop(functools.partial(method, **arguments))
         await self.hooks.call_all_lifecycle_hooks_async(name, **arguments)
 
     async def flush(self) -> None:
+        while self._noted or self._making is not None:
+            making = self._making = self._making or asyncio.create_task(self._make_noted())
+            try:
+                await making
+            finally:
+                if self._making is making:
+                    self._making = None
+
+    async def _make_noted(self) -> None:
         while self._noted:
             await self._noted.popleft()()
+
+    async def _off_the_loop(self, call: Callable[[], Any]) -> None:
+        if self._call_hook is not None and self._is_on_the_loop():
+            await self._call_hook(call)
+        else:
+            call()
+
+    def _is_on_the_loop(self) -> bool:
+        """Whether this is the thread of the run's event loop, and not that of a sync action."""
+        return self._loop_thread == get_ident()
+
+
+def _is_over(task: "asyncio.Task[None]") -> bool:
+    """Whether the task has ended well; if it has not, `flush` tells."""
+    return task.done() and not task.cancelled() and task.exception() is None
 
 
 class ActionSpanTracer(AbstractContextManager["ActionSpanTracer"], AbstractAsyncContextManager["ActionSpanTracer"]):
@@ -231,7 +262,7 @@ class TracerFactory(ActionSpanTracer):
         )
 
     async def flush(self) -> None:
-        """Call the async hooks that plain `with` blocks and `log_attributes` have left. To be awaited when the action is over."""
+        """Wait for the hooks that plain `with` blocks and `log_attributes` have left. To be awaited when the action is over."""
         await self._calls.flush()
 
 

@@ -11,6 +11,7 @@ from app.engine import (
     ApplicationBuilder,
     ApplicationContext,
     BlockingActionWarning,
+    MixedModeWarning,
     PostEndSpanHook,
     PreRunStepHook,
     PreStartSpanHook,
@@ -175,7 +176,8 @@ async def test_spans_of_an_action_reach_the_hooks_in_both_colours(form: str) -> 
 
     spans = Spans()
     counting(given if form == "parameter" else decorated).with_hooks(spans).build().step()
-    await counting(agiven if form == "parameter" else adecorated).with_hooks(spans).build().astep()
+    with pytest.warns(MixedModeWarning):
+        await counting(agiven if form == "parameter" else adecorated).with_hooks(spans).build().astep()
     assert spans.seen == [("open", "count", "compute", 0), ("close", "count", "compute", 0)] * 2
 
 

@@ -12,6 +12,7 @@ from app.engine import (
     ActionSpanTracer,
     ApplicationBuilder,
     HookSet,
+    MixedModeWarning,
     State,
     TracerFactory,
     action,
@@ -148,7 +149,8 @@ async def test_a_traced_coroutine_calls_hooks_of_both_colours() -> None:
         ("end", "0:0"),
     ]
     assert attributes(waiting) == [{"text": "secret"}, {}, {"return": "secret"}]
-    await builder_of(ausing, hooks=[recorder]).build().astep()
+    with pytest.warns(MixedModeWarning):
+        await builder_of(ausing, hooks=[recorder]).build().astep()
     assert recorder.seen[0] == ("start", "app", "ausing", "ahelper", "0:0")
 
 
@@ -178,8 +180,58 @@ async def test_sync_hooks_of_an_async_span_are_called_off_the_event_loop() -> No
             return state
 
     recorder = Recorder()
-    await builder_of(act, hooks=[recorder]).build().astep()
+    with pytest.warns(MixedModeWarning):
+        await builder_of(act, hooks=[recorder]).build().astep()
     assert recorder.threads != [threading.current_thread()]
+
+
+async def test_sync_hooks_of_a_plain_with_block_are_called_off_the_event_loop_while_the_action_waits() -> None:
+    started = threading.Event()
+
+    class Starting(Recorder):
+        def pre_start_span(self, **arguments: Any) -> None:
+            super().pre_start_span(**arguments)
+            started.set()
+
+    @action(reads=[], writes=[])
+    async def act(state: State[Any], __tracer: TracerFactory) -> State[Any]:
+        with __tracer("plain"):
+            assert await asyncio.to_thread(started.wait, 5)
+        __tracer.log_attribute("last", 1)
+        return state
+
+    recorder = Starting()
+    with pytest.warns(MixedModeWarning, match=r"Starting\.pre_start_span"):
+        await builder_of(act, hooks=[recorder]).build().astep()
+    assert recorder.seen == [("start", "app", "act", "plain", "0:0"), ("end", "0:0"), ("attributes", None, {"last": 1})]
+    assert threading.current_thread() not in recorder.threads
+
+
+async def test_a_hook_that_fails_after_a_plain_with_block_fails_the_step_once() -> None:
+    class Failing(PreStartSpanHookAsync):
+        async def pre_start_span(self, **_: Any) -> None:
+            raise LookupError("no such span")
+
+    @action(reads=[], writes=[])
+    async def act(state: State[Any], __tracer: TracerFactory) -> State[Any]:
+        for _ in range(2):
+            with __tracer("plain"):
+                await asyncio.sleep(0.001)
+        return state
+
+    app = await builder_of(act, hooks=[Failing()]).abuild()
+    with pytest.raises(LookupError):
+        await app.astep()
+
+
+def test_async_span_hooks_are_named_as_skipped_in_a_sync_run() -> None:
+    @action(reads=[], writes=[])
+    def act(state: State[Any], __tracer: TracerFactory) -> State[Any]:
+        with __tracer("plain"):
+            return state
+
+    with pytest.warns(MixedModeWarning, match=r"AsyncRecorder\.post_end_span.* are skipped in a sync run"):
+        builder_of(act, hooks=[AsyncRecorder()]).build().step()
 
 
 def test_a_traced_function_outside_any_action_is_called_as_it_is() -> None:
