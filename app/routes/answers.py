@@ -15,6 +15,7 @@ def json_answer(
     *,
     seq: int | None = None,
     is_minimal: bool = False,
+    is_accepted: bool = False,
     location: str | None = None,
 ) -> Reply:
     """Return `document` as JSON; `seq` becomes the ETag."""
@@ -23,6 +24,8 @@ def json_answer(
         headers.append((b"etag", b'"%d"' % seq))
     if is_minimal:
         headers.append((b"preference-applied", b"return=minimal"))
+    if is_accepted:
+        headers.append((b"preference-applied", b"respond-async"))
     if location is not None:
         headers.append((b"location", location.encode()))
     return Reply(dump(document), status, headers)

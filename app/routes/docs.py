@@ -11,7 +11,17 @@ from pydantic.json_schema import models_json_schema
 from app.routes.problems import Problem
 from app.routes.schemas import CreateSession, EditSession, Fork, StartRun, TakeStep
 
-__all__ = ["IF_MATCH", "LAST_EVENT_ID", "PREFER", "SESSION_ID", "answers", "complete", "described"]
+__all__ = [
+    "IDEMPOTENCY_KEY",
+    "IF_MATCH",
+    "LAST_EVENT_ID",
+    "PREFER",
+    "RESPOND_ASYNC",
+    "SESSION_ID",
+    "answers",
+    "complete",
+    "described",
+]
 
 _REF = "#/components/schemas/{model}"
 _REFERRED: tuple[type[BaseModel], ...] = (Problem, CreateSession, EditSession, Fork, StartRun, TakeStep)
@@ -28,6 +38,16 @@ PREFER = {
     "in": "header",
     "schema": {"type": "string"},
     "description": "`return=minimal` leaves the state out.",
+}
+RESPOND_ASYNC = {
+    **PREFER,
+    "description": "`return=minimal` leaves the state out; `respond-async` answers 202 at once, and the run goes on by itself.",
+}
+IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "schema": {"type": "string", "maxLength": 255},
+    "description": "The same request with the same key is carried out once; its answer is given again.",
 }
 LAST_EVENT_ID = {
     "name": "Last-Event-ID",

@@ -20,11 +20,14 @@ _JSON = b"application/json"
 class Incoming:
     """A request: its path, its headers, and its body once."""
 
-    __slots__ = ("_headers", "_receive", "scope")
+    __slots__ = ("_body", "_headers", "_receive", "attempt", "run_id", "scope")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope = scope
+        self.attempt = 1  # more when a replica was lost over it: `app.routes.forwarding`
+        self.run_id: str | None = None  # of the run that it starts, if that is known from outside
         self._receive = receive
+        self._body: bytes | None = None
         self._headers: dict[bytes, bytes] = dict(scope["headers"])
 
     def path_param(self, name: str) -> str:
@@ -39,6 +42,8 @@ class Incoming:
 
     async def body(self) -> bytes:
         """Return the whole body. Raises ClientDisconnect, and BodyTooLarge while it comes in."""
+        if self._body is not None:
+            return self._body
         chunks: bytes = b""
         while True:
             message = await self._receive()
@@ -47,6 +52,7 @@ class Incoming:
             chunk: bytes = message.get("body", b"")
             chunks = chunks + chunk if chunks else chunk
             if not message.get("more_body", False):
+                self._body = chunks
                 return chunks
 
 

@@ -5,6 +5,7 @@ without the value that was found.
 """
 
 import re
+from collections.abc import Collection
 from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
@@ -26,6 +27,7 @@ __all__ = [
     "run_id_of",
     "session_id_of",
     "wants_minimal",
+    "wants_no_wait",
     "wants_stream",
 ]
 
@@ -129,10 +131,17 @@ def expected_seqs(incoming: Incoming) -> frozenset[int] | None:
 
 def wants_minimal(incoming: Incoming) -> bool:
     """Whether the client prefers an answer without the state (RFC 7240)."""
+    return not {"return=minimal", 'return="minimal"'}.isdisjoint(_preferences(incoming))
+
+
+def wants_no_wait(incoming: Incoming) -> bool:
+    """Whether the client prefers an answer before the work is done (RFC 7240)."""
+    return "respond-async" in _preferences(incoming)
+
+
+def _preferences(incoming: Incoming) -> Collection[str]:
     header = incoming.header(b"prefer")
-    return header is not None and any(
-        part.strip().replace(" ", "").lower() in ("return=minimal", 'return="minimal"') for part in re.split("[,;]", header)
-    )
+    return () if header is None else [part.strip().replace(" ", "").lower() for part in re.split("[,;]", header)]
 
 
 def wants_stream(incoming: Incoming) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.engine.state import State
-from app.persistence.records import LoadedSession, RunRecord, SessionRecord, StepKind, StepRecord
+from app.persistence.records import LoadedSession, RunRecord, RunStatus, SessionRecord, StepKind, StepRecord
 from app.sessions.events import describe_operation
 from app.sessions.requests import RunOutcome
 from app.sessions.times import rfc3339
@@ -88,6 +88,6 @@ def run_resource(run: RunRecord) -> dict[str, Any]:
         "error": None if run.error is None else dict(run.error),
         "steps": run.steps,
         "parameters": dict(run.parameters),
-        "started_at": rfc3339(run.started_at_s),
+        "started_at": None if run.status is RunStatus.QUEUED else rfc3339(run.started_at_s),
         "finished_at": None if run.finished_at_s is None else rfc3339(run.finished_at_s),
     }

@@ -6,23 +6,36 @@ from typing import Annotated
 from fastapi import Query
 from fastapi.routing import APIRoute
 from fastapi.sse import EventSourceResponse
+from pydantic import BaseModel
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from app.routes.answers import json_answer, page_answer
-from app.routes.docs import IF_MATCH, LAST_EVENT_ID, PREFER, SESSION_ID, answers, described
+from app.routes.docs import IDEMPOTENCY_KEY, IF_MATCH, LAST_EVENT_ID, RESPOND_ASYNC, SESSION_ID, answers, described
 from app.routes.event_stream import event_stream
+from app.routes.idempotency import key_of
 from app.routes.lean import Incoming, LeanRoute
-from app.routes.requests import expected_seqs, last_event_id, read_body, run_id_of, session_id_of, wants_minimal, wants_stream
+from app.routes.requests import (
+    expected_seqs,
+    last_event_id,
+    read_body,
+    run_id_of,
+    session_id_of,
+    wants_minimal,
+    wants_no_wait,
+    wants_stream,
+)
 from app.routes.resources import run_answer, run_resource, step_answer
 from app.routes.schemas import Run, RunAnswer, RunPage, StartRun, StepAnswer, TakeStep
 from app.sessions.host import SessionHost
 from app.sessions.ids import check_id
-from app.sessions.requests import RunRequest
+from app.sessions.requests import Durability, OnBusy, RunRequest
+from app.sessions.run_desk import RunHandle
 
 __all__ = ["RunRoutes", "run_routes"]
 
 _RUN_ID = {"name": "run_id", "in": "path", "required": True, "schema": {"type": "string"}}
+_ON_BUSY = {each.value: each for each in OnBusy}
 _STREAM = {"text/event-stream": {"schema": {"type": "string"}}}
 
 
@@ -35,15 +48,29 @@ class RunRoutes:
     async def take_step(self, incoming: Incoming) -> ASGIApp:
         """Run the next action, and answer when it is committed."""
         body = await read_body(incoming, TakeStep)
-        outcome = await self._host.step(session_id_of(incoming), body.inputs, expected_seqs(incoming))
+        asked = RunRequest(body.inputs, max_steps=1, on_busy=_ON_BUSY[body.on_busy])
+        if wants_no_wait(incoming):
+            return await self._accepted(incoming, asked, body)
+        run = await self._started(incoming, asked, body)
+        outcome = await self._host.step_of(run)
         is_minimal = wants_minimal(incoming)
         return json_answer(step_answer(outcome, with_state=not is_minimal), seq=outcome.seq, is_minimal=is_minimal)
 
     async def start_run(self, incoming: Incoming) -> ASGIApp:
         """Run actions until a halt condition, the end, or a limit. Answers then, or streams with `Accept: text/event-stream`."""
         body = await read_body(incoming, StartRun)
-        asked = RunRequest(body.inputs, tuple(body.halt_before), tuple(body.halt_after), body.max_steps, body.timeout_s)
-        run = await self._host.start(session_id_of(incoming), asked, expected_seqs(incoming))
+        asked = RunRequest(
+            body.inputs,
+            tuple(body.halt_before),
+            tuple(body.halt_after),
+            body.max_steps,
+            body.timeout_s,
+            Durability(body.durability),
+            _ON_BUSY[body.on_busy],
+        )
+        if wants_no_wait(incoming):
+            return await self._accepted(incoming, asked, body)
+        run = await self._started(incoming, asked, body)
         if wants_stream(incoming):
             await run.begun()
             record = await self._host.get_run(run.id)
@@ -58,6 +85,22 @@ class RunRoutes:
             location=f"/v1/runs/{run.id}",
         )
 
+    async def _started(self, incoming: Incoming, asked: RunRequest, body: BaseModel) -> RunHandle:
+        run = await self._host.start(
+            session_id_of(incoming),
+            asked,
+            expected_seqs(incoming),
+            run_id=incoming.run_id,
+            may_be_known=incoming.attempt > 1,
+            key=key_of(incoming, body),
+        )
+        incoming.run_id = run.id
+        return run
+
+    async def _accepted(self, incoming: Incoming, asked: RunRequest, body: BaseModel) -> ASGIApp:
+        queued = await self._host.queue(session_id_of(incoming), asked, expected_seqs(incoming), key=key_of(incoming, body))
+        return json_answer(run_resource(queued), 202, is_accepted=True, location=f"/v1/runs/{queued.id}")
+
     async def list_runs(
         self,
         session_id: str,
@@ -65,7 +108,8 @@ class RunRoutes:
         cursor: Annotated[int, Query(ge=0, le=2**63 - 1)] = 0,
     ) -> Response:
         """List the runs of a session, oldest first."""
-        runs = await self._host.list_runs(check_id(session_id, "the session id"), after_event_id=cursor, limit=limit + 1)
+        after = cursor or -1  # what is queued has the event id 0
+        runs = await self._host.list_runs(check_id(session_id, "the session id"), after_event_id=after, limit=limit + 1)
         page = runs[:limit]
         last = page[-1].finished_event_id if len(runs) > limit else None
         return page_answer([run_resource(each) for each in page], None if last is None else str(last))
@@ -80,11 +124,11 @@ class RunRoutes:
 
     async def follow_run(self, incoming: Incoming) -> ASGIApp:
         """Follow a run from its first event, or from Last-Event-ID on, to its last one."""
-        record = await self._host.get_run(run_id_of(incoming))
+        record, before = await self._host.run_with_position(run_id_of(incoming))
         position = last_event_id(incoming)
         if position is not None and record.finished_event_id is not None and position >= record.finished_event_id:
             return Response(status_code=204)  # tells an EventSource not to come back
-        after = record.started_event_id - 1 if position is None else position
+        after = before if position is None else position
         return event_stream(record.session_id, self._host.follow(record.session_id, after=after, run_id=record.id))
 
 
@@ -99,16 +143,16 @@ def run_routes(routes: RunRoutes) -> list[APIRoute]:
             routes.take_step,
             methods=["POST"],
             tags=tags,
-            responses=answers(400, 404, 409, 412, 413, 415, 422, 424, 503, _200=StepAnswer),
-            openapi_extra=described(TakeStep, [SESSION_ID, IF_MATCH, PREFER]),
+            responses=answers(400, 404, 409, 412, 413, 415, 422, 424, 503, _200=StepAnswer, _202=Run),
+            openapi_extra=described(TakeStep, [SESSION_ID, IF_MATCH, RESPOND_ASYNC, IDEMPOTENCY_KEY]),
         ),
         LeanRoute(
             "/v1/sessions/{session_id}/runs",
             routes.start_run,
             methods=["POST"],
             tags=tags,
-            responses={**answers(400, 404, 409, 412, 413, 415, 422, 424, 503), 200: {"model": RunAnswer, **streamed}},
-            openapi_extra=described(StartRun, [SESSION_ID, IF_MATCH, PREFER]),
+            responses={**answers(400, 404, 409, 412, 413, 415, 422, 424, 503, _202=Run), 200: {"model": RunAnswer, **streamed}},
+            openapi_extra=described(StartRun, [SESSION_ID, IF_MATCH, RESPOND_ASYNC, IDEMPOTENCY_KEY]),
         ),
         APIRoute(
             "/v1/sessions/{session_id}/runs",

@@ -27,9 +27,16 @@ __all__ = [
 Inputs = Annotated[dict[str, Any], Field(description="Inputs of the first action, by name.")]
 Metadata = Annotated[dict[str, Any], Field(description="Anything of yours; lists of sessions filter by its texts.")]
 SessionStatus = Literal["idle", "running", "ended", "failed"]
-RunStatus = Literal["running", "finished", "failed", "cancelled"]
+RunStatus = Literal["queued", "running", "finished", "failed", "cancelled"]
 Reason = Literal["halt_before", "halt_after", "end", "max_steps"]
 Id = Annotated[str, Field(description="1 to 128 characters out of A-Z a-z 0-9 . _ ~ : @ -", examples=["order-4711"])]
+OnBusy = Annotated[
+    Literal["reject", "enqueue", "interrupt", "rollback"],
+    Field(
+        description="If the session already runs: 409; wait; cancel the other run and keep what it has committed; or cancel "
+        "it and return to where it began."
+    ),
+]
 Time = Annotated[str, Field(description="RFC 3339, UTC.", examples=["2026-01-31T12:00:00.000000Z"])]
 
 
@@ -63,6 +70,7 @@ class Fork(_Body):
 
 class TakeStep(_Body):
     inputs: Inputs = {}
+    on_busy: OnBusy = "reject"
 
 
 class StartRun(_Body):
@@ -71,6 +79,11 @@ class StartRun(_Body):
     halt_after: Annotated[list[str], Field(description="Actions, or `@tag:name` for all that have a tag.")] = []
     max_steps: Annotated[int | None, Field(ge=1, le=2**31 - 1)] = None
     timeout_s: Annotated[float | None, Field(gt=0, le=31_536_000, description="The run is cancelled after that.")] = None
+    durability: Annotated[
+        Literal["sync", "async", "exit"],
+        Field(description="Steps are committed before the next action starts, while it runs, or when the run ends."),
+    ] = "sync"
+    on_busy: OnBusy = "reject"
 
 
 class SessionSummary(BaseModel):
@@ -125,7 +138,10 @@ class Operation(BaseModel):
 class Step(BaseModel):
     session_id: str
     seq: int
-    kind: Annotated[Literal["action", "edit", "fork"], Field(description="`edit`: the state was changed by hand.")]
+    kind: Annotated[
+        Literal["action", "edit", "rollback", "fork"],
+        Field(description="`edit`: the state was changed by hand; `rollback`: a run was taken back."),
+    ]
     run_id: str | None
     action: str | None
     result: Any
@@ -152,7 +168,7 @@ class Run(BaseModel):
     error: dict[str, Any] | None
     steps: int
     parameters: dict[str, Any]
-    started_at: Time
+    started_at: Time | None
     finished_at: Time | None
 
 

@@ -11,7 +11,8 @@ from starlette.types import ASGIApp
 
 from app.persistence.records import SessionFilter, SessionStatus
 from app.routes.answers import json_answer, page_answer
-from app.routes.docs import IF_MATCH, SESSION_ID, answers, described
+from app.routes.docs import IDEMPOTENCY_KEY, IF_MATCH, SESSION_ID, answers, described
+from app.routes.idempotency import key_of
 from app.routes.lean import Incoming, LeanRoute
 from app.routes.requests import expected_seqs, read_body, session_id_of
 from app.routes.resources import session_resource, session_with_state
@@ -42,7 +43,8 @@ class SessionRoutes:
     async def create_session(self, incoming: Incoming) -> ASGIApp:
         """Create a session of a machine; nothing runs yet."""
         body = await read_body(incoming, CreateSession)
-        loaded = await self._host.create(NewSessionRequest(body.machine, body.id, body.state, body.partition_key, body.metadata))
+        asked = NewSessionRequest(body.machine, body.id, body.state, body.partition_key, body.metadata)
+        loaded = await self._host.create(asked, key_of(incoming, body))
         document = session_with_state(loaded)
         return json_answer(document, 201, seq=loaded.record.seq, location=f"/v1/sessions/{loaded.record.id}")
 
@@ -81,7 +83,7 @@ class SessionRoutes:
         """Create a session that begins where this one stood after a step."""
         body = await read_body(incoming, Fork)
         fork = ForkRequest(body.seq, body.id, body.partition_key, body.metadata)
-        loaded = await self._host.fork(session_id_of(incoming), fork)
+        loaded = await self._host.fork(session_id_of(incoming), fork, key_of(incoming, body))
         document = session_with_state(loaded)
         return json_answer(document, 201, seq=loaded.record.seq, location=f"/v1/sessions/{loaded.record.id}")
 
@@ -99,7 +101,7 @@ def session_routes(host: SessionHost) -> list[APIRoute]:
             status_code=201,
             tags=tags,
             responses=answers(400, 404, 409, 413, 415, 422, 503, _201=Session),
-            openapi_extra=described(CreateSession),
+            openapi_extra=described(CreateSession, [IDEMPOTENCY_KEY]),
         ),
         APIRoute(
             "/v1/sessions",
@@ -141,7 +143,7 @@ def session_routes(host: SessionHost) -> list[APIRoute]:
             status_code=201,
             tags=tags,
             responses=answers(400, 404, 409, 413, 415, 422, 503, _201=Session),
-            openapi_extra=described(Fork, [SESSION_ID]),
+            openapi_extra=described(Fork, [SESSION_ID, IDEMPOTENCY_KEY]),
         ),
     ]
 

@@ -20,13 +20,14 @@ from app.persistence.records import (
     LoadedSession,
     NewSession,
     RunRecord,
+    RunStatus,
     SessionFilter,
     SessionPage,
     SessionRecord,
     SessionStatus,
     StepRecord,
 )
-from app.persistence.store import ClaimLost, SessionNotFound, Store, StoreError
+from app.persistence.store import ClaimLost, KeyTaken, SessionExists, SessionNotFound, Store, StoreError
 from app.persistence.texts import require_storable
 from app.persistence.transitions import created
 from app.sessions.active_runs import ActiveRuns
@@ -39,6 +40,7 @@ from app.sessions.errors import MachineUnknown, SeqMismatch, SessionEnded, Shutt
 from app.sessions.events import Event, EventType, WarningGiven
 from app.sessions.followers import follow_session
 from app.sessions.ids import new_id
+from app.sessions.keyed import recalled, remembering
 from app.sessions.listing import as_running, running_page, with_running
 from app.sessions.live import LiveSession
 from app.sessions.recovery import Recovery
@@ -161,16 +163,23 @@ class SessionHost:
         except KeyError:
             raise MachineUnknown(name, sorted(self.machines)) from None
 
-    async def create(self, request: NewSessionRequest) -> LoadedSession:
-        """Create a session. Raises MachineUnknown, IdInvalid, SessionExists, ShuttingDown."""
-        self._require_open()
-        return await self._store_new(made(request, self.machine(request.machine)))
+    async def create(self, request: NewSessionRequest, key: Key | None = None) -> LoadedSession:
+        """Create a session, or return the one that was created under `key`, as it was then.
 
-    async def fork(self, session_id: str, request: ForkRequest) -> LoadedSession:
+        Raises MachineUnknown, IdInvalid, SessionExists, KeyReused, ShuttingDown.
+        """
+        self._require_open()
+        known = await recalled(self.store, key)
+        return known or await self._store_new(made(request, self.machine(request.machine)), key)
+
+    async def fork(self, session_id: str, request: ForkRequest, key: Key | None = None) -> LoadedSession:
         """Create a session that begins at a step of another. Raises as `create`, and SessionNotFound, StepNotFound."""
         self._require_open()
+        known = await recalled(self.store, key)
+        if known is not None:
+            return known
         parent = await self.record(session_id)
-        return await self._store_new(await forked(self.store, parent, request, self.registry.hosted(parent)))
+        return await self._store_new(await forked(self.store, parent, request, self.registry.hosted(parent)), key)
 
     async def get(self, session_id: str) -> LoadedSession:
         """Return a session with its state. Raises SessionNotFound."""
@@ -237,10 +246,11 @@ class SessionHost:
         expected: Collection[int] | None = None,
         *,
         run_id: str | None = None,
+        may_be_known: bool = False,
         key: Key | None = None,
         webhook: Mapping[str, Any] | None = None,
     ) -> RunHandle:
-        """Start a run; with a `run_id` or a `key` that is known, return what was started then.
+        """Start a run. With a `key` that was used, or a `run_id` that `may_be_known`, return what was started then.
 
         Raises SessionNotFound, SessionBusy, SeqMismatch, MachineNotHosted, KeyReused, ClaimedElsewhere, ShuttingDown.
         What is wrong with the request itself is raised by the run's `begun` and `outcome`.
@@ -248,8 +258,8 @@ class SessionHost:
         self._require_open()
         live = await self._resident(session_id) or await self._alive(session_id)
         self.residents.touch(live, asyncio.get_running_loop().time())
-        order = RunOrder(run_id or new_id(), request, key, webhook)
-        return await self.desk.start(live, order, expected, may_be_known=run_id is not None)
+        order = RunOrder(run_id or new_id(), request, key, webhook, is_forwarded=run_id is not None)
+        return await self.desk.start(live, order, expected, may_be_known=may_be_known)
 
     async def step(self, session_id: str, inputs: Mapping[str, Any], expected: Collection[int] | None = None) -> RunOutcome:
         """Run one action and return what came of it. Raises as `start` and the run's `outcome`, and SessionEnded."""
@@ -288,6 +298,16 @@ class SessionHost:
         run = self.runs.get(run_id)
         record = None if run is None else run.journal.record()
         return record or await self.desk.stored(run_id)
+
+    async def run_with_position(self, run_id: str) -> tuple[RunRecord, int]:
+        """Return a run, and an event id that is below those of its events. Raises RunNotFound."""
+        record = await self.get_run(run_id)
+        if record.status is RunStatus.QUEUED:
+            position = await self.position(record.session_id)
+            record = await self.get_run(run_id)  # again: it may have begun before we looked
+            if record.status is RunStatus.QUEUED:
+                return record, position
+        return record, max(0, (record.started_event_id or record.finished_event_id or 0) - 1)
 
     async def list_runs(self, session_id: str, *, after_event_id: int, limit: int) -> Sequence[RunRecord]:
         """Return runs of a session of which an event has an id above `after_event_id`, oldest first. Raises SessionNotFound."""
@@ -347,9 +367,16 @@ class SessionHost:
         if self.is_draining:
             raise ShuttingDown
 
-    async def _store_new(self, new: NewSession) -> LoadedSession:
+    async def _store_new(self, new: NewSession, key: Key | None) -> LoadedSession:
         is_claimed = self.claims.is_alone
-        await self.store.create_session(replace(new, is_claimed=True) if is_claimed else new)
+        new = replace(remembering(new, key), is_claimed=is_claimed)
+        try:
+            await self.store.create_session(new)
+        except (KeyTaken, SessionExists):
+            known = await recalled(self.store, key)  # the same request, at the same time
+            if known is None:
+                raise
+            return known
         loaded = LoadedSession(created(new), dict(new.state))
         if is_claimed:
             self.registry.take_in(loaded)

@@ -5,7 +5,7 @@ Streamed items and warnings are not stored: after they have left memory, the res
 
 from collections.abc import AsyncGenerator, Iterable
 
-from app.persistence.records import FailureRecord, RunEnd, RunRecord, RunStart, RunStatus, StepKind, StepRecord
+from app.persistence.records import FailureRecord, RunEnd, RunRecord, RunStart, StepKind, StepRecord
 from app.persistence.store import Store
 from app.sessions.events import Event, EventType, StepDone, StepStarted, end_type
 
@@ -41,8 +41,9 @@ async def replay(store: Store, session_id: str, after: int, through: int) -> Asy
 def _of_runs(runs: Iterable[RunRecord]) -> Iterable[Event]:
     for run in runs:
         start = RunStart(run.id, run.started_event_id, run.started_at_s, run.parameters)
-        yield Event(run.started_event_id, EventType.RUN_STARTED, run.id, start)
-        if run.status is not RunStatus.RUNNING and run.finished_event_id is not None and run.finished_at_s is not None:
+        if run.started_event_id:  # one that was cancelled while it waited has never started
+            yield Event(run.started_event_id, EventType.RUN_STARTED, run.id, start)
+        if run.finished_event_id is not None and run.finished_at_s is not None:
             end = RunEnd(run.id, run.status, run.finished_event_id, run.finished_at_s, run.steps, run.reason, run.error)
             yield Event(run.finished_event_id, end_type(run.status), run.id, end)
 

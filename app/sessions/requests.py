@@ -104,7 +104,8 @@ class RunRequest:
 class RunOrder:
     """A request that has become a run with an id.
 
-    `key` makes it the same one when it comes again; `webhook` is told of its end; `is_resumed` says that it was stored before.
+    `key` makes it the same one when it comes again; `webhook` is told of its end; `is_resumed` says that it was stored before;
+    `is_forwarded` that another replica waits for it, and will look for it elsewhere if this one goes.
     """
 
     run_id: str
@@ -112,6 +113,7 @@ class RunOrder:
     key: Key | None = None
     webhook: Mapping[str, Any] | None = None
     is_resumed: bool = False
+    is_forwarded: bool = False
 
     @property
     def is_promised(self) -> bool:

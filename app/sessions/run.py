@@ -228,7 +228,7 @@ class Run:
             await self._end_refused()
             return
         if self._is_to_be_told and journal.end is None:
-            if reason == SHUTDOWN and self.order.is_promised:
+            if reason == SHUTDOWN and (self.order.is_promised or self.order.is_forwarded):
                 self.is_open = True
             else:
                 if not journal.has_begun:

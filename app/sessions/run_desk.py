@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from app.persistence.records import Key, RunRecord, RunStart, RunStatus
-from app.persistence.store import RunNotFound, SessionNotFound, Store
+from app.persistence.store import KeyTaken, RunNotFound, SessionNotFound, Store
 from app.sessions.active_runs import ActiveRuns
 from app.sessions.endings import close_stored
 from app.sessions.errors import KeyReused, MachineNotHosted, SeqMismatch, SessionBusy, ShuttingDown
@@ -77,18 +77,30 @@ class RunDesk:
 
     async def queue(self, session_id: str, order: RunOrder) -> RunRecord:
         """Store a run that begins later, whoever begins it. Raises SessionNotFound, SessionBusy, KeyReused."""
-        key = order.key
-        if key is not None:
-            known = await self._store.find_key(key.digest)
-            if known is not None:
-                _require_same(key, known.request)
-                return await self._store.get_run(known.run_id or "")
+        known = await self._queued_under(order.key)
+        if known is not None:
+            return known
         if order.request.on_busy is OnBusy.REJECT:
             for run in await self._store.unfinished_runs_of(session_id):
                 raise SessionBusy(session_id, run.id)
-        start = RunStart(order.run_id, 0, time.time(), order.request.parameters(), key, order.webhook)
-        await self._store.queue_run(session_id, start)
-        return await self._store.get_run(order.run_id)
+        start = RunStart(order.run_id, 0, time.time(), order.request.parameters(), order.key, order.webhook)
+        try:
+            await self._store.queue_run(session_id, start)
+        except KeyTaken:
+            known = await self._queued_under(order.key)  # the same request, at the same time
+            if known is None:
+                raise
+            return known
+        return RunRecord(
+            order.run_id, session_id, RunStatus.QUEUED, start.parameters, start.started_at_s, None, 0, None, None, 0, None
+        )
+
+    async def _queued_under(self, key: Key | None) -> RunRecord | None:
+        known = None if key is None else await self._store.find_key(key.digest)
+        if key is None or known is None:
+            return None
+        _require_same(key, known.request)
+        return _as_queued(await self._store.get_run(known.run_id or ""))
 
     async def take_up(self, record: RunRecord) -> Run | Turn | None:
         """Go on with a stored run that nobody has, or begin it if it is queued; None if it has ended.
@@ -257,6 +269,20 @@ async def _resumption_of(store: Store, live: LiveSession, record: RunRecord) -> 
     first = await store.steps_after_event(live.id, record.started_event_id, limit=1)
     origin_seq = first[0].seq - 1 if first else live.seq
     return Resumption(record, live.seq - origin_seq, origin_seq)
+
+
+def _as_queued(run: RunRecord) -> RunRecord:
+    """Return a run as it was when it was accepted."""
+    return replace(
+        run,
+        status=RunStatus.QUEUED,
+        finished_at_s=None,
+        steps=0,
+        reason=None,
+        error=None,
+        started_event_id=0,
+        finished_event_id=None,
+    )
 
 
 def _waiting_record(turn: Turn) -> RunRecord:

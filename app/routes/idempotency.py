@@ -1,0 +1,36 @@
+"""`Idempotency-Key`: what makes a POST the same one when it comes again.
+
+The key belongs to the path that it is sent to. What is asked for is compared as JSON, not letter by letter.
+"""
+
+import json
+import time
+from hashlib import blake2b
+
+from pydantic import BaseModel
+
+from app.persistence.records import Key
+from app.routes.lean import Incoming
+from app.routes.requests import HeaderInvalid
+
+__all__ = ["key_of"]
+
+_LONGEST = 255
+
+
+def key_of(incoming: Incoming, body: BaseModel) -> Key | None:
+    """Return the key of a request, None if it has none. Raises HeaderInvalid."""
+    header = incoming.header(b"idempotency-key")
+    if header is None:
+        return None
+    text = header.strip()
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        text = text[1:-1]
+    if not (0 < len(text) <= _LONGEST and text.isprintable()):
+        raise HeaderInvalid("Idempotency-Key", f"1 to {_LONGEST} printable characters")
+    asked = json.dumps(body.model_dump(), sort_keys=True)
+    return Key(_digest(f"{incoming.scope['path']}\n{text}"), _digest(asked), time.time())
+
+
+def _digest(text: str) -> bytes:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
