@@ -31,6 +31,7 @@ from app.engine.errors import RunAbandoned
 from app.engine.flows import StreamEnded
 from app.engine.perform import blocking_call
 from app.engine.ports import RunPorts
+from app.engine.stop_iteration import carried, sealed
 from app.engine.streaming import StreamItem
 from app.engine.timeouts import await_within, call_within
 
@@ -42,14 +43,14 @@ T = TypeVar("T")
 class SyncDriver(Generic[T]):
     """Performs the effects of one flow in the calling thread. There is no host: nothing is emitted or committed."""
 
-    __slots__ = ("_deadline_s", "_flow", "_stream", "result")
+    __slots__ = ("_flow", "_left_s", "_stream", "result")
 
     result: T  # when the flow has ended
 
     def __init__(self, flow: Flow[T]) -> None:
         self._flow = flow
         self._stream: Iterator[Any] | None = None
-        self._deadline_s: float | None = None
+        self._left_s = 0.0  # of the time limit of the stream that is open: what its consumer takes does not count
 
     def advance(self, error: Exception | None = None) -> Deliver | None:
         """Perform effects until something is to be delivered; None when the flow has ended. `error` is thrown in first."""
@@ -60,7 +61,7 @@ class SyncDriver(Generic[T]):
                 try:
                     answer = self._perform(effect)
                 except Exception as raised:
-                    effect = flow.throw(raised)
+                    effect = flow.throw(carried(raised, _author(effect)))
                 else:
                     effect = flow.send(answer)
         except StopIteration as end:
@@ -143,7 +144,7 @@ class SyncDriver(Generic[T]):
                     return self._next_item(call)
             case OpenStream(call=call):
                 self._close_stream()
-                self._deadline_s = _deadline(call)
+                self._left_s = call.record.timeout_s or 0.0
                 with entered(call):
                     self._stream = iter(call.record.call(call.view, **call.inputs))
                 return None
@@ -161,10 +162,13 @@ class SyncDriver(Generic[T]):
         return call_within(record.name, record.timeout_s, partial(record.call, call.view, **call.inputs))
 
     def _next_item(self, call: ActionCall) -> Any:
-        if self._deadline_s is None:
+        timeout_s = call.record.timeout_s
+        if timeout_s is None:
             return next(cast("Iterator[Any]", self._stream), END)
         stream, self._stream = self._stream, None  # a stream that hangs in another thread cannot be closed from here
-        item = call_within(call.record.name, self._deadline_s - time.monotonic(), partial(next, stream, END))
+        begun_at_s = time.monotonic()
+        item = call_within(call.record.name, timeout_s, partial(next, stream, END), self._left_s)
+        self._left_s -= time.monotonic() - begun_at_s
         self._stream = stream
         return item
 
@@ -172,7 +176,7 @@ class SyncDriver(Generic[T]):
 class AsyncDriver(Generic[T]):
     """Performs the effects of one flow in a task. What blocks, and what a host takes note of, goes through its ports."""
 
-    __slots__ = ("_deadline_s", "_flow", "_ports", "_stream", "result")
+    __slots__ = ("_flow", "_left_s", "_ports", "_stream", "result")
 
     result: T  # when the flow has ended
 
@@ -180,7 +184,7 @@ class AsyncDriver(Generic[T]):
         self._flow = flow
         self._ports = ports
         self._stream: AsyncGenerator[Any, None] | None = None
-        self._deadline_s: float | None = None
+        self._left_s = 0.0  # of the time limit of the stream that is open: what its consumer takes does not count
 
     async def advance(self, error: Exception | None = None) -> Deliver | None:
         """Perform effects until something is to be delivered; None when the flow has ended. `error` is thrown in first."""
@@ -265,7 +269,7 @@ class AsyncDriver(Generic[T]):
                     return await self._call(effect)
             case CallHooks():
                 if effect.listeners.sync:
-                    await ports.call_hook(partial(_call_each, effect))
+                    await ports.call_hook(partial(sealed, "a hook", partial(_call_each, effect)))
                 if effect.listeners.async_:
                     await _await_each(effect)
             case NextItem(call=call):
@@ -299,7 +303,7 @@ class AsyncDriver(Generic[T]):
 
     async def _open(self, call: ActionCall) -> None:
         await self._close_stream()
-        self._deadline_s = _deadline(call)
+        self._left_s = call.record.timeout_s or 0.0
         with entered(call):
             if call.record.is_async:
                 self._stream = call.record.call(call.view, **call.inputs)
@@ -308,14 +312,18 @@ class AsyncDriver(Generic[T]):
 
     async def _next_item(self, call: ActionCall) -> Any:
         item = anext(cast("AsyncGenerator[Any, None]", self._stream), END)
-        if self._deadline_s is None:
+        timeout_s = call.record.timeout_s
+        if timeout_s is None:
             return await item
-        return await await_within(call.record.name, self._deadline_s - time.monotonic(), item)
+        begun_at_s = time.monotonic()
+        try:
+            return await await_within(call.record.name, timeout_s, item, self._left_s)
+        finally:
+            self._left_s -= time.monotonic() - begun_at_s
 
 
-def _deadline(call: ActionCall) -> float | None:
-    timeout_s = call.record.timeout_s
-    return None if timeout_s is None else time.monotonic() + timeout_s
+def _author(effect: Effect) -> str:
+    return f"action {effect.record.name!r}" if isinstance(effect, ActionCall) else "a hook"
 
 
 def _call_each(effect: CallHooks) -> None:

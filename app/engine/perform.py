@@ -17,6 +17,7 @@ from app.engine.errors import ActionTimeout, InvalidResult
 from app.engine.mode_warnings import StreamErrorWarning
 from app.engine.ports import ActionOutcome, BlockingCall
 from app.engine.state import State
+from app.engine.stop_iteration import sealed
 from app.engine.view import Log, View, changes_between, log_of, operations_of, show
 
 __all__ = [
@@ -168,7 +169,8 @@ def blocking_call(record: CompiledAction, view: View[Any], inputs: Mapping[str, 
 def _perform(record: CompiledAction, view: View[Any], inputs: Mapping[str, Any]) -> ActionOutcome:
     if record.is_streaming:  # nobody wants the items
         return deque(_stream(record, view, inputs), maxlen=1)[0]  # type: ignore[no-any-return]  # the outcome is the last
-    return _outcome(complete(record, view, record.call(view, **inputs)))
+    returned = sealed(f"action {record.name!r}", partial(record.call, view, **inputs))
+    return _outcome(complete(record, view, returned))
 
 
 def _stream(record: CompiledAction, view: View[Any], inputs: Mapping[str, Any]) -> Iterator[Any]:

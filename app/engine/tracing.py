@@ -18,6 +18,7 @@ from threading import get_ident
 from typing import Any, Self, TypeAlias
 
 from app.engine.hook_set import HookSet
+from app.engine.stop_iteration import sealed
 
 __all__ = [
     "ActionSpan",
@@ -115,7 +116,7 @@ class _HookCalls:
 
     async def _off_the_loop(self, call: Callable[[], Any]) -> None:
         if self._call_hook is not None and self._is_on_the_loop():
-            await self._call_hook(call)
+            await self._call_hook(functools.partial(sealed, "a hook", call))
         else:
             call()
 

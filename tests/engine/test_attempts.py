@@ -106,14 +106,39 @@ async def test_a_stream_has_one_time_limit_for_all_its_items() -> None:
 
     _, container = counting(slow).build().stream_result(halt_after=["count"])
     assert next(container) == {"first": True}
-    with pytest.raises(ActionTimeout):
+    with pytest.raises(ActionTimeout, match=r"^action 'count' did not finish within 0\.1 s$"):
         next(container)
     gate.set()
 
     _, acontainer = await counting(aslow).build().astream_result(halt_after=["count"])
     assert await anext(acontainer) == {"first": True}
-    with pytest.raises(ActionTimeout):
+    with pytest.raises(ActionTimeout, match=r"^action 'count' did not finish within 0\.1 s$"):
         await anext(acontainer)
+
+
+def test_the_time_that_a_consumer_takes_is_not_the_streams() -> None:
+    @streaming_action(reads=[], writes=["n"], timeout_s=0.2)
+    def quick(state: State) -> Iterator[Any]:
+        yield {"first": True}
+        yield {}, state.update(n=1)
+
+    _, container = counting(quick).build().stream_result(halt_after=["count"])
+    for _item in container:
+        time.sleep(0.25)
+    assert container.get()[1] == {"n": 1}
+
+
+async def test_the_time_that_an_async_consumer_takes_is_not_the_streams() -> None:
+    @streaming_action(reads=[], writes=["n"], timeout_s=0.2)
+    async def aquick(state: State) -> AsyncIterator[Any]:
+        yield {"first": True}
+        await asyncio.sleep(0)
+        yield {}, state.update(n=1)
+
+    _, acontainer = await counting(aquick).build().astream_result(halt_after=["count"])
+    async for _item in acontainer:
+        await asyncio.sleep(0.25)
+    assert (await acontainer.get())[1] == {"n": 1}
 
 
 def failing(times: int, of: type[Exception] = Boom, **options: Any) -> tuple[Any, list[int]]:

@@ -1,11 +1,12 @@
 """Runs in both colours: what they return, where they halt, and what failures leave behind."""
 
 import asyncio
+import warnings
 from typing import Any
 
 import pytest
 
-from app.engine import ApplicationBuilder, GraphWarning, Input, Result, State, action, default, expr, when
+from app.engine import ApplicationBuilder, GraphWarning, Input, PostRunStepHook, Result, State, action, default, expr, when
 from app.engine.errors import ConditionError, InvalidInputs, InvalidResult, UnknownAction, UnknownTag
 from tests.engine.calls import METHODS, arun_to_end, run_to_end
 from tests.engine.machines import Boom, acount, count, counting, fail
@@ -282,3 +283,29 @@ def test_an_idle_application_is_small() -> None:
     application = blueprint.instantiate(app_id="a" * 36, state={"n": 1})
     parts = [application, application._instance, application.state, application.state._values, application.uid]
     assert sum(sys.getsizeof(part) for part in parts) < 1_000
+
+
+class Stopping(PostRunStepHook):
+    def post_run_step(self, **_: Any) -> None:
+        next(iter(()))
+
+
+@action(reads=["n"], writes=["n"])
+def exhausted(state: State) -> State:
+    return state.update(n=next(iter(())))
+
+
+@pytest.mark.parametrize(
+    ("builder", "message"),
+    [(counting(exhausted), "action 'count' raised StopIteration"), (counting(count).with_hooks(Stopping()), "a hook raised")],
+    ids=["action", "hook"],
+)
+async def test_a_stop_iteration_neither_ends_a_run_nor_leaves_it_waiting(builder: ApplicationBuilder[Any], message: str) -> None:
+    with pytest.raises(RuntimeError, match=message) as caught:
+        builder.build().run(halt_after=["count"])
+    assert isinstance(caught.value.__cause__, StopIteration)
+    application = builder.build()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(RuntimeError, match=message):
+            await asyncio.wait_for(application.arun(halt_after=["count"]), 5)
