@@ -73,6 +73,7 @@ class Moments:
         return cls(*(each if each.sync or each.async_ else None for each in found))
 
 
+_NO_TAGS: Mapping[str, frozenset[str]] = {}
 _NO_MOMENTS = Moments(*[None] * len(RUN_MOMENTS))
 
 
@@ -86,7 +87,7 @@ class Blueprint:
     graph: ApplicationGraph
     actions: dict[str, CompiledAction]
     entrypoint: str
-    default_state: Mapping[str, Any]
+    default_state: dict[str, Any]  # nobody changes it: states share it
     hooks: HookSet
     typing_system: TypingSystem[Any]
     is_async: bool | None = None
@@ -99,7 +100,7 @@ class Blueprint:
     async_moments: Moments = field(init=False)
     has_span_hooks: bool = field(init=False)
     has_mode_rules: bool = field(init=False)
-    _warned: set[str] = field(init=False, default_factory=set)
+    _warned: tuple[str, ...] = field(init=False, default=())
 
     def __post_init__(self) -> None:
         self.sync_moments = Moments.of(self.hooks, is_async=False)
@@ -110,11 +111,8 @@ class Blueprint:
         self._sync_names = _listening(self.hooks.sync_names)
         self._async_names = _listening(self.hooks.async_names)
         self.has_mode_rules = bool(self.is_async or self._sync_names or self._async_names)
-        self._tags = {
-            tag: frozenset(action.name for action in self.graph.get_actions_by_tag(tag))
-            for tag in dict.fromkeys(tag for action in self.graph.actions for tag in action.tags)
-        }
-        self._default = State(dict(self.default_state), self.typing_system)
+        self._tags = _tags(self.graph)
+        self._default = State(self.default_state, self.typing_system)
 
     def instantiate(
         self,
@@ -198,7 +196,7 @@ class Blueprint:
     def warn_once(self, key: str, warning: Callable[[], Warning]) -> None:
         """Give the warning, unless the key was warned about before on behalf of this blueprint."""
         if key not in self._warned:
-            self._warned.add(key)
+            self._warned += (key,)
             warnings.warn(warning(), stacklevel=_frames_of_the_engine())
 
     def _expand(self, names: Iterable[str] | None, where: str) -> frozenset[str]:
@@ -219,6 +217,12 @@ class Blueprint:
             return self._tags[tag]
         except KeyError:
             raise UnknownTag(tag, self._tags) from None
+
+
+def _tags(graph: ApplicationGraph) -> Mapping[str, frozenset[str]]:
+    """Return the names of the actions that have each tag."""
+    tags = dict.fromkeys(tag for action in graph.actions for tag in action.tags)
+    return {tag: frozenset(action.name for action in graph.get_actions_by_tag(tag)) for tag in tags} if tags else _NO_TAGS
 
 
 def _listening(names: Iterable[str]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from app.engine.compiled import compile_actions
 from app.engine.errors import BuildError, MixedModeError, UninitializedPersister, UnknownAction
 from app.engine.graph import ActionLike, ApplicationGraph, Graph, GraphBuilder, TransitionLike
 from app.engine.hook_moments import declared_hooks
-from app.engine.hook_set import HookSet, LifecycleAdapter
+from app.engine.hook_set import NO_HOOKS, HookSet, LifecycleAdapter
 from app.engine.persistence_ports import (
     AsyncBaseStateLoader,
     AsyncBaseStateSaver,
@@ -307,12 +307,13 @@ class ApplicationBuilder(Generic[S]):
         if beginning.prior_action is None:
             # a resumed application may begin anywhere: it is the machine that is looked at
             report(graph, self.start or beginning.entrypoint, beginning.state.keys(), self.validation)
+        adapters = (*self.lifecycle_adapters, *saver_hooks)
         return Blueprint(
             graph=ApplicationGraph.of(graph, beginning.entrypoint),
             actions=compile_actions(graph),
             entrypoint=beginning.entrypoint,
             default_state=positioned(beginning.state, None, -1).get_all(),
-            hooks=HookSet(*self.lifecycle_adapters, *saver_hooks),
+            hooks=HookSet(*adapters) if adapters else NO_HOOKS,
             typing_system=self.typing_system or PLAIN,
             is_async=is_async,
             builder=self,

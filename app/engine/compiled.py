@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from app.engine.actions import Action
@@ -16,6 +17,7 @@ __all__ = ["CONTEXT", "TRACER", "CompiledAction", "compile_actions"]
 
 CONTEXT = "__context"
 TRACER = "__tracer"
+
 
 Holds: TypeAlias = Callable[[State[Any]], bool]
 
@@ -52,13 +54,13 @@ class CompiledAction:
         self.action = action
         self.name = action.name
         self.reads = tuple(action.reads)
-        self.writes = frozenset(action.writes)
+        self.writes = _names(*action.writes)
         self.declared = Declared(self.name, self.reads, self.writes)
         required, optional = action.optional_and_required_inputs
         self.wants_context = CONTEXT in required or CONTEXT in optional
         self.wants_tracer = TRACER in required or TRACER in optional
-        self.required = frozenset(required - {CONTEXT, TRACER})
-        self.accepted = self.required | frozenset(optional - {CONTEXT, TRACER})
+        self.required = _names(*required - {CONTEXT, TRACER})
+        self.accepted = _names(*(required | optional) - {CONTEXT, TRACER})
         self.is_async = action.is_async()
         self.is_streaming = action.streaming
         self.call = _callable_of(action)
@@ -110,6 +112,12 @@ def compile_actions(graph: Graph) -> dict[str, CompiledAction]:
         record.rescues = tuple((each, to) for each, to in edges if isinstance(each, OnError))
     vars(graph)["_compiled"] = records
     return records
+
+
+@lru_cache(maxsize=4096)
+def _names(*names: str) -> frozenset[str]:
+    """Return the names as a set, the same one for all applications: a set of its own is a twentieth of a small application."""
+    return frozenset(names)
 
 
 def _holds(condition: Condition) -> Holds | None:

@@ -24,7 +24,7 @@ ActionLike: TypeAlias = "Action | Callable[..., Any] | FunctionRepresentingActio
 TransitionLike: TypeAlias = "tuple[str | list[str], str] | tuple[str | list[str], str, Condition]"
 
 
-@dataclass
+@dataclass(slots=True)
 class Transition:
     """An edge: after `from_` comes `to`, if `condition` holds and no earlier transition of `from_` did."""
 
@@ -42,9 +42,9 @@ class Graph:
 
     def __post_init__(self) -> None:
         self._action_map = {action.name: action for action in self.actions}
-        self._adjacency_map: dict[str, list[tuple[Condition, str]]] = {name: [] for name in self._action_map}
+        self._adjacency_map: dict[str, list[tuple[Condition, str]]] = {}
         for transition in self.transitions:
-            self._adjacency_map[transition.from_.name].append((transition.condition, transition.to.name))
+            self._adjacency_map.setdefault(transition.from_.name, []).append((transition.condition, transition.to.name))
         self._action_tag_map: dict[str, list[Action]] = {}
         for action in self.actions:
             for tag in action.tags:
@@ -69,7 +69,7 @@ class Graph:
 
     def edges_from(self, action_name: str) -> list[tuple[Condition, str]]:
         """Return the conditions and targets of the transitions from an action, in order. Raises UnknownAction."""
-        return self._adjacency_map[self.get_action(action_name).name]
+        return self._adjacency_map.get(self.get_action(action_name).name, [])
 
     def get_action(self, action_name: str) -> Action:
         """Return the action of that name. Raises UnknownAction."""

@@ -38,7 +38,7 @@ from app.engine.stream_hooks import (
     PreStartStreamHookAsync,
 )
 
-__all__ = ["AsyncHookCall", "HookCall", "HookSet", "LifecycleAdapter", "LifecycleAdapterSet"]
+__all__ = ["NO_HOOKS", "AsyncHookCall", "HookCall", "HookSet", "LifecycleAdapter", "LifecycleAdapterSet"]
 
 HookCall: TypeAlias = Callable[..., Any]
 AsyncHookCall: TypeAlias = Callable[..., Awaitable[Any]]
@@ -151,3 +151,7 @@ def _known(hook_name: str) -> str:
     if hook_name not in HOOK_NAMES:
         raise ValueError(f"{hook_name!r} is no hook; hooks are {', '.join(HOOK_NAMES)}")
     return hook_name
+
+
+NO_HOOKS = HookSet()
+"""The set of every application that has none."""

@@ -78,14 +78,14 @@ def report(graph: Graph, entrypoint: str, state_keys: Collection[str], mode: Val
 
     A graph that many applications are made of is looked at, and warned of, once.
     """
-    known: set[tuple[str, frozenset[str], ValidationMode]] = vars(graph).setdefault("_reported", set())
-    question = (entrypoint, frozenset(state_keys), mode)
+    known: tuple[Any, ...] = vars(graph).get("_reported", ())
+    question = (entrypoint, tuple(sorted(state_keys)), mode)
     if mode == "off" or question in known:
         return
     findings = validate(graph, entrypoint, state_keys)
     if findings and mode == "error":
         raise InvalidGraph(findings)
-    known.add(question)
+    vars(graph)["_reported"] = (*known, question)
     for finding in findings:
         warnings.warn(finding.message, GraphWarning, stacklevel=5)
 

@@ -1,13 +1,16 @@
 """Builders: identity, state, persisters, resuming and forking, parents, trackers, and what is refused."""
 
+import gc
 import json
 import pathlib
+import tracemalloc
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from app.engine import (
+    Application,
     ApplicationBuilder,
     AsyncInMemoryPersister,
     BaseStatePersister,
@@ -320,3 +323,19 @@ async def test_a_sync_persister_over_sqlite_saves_from_the_threads_of_an_async_r
             await application.arun(halt_after=["count"])
         saved = persister.load("part", "app")
     assert (saved["state"], saved["position"]) == ({"n": 1}, "count")
+
+
+def test_an_idle_application_with_a_builder_of_its_own_takes_less_than_four_kilobytes() -> None:
+    def make() -> Application[Any]:
+        builder: ApplicationBuilder[Any] = ApplicationBuilder()
+        return builder.with_actions(count).with_transitions(("count", "count")).with_state(n=0).with_entrypoint("count").build()
+
+    kept = [make()]
+    gc.collect()
+    tracemalloc.start()
+    try:
+        kept += [make() for _ in range(200)]
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] / 200 < 4096
+    finally:
+        tracemalloc.stop()
