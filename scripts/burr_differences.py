@@ -98,6 +98,12 @@ BEHAVIOUR: tuple[tuple[str, str, str], ...] = (
     ("`parent_pointer` of a resumed application", "a pointer to nothing", "None: it is no fork"),
     ("position", "`__PRIOR_STEP` and `__SEQUENCE_ID` are keys of the state", "kept beside it; a state has the user's keys"),
     ("`expr`", "evaluated as Python", "interpreted: no names but keys and harmless builtins"),
+    (
+        "an `expr` that fails on a state",
+        "the error leaves, with a value of the state in its text",
+        "a ConditionError that names the expression and the kind of error",
+    ),
+    ("a StopIteration that an action raises", "leaves `step`; elsewhere a RuntimeError", "a RuntimeError that names the action"),
     ("error messages", "print the state, and a banner", "name action, key and expectation, never a value"),
     (
         "saved values",
