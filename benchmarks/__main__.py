@@ -19,6 +19,7 @@ BENCHMARKS = {
     "group_commit": "benchmarks.group_commit",
     "history_cost": "benchmarks.history_cost",
     "loop": "benchmarks.loop_health",
+    "gil": "benchmarks.gil_turns",
 }
 
 

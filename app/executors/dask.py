@@ -13,16 +13,17 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from concurrent.futures import Executor, Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from app.engine.ports import ActionOutcome
 from app.executors.errors import ExecutorsClosed, RungUnavailable, WorkerDied
 from app.executors.gate import FairGate
 from app.executors.jobs import Observe, Usage
+from app.executors.pool_stats import PoolStats, Totals
 from app.executors.processes import MakeErrand
 from app.executors.remote import carry_out_on_dask
-from app.executors.threads import FairThreadPool, PoolStats
+from app.executors.threads import FairThreadPool
 from app.executors.travel import Errand, Reply, rebuild, unpack
 
 __all__ = ["DaskRung"]
@@ -73,20 +74,22 @@ class DaskRung:
         self._receivers: dict[int, Callable[[bytes], object]] = {}
         self._closed = False
         self._chores: set[asyncio.Task[Any]] = set()
-        self._calls = self._late_results = self._abandoned = self._died = 0
-        self._worked_s = 0.0
+        self._abandoned = 0
+        self._totals = Totals()
 
     async def call(self, make_errand: MakeErrand, *, key: str, observe: Observe | None = None) -> ActionOutcome:
         """Return the outcome of the errand. Cancelling frees the caller; what a worker has begun, it ends in vain.
 
         Raises RungUnavailable, WorkerDied, CannotTravel, or what the action raises.
         """
+        asked_s = time.perf_counter()
         await self._gate.enter(key)
+        waited_s = time.perf_counter() - asked_s
         try:
             reply, action = await self._carry(make_errand, key, next(self._numbers))
         finally:
             self._gate.leave()
-        return self._outcome(reply, action, observe)
+        return self._outcome(reply, action, waited_s, observe)
 
     async def stream(self, make_errand: MakeErrand, *, key: str, observe: Observe | None = None) -> AsyncGenerator[Any, None]:
         """Yield the items, as they come over the scheduler, and the ActionOutcome last."""
@@ -94,7 +97,9 @@ class DaskRung:
         arrived: asyncio.Queue[bytes | None] = asyncio.Queue()
         number = next(self._numbers)
         self._receivers[number] = lambda payload: loop.call_soon_threadsafe(arrived.put_nowait, payload)
+        asked_s = time.perf_counter()
         await self._gate.enter(key)
+        waited_s = time.perf_counter() - asked_s
         carrying = loop.create_task(self._carry(make_errand, key, number))
         carrying.add_done_callback(lambda _task: arrived.put_nowait(None))
         count = 0
@@ -111,7 +116,7 @@ class DaskRung:
             await asyncio.wait([carrying])
             self._gate.leave()
             del self._receivers[number]
-        yield self._outcome(reply, action, observe)
+        yield self._outcome(reply, action, waited_s, observe)
 
     async def _straggler(self, arrived: "asyncio.Queue[bytes | None]", action: str) -> bytes:
         try:
@@ -151,13 +156,7 @@ class DaskRung:
             queued=self._gate.waiting,
             abandoned=self._abandoned,
             oldest_wait_s=0.0,
-            calls=self._calls,
-            waited_s=0.0,
-            worked_s=self._worked_s,
-            late_results=self._late_results,
-            replaced=0,
-            refused=self._gate.refused,
-            died=self._died,
+            **{**asdict(self._totals), "refused": self._gate.refused},
         )
 
     async def _carry(self, make_errand: MakeErrand, key: str, number: int) -> tuple[Reply, str]:
@@ -176,7 +175,6 @@ class DaskRung:
         except asyncio.CancelledError:
             self._abandon(future)
             raise
-        self._calls += 1
         return self._read(future, errand), errand.action
 
     def _read(self, future: "Future[Reply]", errand: Errand) -> Reply:
@@ -188,14 +186,15 @@ class DaskRung:
         if error is None:
             return future.result()
         if type(error).__name__ == "KilledWorker":
-            self._died += 1
+            self._totals.died += 1
             raise WorkerDied(f"action {errand.action!r}: the Dask workers that tried it died")
         raise RungUnavailable(f"action {errand.action!r}: the Dask worker cannot take it: {error}", rung="dask") from error
 
-    def _outcome(self, reply: Reply, action: str, observe: Observe | None) -> ActionOutcome:
-        self._worked_s += reply.wall_s
+    def _outcome(self, reply: Reply, action: str, waited_s: float, observe: Observe | None) -> ActionOutcome:
+        usage = Usage(waited_s, reply.wall_s, reply.cpu_s)
+        self._totals.add(usage)
         if observe is not None:
-            observe(Usage(0.0, reply.wall_s, reply.cpu_s))
+            observe(usage)
         if reply.failure is not None:
             raise rebuild(reply.failure, action)
         outcome: ActionOutcome = unpack(reply.outcome or b"", action)
@@ -209,7 +208,7 @@ class DaskRung:
             with suppress(Exception):  # the scheduler has gone, and all of its calls with it
                 await self._threads.run(future.cancel, key="")
             self._abandoned -= 1
-            self._late_results += 1
+            self._totals.late_results += 1
 
         self._do(forget())
 

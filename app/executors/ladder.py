@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,34 +16,37 @@ from app.engine.mode_warnings import blocking_action
 from app.engine.ports import ActionOutcome, BlockingCall
 from app.executors import verdicts
 from app.executors.dask import DaskRung
-from app.executors.errors import CannotTravel, ExecutorsClosed, RungUnavailable
+from app.executors.errors import CannotTravel, ExecutorsClosed, PoolExhausted, RungUnavailable
 from app.executors.gil import ShortTurns
 from app.executors.jobs import Usage
+from app.executors.loop_guard import LoopGuard
 from app.executors.measure import CpuLimits
 from app.executors.notices import Notice, NoticeKind, Notify, tell
 from app.executors.owner import CallOwner
-from app.executors.private_loops import PrivateLoop
+from app.executors.pool_stats import PoolStats
 from app.executors.processes import ProcessRung
 from app.executors.roster import Entry, Redirect, Roster
 from app.executors.rungs import Rung
-from app.executors.threads import FairThreadPool, PoolStats
+from app.executors.threads import FairThreadPool
 from app.executors.travel import Errand, MachineSource, pack, pack_action, pack_outcome
-from app.executors.watchdog import LoopStats, LoopWatchdog, Stall
+from app.executors.watchdog import LoopStats
 from app.executors.workers import ForkingLauncher, SpawningLauncher
 
 __all__ = ["ExecutorSettings", "Executors"]
 
-T = TypeVar("T")
+CORES = os.cpu_count() or 1
 
-STALLS_THAT_PROVE = 2
-"""An async action that has held the loop so often does so by habit."""
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutorSettings:
     """How large the rungs are and which one is the default.
 
-    `compute_threads` is how many calls of actions known to be CPU-bound may share the GIL. `start_method` is "forkserver"
+    `compute_threads` is how many calls of actions known to be CPU-bound run at once: as many as there are cores, as code that
+    computes without the GIL can use those, and no more. `start_method` is "forkserver"
     or "spawn"; `dask` a scheduler's address, "local" or "local:N". A loop that is later than `loop_lag_budget_s` is looked
     into; None leaves it unwatched.
     """
@@ -50,9 +54,9 @@ class ExecutorSettings:
     default: Rung = Rung.THREAD
     threads: int = 64
     thread_replacements: int = 64
-    compute_threads: int = 2
+    compute_threads: int = max(2, CORES)
     max_queued: int = 10_000
-    processes: int = os.cpu_count() or 1
+    processes: int = CORES
     process_recycle_after: int = 1_000
     start_method: str = "forkserver"
     dask: str | None = None
@@ -89,9 +93,13 @@ class Executors:
         )
         self._dask = DaskRung(chosen.dask, max_queued=chosen.max_queued)
         self._moves: set[asyncio.Task[None]] = set()
-        self._private_loops: list[PrivateLoop] = []
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._watchdog: LoopWatchdog | None = None
+        self._guard = LoopGuard(
+            self._roster,
+            budget_s=chosen.loop_lag_budget_s,
+            isolate_blocking=chosen.isolate_blocking,
+            publish=self._publish,
+            notify=self._notify,
+        )
 
     def register(
         self,
@@ -111,29 +119,22 @@ class Executors:
 
     async def start(self) -> None:
         """Watch the running loop, and start the worker processes and private loops that actions ask for."""
-        self._loop = asyncio.get_running_loop()
-        for entry in self._roster.entries():
-            if entry.asked is Rung.PRIVATE_LOOP:
-                self._isolate(entry)
-        if self._settings.loop_lag_budget_s is not None:
-            self._watchdog = LoopWatchdog(
-                self._settings.loop_lag_budget_s, owner_of_code=self._roster.owner_of, on_stall=self._on_stall
-            )
-            self._watchdog.start()
+        self._guard.start()
         if any(entry.rung is Rung.DASK for entry in self._roster.entries()):
             self._dask.warm()
         entries = [entry for entry in self._roster.entries() if entry.rung is Rung.PROCESS]
         if entries:
-            await self._processes.warm(*[entry.source for entry in entries if entry.source is not None])
+            try:
+                await self._processes.warm(*[entry.source for entry in entries if entry.source is not None])
+            except RungUnavailable:
+                logger.exception("worker processes cannot be started; the calls that need them will be refused")
 
     async def close(self, grace_s: float = 5.0) -> None:
         """Refuse new calls, give running ones `grace_s` seconds, then leave them behind, or kill their processes."""
-        if self._watchdog is not None:
-            self._watchdog.stop()
+        self._guard.stop()
         await asyncio.gather(*[pool.close(grace_s) for pool in (self._threads, self._compute, self._processes, self._dask)])
         await asyncio.gather(*self._moves)
-        for loop in self._private_loops:
-            loop.close()
+        self._guard.close()
 
     async def __aenter__(self) -> "Executors":
         await self.start()
@@ -171,6 +172,9 @@ class Executors:
             async for item in items:
                 last = item
                 yield item
+        except PoolExhausted as exc:
+            self._tell_if_exhausted(entry, owner, exc)
+            raise
         finally:
             await items.aclose()
         if is_here and isinstance(last, ActionOutcome):
@@ -187,12 +191,11 @@ class Executors:
     def notices(self, machine: str | None = None) -> tuple[Notice, ...]:
         """Return what has been told so far, about one machine or all."""
         told = [notice for entry in self._roster.entries(machine) for notice in entry.notices.values()]
-        stalls = self._watchdog.stalls() if self._watchdog is not None else []
-        return (*told, *[self._blocked(stall) for stall in stalls if machine in (None, stall.blame.machine)])
+        return (*told, *self._guard.notices(machine))
 
     def loop_stats(self) -> LoopStats | None:
         """How late the loop has been; None when nobody watches it."""
-        return None if self._watchdog is None else self._watchdog.stats()
+        return self._guard.stats()
 
     def stats(self) -> tuple[PoolStats, ...]:
         """Every pool as it is now."""
@@ -202,13 +205,17 @@ class Executors:
         self, entry: Entry, call: BlockingCall, owner: CallOwner, observe: Callable[[Usage], None]
     ) -> ActionOutcome:
         self._tell_if_blocking(entry, owner)
-        outcome = await self._pool_for(entry).run(call.perform, key=owner.session_id, observe=observe)
+        try:
+            outcome = await self._pool_for(entry).run(call.perform, key=owner.session_id, observe=observe)
+        except PoolExhausted as exc:
+            self._tell_if_exhausted(entry, owner, exc)
+            raise
         self._settle(entry, call, outcome, owner)
         return outcome
 
     def _pool_for(self, entry: Entry) -> FairThreadPool:
         """Threads for what waits; few threads for what computes: more of them would only share the GIL, and its misery."""
-        return self._compute if entry.figures.cpu_bound_calls >= self._settings.cpu_limits.proofs else self._threads
+        return self._compute if entry.figures.is_proven(self._settings.cpu_limits) else self._threads
 
     def _elsewhere(self, entry: Entry) -> ProcessRung | DaskRung:
         return self._dask if entry.rung is Rung.DASK else self._processes
@@ -216,6 +223,10 @@ class Executors:
     def _tell_if_blocking(self, entry: Entry, owner: CallOwner) -> None:
         if not entry.is_chosen and NoticeKind.BLOCKING_ACTION not in entry.notices:
             self._publish(entry, verdicts.notice(NoticeKind.BLOCKING_ACTION, entry, owner, str(blocking_action(entry.action))))
+
+    def _tell_if_exhausted(self, entry: Entry, owner: CallOwner, error: PoolExhausted) -> None:
+        if NoticeKind.POOL_EXHAUSTED not in entry.notices:
+            self._publish(entry, verdicts.exhausted(entry, owner, error))
 
     def _observe(self, entry: Entry, owner: CallOwner, usage: Usage) -> None:
         is_bound = entry.figures.add(usage, self._settings.cpu_limits)
@@ -226,7 +237,7 @@ class Executors:
         """Under `auto`, decide once about an action that has proven to be CPU-bound; beside the step, which goes on."""
         if entry.asked is not Rung.AUTO or entry.is_settled:
             return
-        if entry.figures.cpu_bound_calls >= self._settings.cpu_limits.proofs:
+        if entry.figures.is_proven(self._settings.cpu_limits):
             entry.is_settled = True
             task = asyncio.get_running_loop().create_task(self._move(entry, call, outcome, owner))
             self._moves.add(task)
@@ -246,7 +257,10 @@ class Executors:
             self._publish(entry, verdicts.moved_to_process(entry, owner))
 
     def _come_back(self, entry: Entry, owner: CallOwner, error: CannotTravel | RungUnavailable) -> None:
-        """What `auto` has moved comes back to the threads when it cannot travel after all. Raises `error` for the others."""
+        """What `auto` has moved comes back to the threads when it cannot travel after all. Raises `error` for the others.
+
+        When it was the result that could not travel, the action is carried out a second time: at least once is the promise.
+        """
         if entry.asked is not Rung.AUTO:
             raise error
         entry.rung = Rung.THREAD
@@ -256,38 +270,6 @@ class Executors:
         entry.notices[notice.kind] = notice
         tell(notice, entry.place)
         self._notify(notice)
-
-    def _blocked(self, stall: Stall) -> Notice:
-        return verdicts.loop_blocked(stall, self._settings.loop_lag_budget_s or 0.0)
-
-    def _on_stall(self, stall: Stall) -> None:
-        """In the watchdog's thread, while the loop is held: log at once; the host is told when the loop is back."""
-        notice = self._blocked(stall)
-        if stall.count == 1:
-            tell(notice, stall.blame.place)
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._after_stall, notice, stall.count == 1)
-
-    def _after_stall(self, notice: Notice, is_news: bool) -> None:
-        if is_news:
-            self._notify(notice)
-        entry = self._roster.find(notice.machine, notice.action)
-        if entry is None or entry.rung is not Rung.LOOP:
-            return
-        entry.stalls += 1
-        if self._settings.isolate_blocking and entry.stalls >= STALLS_THAT_PROVE:
-            self._isolate(entry)
-
-    def _isolate(self, entry: Entry) -> None:
-        """Give an async action a loop of its own, from its next call on."""
-        if entry.redirect is None:
-            return
-        private = PrivateLoop(f"{entry.machine}-{entry.action}")
-        self._private_loops.append(private)
-        entry.redirect(entry.action, partial(private.redirect, is_streaming=entry.is_streaming))
-        entry.rung = Rung.PRIVATE_LOOP
-        if entry.asked is Rung.LOOP:
-            self._publish(entry, verdicts.moved_to_private_loop(entry))
 
 
 def _errand(entry: Entry, call: BlockingCall, *, is_streaming: bool) -> Errand:

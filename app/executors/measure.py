@@ -20,6 +20,10 @@ class CpuLimits:
     proofs: int = 2
 
 
+MEMORY = 0.25
+"""What one call weighs in the share of the last few: three of the other kind turn it round."""
+
+
 @dataclass(slots=True)
 class ActionFigures:
     """The calls of one action so far, on every rung. Seconds."""
@@ -29,6 +33,7 @@ class ActionFigures:
     wall_s: float = 0.0
     cpu_s: float = 0.0
     cpu_bound_calls: int = 0
+    lately_bound: float = 0.0  # the share of CPU-bound calls, the last few counting most
 
     def add(self, usage: Usage, limits: CpuLimits) -> bool:
         """Take note of one call; return whether it was CPU-bound."""
@@ -38,7 +43,12 @@ class ActionFigures:
         self.cpu_s += usage.cpu_s
         bound = is_cpu_bound(usage, limits)
         self.cpu_bound_calls += bound
+        self.lately_bound += (bound - self.lately_bound) * (1.0 if self.calls == 1 else MEMORY)
         return bound
+
+    def is_proven(self, limits: CpuLimits) -> bool:
+        """Whether the action computes, by habit and still."""
+        return self.cpu_bound_calls >= limits.proofs and self.lately_bound >= 0.5
 
 
 def is_cpu_bound(usage: Usage, limits: CpuLimits) -> bool:

@@ -7,6 +7,7 @@ call means that a crash, a cancel or a timeout costs that call and no other: the
 import asyncio
 import pickle
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -15,7 +16,8 @@ from typing import Any
 from app.engine.ports import ActionOutcome
 from app.executors.errors import RungUnavailable, WorkerDied
 from app.executors.jobs import Observe, Usage
-from app.executors.threads import FairThreadPool, PoolStats
+from app.executors.pool_stats import PoolStats
+from app.executors.threads import FairThreadPool
 from app.executors.travel import Errand, Item, MachineSource, Reply, rebuild, unpack
 from app.executors.workers import Launcher, WorkerProcess
 
@@ -83,6 +85,7 @@ class ProcessRung:
         return outcome  # type: ignore[no-any-return] # the last item always is the outcome
 
     def _carry(self, make_errand: MakeErrand, escort: "_Escort") -> Iterator[Any]:
+        waited_s = time.perf_counter() - escort.asked_s
         errand = make_errand()
         worker = self._send(pickle.dumps(errand), escort)
         is_done = False
@@ -99,7 +102,7 @@ class ProcessRung:
         finally:
             escort.arrived()
             self._put_back(worker, is_usable=is_done)
-        escort.usage = Usage(0.0, answer.wall_s, answer.cpu_s)
+        escort.usage = Usage(waited_s, answer.wall_s, answer.cpu_s)
         if answer.failure is not None:
             raise rebuild(answer.failure, errand.action)
         yield unpack(answer.outcome or b"", errand.action)
@@ -195,6 +198,7 @@ class _Escort:
         self._lock = threading.Lock()
         self._worker: WorkerProcess | None = None
         self.has_given_up = False
+        self.asked_s = time.perf_counter()
         self.usage: Usage | None = None
 
     def report(self, observe: Observe | None) -> None:

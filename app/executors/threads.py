@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 from app.executors.channel import Channel
@@ -22,35 +22,12 @@ from app.executors.errors import ExecutorsClosed, PoolExhausted
 from app.executors.fair_queue import FairQueue
 from app.executors.gil import ShortTurns
 from app.executors.jobs import Job, Observe, Stage
+from app.executors.pool_stats import PoolStats, Totals
 from app.executors.thread_clock import ThreadClock
 
-__all__ = ["FairThreadPool", "PoolStats"]
+__all__ = ["FairThreadPool"]
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class PoolStats:
-    """A pool at one moment, and its totals since it was made. Times in seconds.
-
-    `busy` calls are being carried out for somebody; `abandoned` ones hold a thread for nobody; `late_results` came back
-    from such threads and were dropped. `died` counts worker processes that ended by themselves.
-    """
-
-    name: str
-    size: int
-    threads: int
-    busy: int
-    queued: int
-    abandoned: int
-    oldest_wait_s: float
-    calls: int
-    waited_s: float
-    worked_s: float
-    late_results: int
-    replaced: int
-    refused: int
-    died: int = 0
 
 
 class FairThreadPool:
@@ -80,8 +57,7 @@ class FairThreadPool:
         self._abandoned = 0
         self._closed = False
         self._quiet: list[Callable[[], object]] = []
-        self._calls = self._late_results = self._replaced = self._refused = 0
-        self._waited_s = self._worked_s = 0.0
+        self._totals = Totals()
 
     async def run(
         self, work: Callable[[], T], *, key: str, observe: Observe | None = None, stop: Callable[[], None] | None = None
@@ -170,12 +146,7 @@ class FairThreadPool:
                 queued=len(self._queue),
                 abandoned=self._abandoned,
                 oldest_wait_s=now_s - oldest_s,
-                calls=self._calls,
-                waited_s=self._waited_s,
-                worked_s=self._worked_s,
-                late_results=self._late_results,
-                replaced=self._replaced,
-                refused=self._refused,
+                **asdict(self._totals),
             )
 
     # what the callers' side does under the lock
@@ -202,10 +173,10 @@ class FairThreadPool:
         if self._closed:
             raise ExecutorsClosed(f"{self._name}: the service is going down")
         if self._usable() <= 0:
-            self._refused += 1
+            self._totals.refused += 1
             raise self._exhausted()
         if len(self._queue) >= self._max_queued:
-            self._refused += 1
+            self._totals.refused += 1
             raise PoolExhausted(
                 f"{self._name}: {len(self._queue)} calls wait already",
                 pool=self._name,
@@ -220,7 +191,7 @@ class FairThreadPool:
         )
 
     def _retry_after_s(self) -> int:
-        mean_s = self._worked_s / self._calls if self._calls else 1.0
+        mean_s = self._totals.mean_work_s or 1.0
         return max(1, min(60, math.ceil(mean_s * (len(self._queue) + 1) / self._size)))
 
     def _usable(self) -> int:
@@ -252,7 +223,7 @@ class FairThreadPool:
             listeners = self._take_listeners()
             error = self._exhausted() if self._usable() <= 0 else None
             waiting = self._queue.clear() if error is not None else []
-            self._refused += len(waiting)
+            self._totals.refused += len(waiting)
             successor = self._replace() if error is None else None
         for tell in listeners:
             tell()
@@ -269,7 +240,7 @@ class FairThreadPool:
         if job is None:
             return None  # the next call starts its own thread
         self._threads += 1
-        self._replaced += 1
+        self._totals.replaced += 1
         self._begin(job)
         worker = _Worker()
         worker.hand(job)
@@ -303,7 +274,19 @@ class FairThreadPool:
 
     def _start_threads(self) -> None:
         while (worker := self._to_start.get()) is not None:
-            threading.Thread(target=self._serve, args=(worker,), name=f"stepwell-{self._name}", daemon=True).start()
+            thread = threading.Thread(target=self._serve, args=(worker,), name=f"stepwell-{self._name}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as exc:  # the system has none left; whoever waits must not wait for ever
+                self._refuse_begun(worker.wait(), str(exc))
+
+    def _refuse_begun(self, job: Job[Any] | None, reason: str) -> None:
+        with self._lock:
+            self._threads -= 1
+            self._busy -= 1
+            self._totals.refused += 1
+        if job is not None:
+            job.fail(PoolExhausted(f"{self._name}: {reason}", pool=self._name, retry_after_s=self._retry_after_s()))
 
     def _count_busy(self) -> int:
         return self._busy
@@ -311,13 +294,10 @@ class FairThreadPool:
     def _finish(self, job: Job[Any], worker: "_Worker") -> "tuple[Job[Any] | None, bool]":
         """Settle `job`; return what this thread does next, and whether it stays."""
         with self._lock:
-            self._calls += 1
-            if job.usage is not None:
-                self._waited_s += job.usage.waited_s
-                self._worked_s += job.usage.wall_s
+            self._totals.add(job.usage)
             if job.stage is Stage.ABANDONED:
                 self._abandoned -= 1
-                self._late_results += 1
+                self._totals.late_results += 1
             else:
                 self._busy -= 1
             job.stage = Stage.DONE

@@ -2,13 +2,14 @@
 
 from typing import Any
 
+from app.executors.errors import PoolExhausted
 from app.executors.jobs import Usage
 from app.executors.notices import Notice, NoticeKind
 from app.executors.owner import CallOwner
 from app.executors.roster import Entry
 from app.executors.watchdog import Stall
 
-__all__ = ["cpu_bound", "loop_blocked", "moved_to_private_loop", "moved_to_process", "notice", "stays_in_thread"]
+__all__ = ["cpu_bound", "exhausted", "loop_blocked", "moved_to_private_loop", "moved_to_process", "notice", "stays_in_thread"]
 
 
 def notice(kind: NoticeKind, entry: Entry, owner: CallOwner, message: str, **details: Any) -> Notice:
@@ -52,6 +53,14 @@ def moved_to_process(entry: Entry, owner: CallOwner) -> Notice:
 def stays_in_thread(entry: Entry, owner: CallOwner, reason: Exception) -> Notice:
     message = f"action {entry.action!r} of machine {entry.machine!r} is CPU-bound and stays in threads: {reason}"
     return notice(NoticeKind.STAYS_IN_THREAD, entry, owner, message)
+
+
+def exhausted(entry: Entry, owner: CallOwner, error: PoolExhausted) -> Notice:
+    message = (
+        f"action {entry.action!r} of machine {entry.machine!r} was refused: {error}; calls that hang should have an end of their "
+        f"own, or run in processes, which can be killed"
+    )
+    return notice(NoticeKind.POOL_EXHAUSTED, entry, owner, message, pool=error.pool, retry_after_s=error.retry_after_s)
 
 
 def moved_to_private_loop(entry: Entry) -> Notice:

@@ -8,15 +8,24 @@ from multiprocessing.connection import Connection
 from app.executors.remote import carry_out, preload
 from app.executors.travel import Errand, Item, MachineSource
 
-__all__ = ["NICENESS", "main"]
+__all__ = ["NICENESS", "let_the_service_decide", "main"]
 
 NICENESS = 5
 """Workers compute; the event loop answers. Where both want a core, the loop comes first."""
 
 
+def let_the_service_decide() -> None:
+    """Outlive signals that are sent to all processes of the service at once: it drains, and then closes our connection.
+
+    They are handled rather than ignored, because what is ignored stays so in programs that user code starts.
+    """
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda *_: None)
+
+
 def main(connection_fd: int) -> None:
     """Serve the connection behind `connection_fd` until the other side closes it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    let_the_service_decide()
     os.nice(NICENESS)
     connection: Connection = Connection(connection_fd)
     while True:

@@ -20,7 +20,7 @@ REQUEST_BYTES = 64
 
 def main(control_fd: int) -> None:
     """Obey the socket behind `control_fd` until it closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which tells us by closing the socket
+    worker.let_the_service_decide()
     workers: set[int] = set()
     control = socket.socket(fileno=control_fd)
     while True:

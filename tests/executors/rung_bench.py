@@ -15,7 +15,7 @@ from app.engine.state import State
 from app.executors.ladder import Executors
 from app.executors.notices import Notice
 from app.executors.owner import CallOwner
-from app.executors.threads import PoolStats
+from app.executors.pool_stats import PoolStats
 from app.executors.travel import MachineSource
 
 SOURCE = MachineSource("rung_machine:load", "rung")

@@ -27,3 +27,23 @@ def test_figures_add_up() -> None:
     assert [figures.add(Usage(0.1, 1.0, cpu, 1), LIMITS) for cpu in (0.9, 0.1, 0.6)] == [True, False, True]
     assert (figures.calls, figures.cpu_bound_calls, figures.wall_s) == (3, 2, 3.0)
     assert (figures.waited_s, figures.cpu_s) == (pytest.approx(0.3), pytest.approx(1.6))
+
+
+def test_an_action_has_proven_to_compute_while_most_of_its_last_calls_did() -> None:
+    computes, waits = Usage(0, wall_s=1.0, cpu_s=0.9), Usage(0, wall_s=1.0, cpu_s=0.1)
+    figures = ActionFigures()
+    seen = []
+    for usage in (computes, computes, waits, waits, waits, computes, computes):
+        figures.add(usage, LIMITS)
+        seen.append(figures.is_proven(LIMITS))
+
+    assert seen == [False, True, True, True, False, True, True]
+
+
+def test_one_heavy_call_among_many_light_ones_proves_nothing() -> None:
+    computes, waits = Usage(0, wall_s=1.0, cpu_s=0.9), Usage(0, wall_s=1.0, cpu_s=0.1)
+    figures = ActionFigures()
+    for usage in [computes, waits, waits, waits, waits] * 5:
+        figures.add(usage, LIMITS)
+
+    assert not figures.is_proven(LIMITS)

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import rung_machine
 from blocking import until
-from rung_bench import Bench, call_of
+from rung_bench import Bench, Door, call_of
 
 from app.engine.builder import ApplicationBuilder
 from app.engine.mode_warnings import BlockingActionWarning
-from app.executors.errors import UnknownRung
+from app.executors.errors import PoolExhausted, UnknownRung
 from app.executors.notices import CpuBoundActionWarning, NoticeKind
 from app.executors.owner import CallOwner
 
@@ -168,6 +168,23 @@ async def test_what_computes_in_threads_has_few_of_them(open_bench: OpenBench) -
 
     assert bench.pool("compute").queued == 3
     await asyncio.gather(*crowd)
+
+
+async def test_a_pool_that_is_used_up_is_told_once(open_bench: OpenBench, door: Door) -> None:
+    bench = await open_bench("thread", threads=1, thread_replacements=0)
+    inputs = door.inputs()
+    stuck = asyncio.ensure_future(bench.outcome("linger", **inputs))
+    await door.entered(inputs)
+    stuck.cancel()
+    await asyncio.wait([stuck])
+
+    for _ in range(2):
+        with pytest.raises(PoolExhausted):
+            await bench.outcome("double", {"n": 1})
+    assert kinds(bench, "double") == [NoticeKind.BLOCKING_ACTION, NoticeKind.POOL_EXHAUSTED]
+    assert bench.told[-1].details["pool"] == "thread"
+    door.open()
+    await until(lambda: bench.pool("thread").abandoned == 0)
 
 
 async def test_a_rung_that_there_is_not_is_an_error_before_anything_runs(open_bench: OpenBench) -> None:

@@ -59,6 +59,20 @@ async def test_a_worker_that_is_killed_fails_its_own_step_and_no_other(open_benc
     assert bench.pool("process").died == 1
 
 
+async def test_a_worker_outlives_the_signals_that_end_a_service(open_bench: OpenBench, door: Door) -> None:
+    bench = await open_bench("process", processes=1)
+    inputs = door.inputs()
+    call = asyncio.ensure_future(bench.outcome("linger", **inputs))
+    pid = await door.entered(inputs)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        os.kill(parent_of(pid), number)
+        os.kill(pid, number)
+    door.open()
+    assert (await call).operations[0].value == pid
+    assert await bench.after("double", {"n": 1}) == {"n": 2}
+
+
 async def test_an_action_that_crashes_says_how(open_bench: OpenBench) -> None:
     bench = await open_bench("process")
 

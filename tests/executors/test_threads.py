@@ -301,3 +301,23 @@ async def test_a_cancelled_stream_frees_its_reader_at_once(pool: FairThreadPool,
 def test_a_pool_without_threads_is_an_error(size: int, replacements: int) -> None:
     with pytest.raises(ValueError, match="at least one thread"):
         FairThreadPool("thread", size=size, replacements=replacements)
+
+
+async def test_a_system_without_threads_to_give_refuses_instead_of_hanging(
+    pool: FairThreadPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await pool.run(lambda: 1, key="s") == 1  # there is one thread, and the one that starts others
+    gate = Gate()
+    running = asyncio.ensure_future(pool.run(gate, key="s"))
+    await begun(gate)
+
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(PoolExhausted, match="can't start new thread"):
+            await pool.run(lambda: 2, key="t")
+    assert await pool.run(lambda: 2, key="t") == 2
+    gate.open()
+    await running
