@@ -42,7 +42,7 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a scene gave. `named` is where the service says that its loop is held, and after how many seconds it did."""
+    """What a scene gave. `named` says where the service found its loop held, and how soon."""
 
     scene: Scene
     health: Latency
@@ -162,14 +162,21 @@ def play(scene: Scene, folder: Path) -> Finding:
     with running("benchmarks.loop_service", json.dumps({"database_url": f"sqlite:///{database}", **scene.settings})) as server:
         others = create(server, "counting", STEP_LINES)
         load = create(server, scene.machine, scene.sessions) if scene.sessions else []
-        finding = Finding(scene, *uvloop.run(measure(server, others, load, scene.settle_s)))
-        if scene.machine != "blocking":
-            return finding
-        with httpx.Client(base_url=server.url, timeout=60) as client:
-            told = client.get(f"/v1/machines/{scene.machine}").json()["warnings"]
-        place = next((each["details"] for each in told if each["kind"] == "loop_blocked"), None)
-        named = "" if place is None else f"{Path(place['file']).name}:{place['line']}"
-        return Finding(finding.scene, finding.health, finding.steps, finding.per_second, named)
+        named = name_the_blocker(server, load[0]) if scene.machine == "blocking" else ""
+        return Finding(scene, *uvloop.run(measure(server, others, load, scene.settle_s)), named)
+
+
+def name_the_blocker(server: Server, path: str) -> str:
+    """Take one step that blocks the loop; return where the service says it was, and how long after the step began."""
+    began_s = time.perf_counter()
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        client.post(path, json={"inputs": {}}).raise_for_status()
+        while time.perf_counter() - began_s < 5:
+            for told in client.get("/v1/machines/blocking").json()["warnings"]:
+                if told["kind"] == "loop_blocked":
+                    place = f"{Path(told['details']['file']).name}:{told['details']['line']}"
+                    return f"{place} after {time.perf_counter() - began_s:.2f} s"
+    return "nothing"
 
 
 def play_peer(scene: Scene) -> Finding:
@@ -199,7 +206,7 @@ def report(title: str, findings: Sequence[Finding]) -> None:
     )
     for found in findings:
         if found.named:
-            print(f"  beside {found.scene.label}: the service names {found.named}")
+            print(f"  {found.scene.label}: the service named {found.named}")
     show_bars(
         Bar(
             f"health p99 beside {found.scene.label}",

@@ -42,6 +42,20 @@ MACHINES = """
     async def quick(state: State) -> State:
         return state.increment(n=1)
 
+    @action(reads=["n"], writes=["n"], retry=2)
+    def flaky(state: State, folder: str) -> State:
+        attempts = len(list(Path(folder).glob("attempt-*")))
+        (Path(folder) / f"attempt-{attempts}").touch()
+        if attempts == 0:
+            raise OSError("not yet")
+        return state.increment(n=1)
+
+    @action(reads=["n"], writes=["n"], timeout_s=0.4)
+    def slow(state: State, leave: str = "") -> State:
+        while leave and not Path(leave).exists():
+            time.sleep(0.005)
+        return state.increment(n=1)
+
     def of(name, function):
         return (
             ApplicationBuilder().with_actions(**{name: function}).with_transitions((name, name))
@@ -67,8 +81,16 @@ MACHINES = """
     @machine
     def quickly() -> ApplicationBuilder:
         return of("quick", quick)
+
+    @machine
+    def retrying() -> ApplicationBuilder:
+        return of("flaky", flaky)
+
+    @machine
+    def timing() -> ApplicationBuilder:
+        return of("slow", slow)
 """
-NAMES = ("threads", "processes", "cluster", "blockers", "quickly")
+NAMES = ("threads", "processes", "cluster", "blockers", "quickly", "retrying", "timing")
 
 
 class Client:
@@ -229,3 +251,26 @@ async def test_an_async_action_that_blocks_is_named_with_its_line_and_isolated(s
             assert time.perf_counter() - began_s < 0.5
             assert (await slow).status_code == 200
     assert f"shop.py:{line}" in service.text()
+
+
+@pytest.mark.parametrize("rung", ["thread", "process", "dask"])
+async def test_timeouts_and_retries_hold_on_every_rung(
+    serve: Any, tmp_path: Path, rung: str, request: pytest.FixtureRequest
+) -> None:
+    dask = request.getfixturevalue("dask_cluster").address if rung == "dask" else ""
+    with serve(STEPWELL_EXECUTOR=rung, STEPWELL_DASK=dask, STEPWELL_PROCESSES="1") as service:
+        async with client_of(service, tmp_path) as client:
+            retried, timed = await client.session("retrying"), await client.session("timing")
+            assert (await client.step(retried, folder=str(tmp_path))).status_code == 200
+            assert sorted(os.listdir(tmp_path)) == ["attempt-0", "attempt-1", "shop.py"]
+
+            assert (await client.step(timed)).status_code == 200
+            began_s = time.perf_counter()
+            failed = await client.step(timed, leave=str(client.leave))
+            assert time.perf_counter() - began_s < 5
+            assert (failed.status_code, failed.json()["error_type"].rpartition(".")[2]) == (424, "ActionTimeout"), failed.text
+            assert [await client.history(each) for each in (retried, timed)] == [[0], [0]]
+
+            client.leave.touch()
+            assert (await client.step(timed)).status_code == 200
+            assert await client.history(timed) == [0, 1]
