@@ -23,6 +23,7 @@ MACHINES = """
     from pathlib import Path
     from app.engine import ApplicationBuilder, State, action
     from app.engine.machine import machine
+    from app.engine.parallelism import MapStates
 
     @action(reads=["n"], writes=["n"])
     def step(state: State, entered: str = "", leave: str = "") -> State:
@@ -56,6 +57,23 @@ MACHINES = """
             time.sleep(0.005)
         return state.increment(n=1)
 
+    @action(reads=["item"], writes=["pid"])
+    def branch(state: State) -> State:
+        return state.update(pid=os.getpid())
+
+    class Fan(MapStates):
+        def is_async(self): return True
+        @property
+        def reads(self): return ["n"]
+        @property
+        def writes(self): return ["n", "pids"]
+        def action(self, state, inputs): return branch
+        async def states(self, state, context, inputs):
+            for item in range(20):
+                yield State({"item": item})
+        async def reduce(self, state, states):
+            return state.update(n=state["n"] + 1, pids=[each["pid"] async for each in states])
+
     def of(name, function):
         return (
             ApplicationBuilder().with_actions(**{name: function}).with_transitions((name, name))
@@ -87,10 +105,14 @@ MACHINES = """
         return of("flaky", flaky)
 
     @machine
+    def fanning() -> ApplicationBuilder:
+        return of("fan", Fan())
+
+    @machine
     def timing() -> ApplicationBuilder:
         return of("slow", slow)
 """
-NAMES = ("threads", "processes", "cluster", "blockers", "quickly", "retrying", "timing")
+NAMES = ("threads", "processes", "cluster", "blockers", "quickly", "retrying", "timing", "fanning")
 
 
 class Client:
@@ -274,3 +296,13 @@ async def test_timeouts_and_retries_hold_on_every_rung(
             client.leave.touch()
             assert (await client.step(timed)).status_code == 200
             assert await client.history(timed) == [0, 1]
+
+
+async def test_branches_of_a_parallel_action_run_where_the_service_says(serve: Any, tmp_path: Path) -> None:
+    with serve(STEPWELL_EXECUTOR="process", STEPWELL_PROCESSES="2") as service:
+        async with client_of(service, tmp_path) as client:
+            answer = await client.step(await client.session("fanning"))
+
+    assert answer.status_code == 200, answer.text
+    pids = answer.json()["state"]["pids"]
+    assert (len(pids), len(set(pids)) <= 2, service.process.pid in pids) == (20, True, False)
