@@ -12,7 +12,7 @@ from app.banner import banner
 from app.executors.source_check import check_source
 from app.logging_setup import set_up_logging
 from app.main import StartupError, create_app
-from app.serving import AddressUnavailable, address_of, listen, serve
+from app.serving import AddressUnavailable, address_for_others, address_of, listen, serve
 from app.sessions.loading import MachineLoadError, load_machines
 from app.settings import Settings, SettingsInvalid, read_settings
 
@@ -127,8 +127,8 @@ def check_command(
 def _serve(settings: Settings) -> None:
     set_up_logging(settings.log_level, settings.log_format)
     machines = load_machines(settings.machines)
-    app = create_app(settings, machines)
     with listen(settings.host, settings.port) as listener:
+        app = create_app(settings, machines, address_for_others(listener))
         lines = banner(address_of(listener), machines, settings)
         serve(app, listener, grace_s=settings.shutdown_grace_s, ready=lambda: typer.echo(lines))
 

@@ -35,15 +35,15 @@ class StartupError(Exception):
     """The service cannot start; the message is one line for whoever started it."""
 
 
-def create_app(settings: Settings, machines: Sequence[Machine]) -> FastAPI:
-    """Return the service, which opens its database when its lifespan begins.
+def create_app(settings: Settings, machines: Sequence[Machine], address: str | None = None) -> FastAPI:
+    """Return the service, which opens its database when its lifespan begins. `address` is where it listens, if that is known.
 
     Raises StartupError here for settings that cannot work, and at the start of the lifespan for a database that does not.
     """
     if not machines:
         raise StartupError("no machine to host: name one, as in `stepwell serve examples/counter.py`, or set STEPWELL_MACHINES")
     try:
-        host = SessionHost(machines, _store(settings), _host_settings(settings))
+        host = SessionHost(machines, _store(settings), _host_settings(settings, address))
     except ExecutorError as exc:
         raise StartupError(str(exc)) from exc
 
@@ -81,7 +81,12 @@ def __getattr__(name: str) -> FastAPI:
 
 def _store(settings: Settings) -> Store:
     try:
-        return open_store(settings.database_url, migrate=settings.migrate)
+        return open_store(
+            settings.database_url,
+            migrate=settings.migrate,
+            pool_size=settings.database_pool,
+            is_pgbouncer=settings.pgbouncer,
+        )
     except DatabaseUrlInvalid as exc:
         raise StartupError(_database_line(settings, exc)) from exc
 
@@ -90,12 +95,14 @@ def _database_line(settings: Settings, exc: StoreError) -> str:
     return f"database {without_password(settings.database_url)}: {' '.join(str(exc).split())}"
 
 
-def _host_settings(settings: Settings) -> HostSettings:
+def _host_settings(settings: Settings, address: str | None) -> HostSettings:
     return HostSettings(
         idle_ttl_s=settings.idle_ttl_s,
         max_live_sessions=settings.max_live_sessions,
         ping_s=settings.sse_ping_s,
         shutdown_grace_s=settings.shutdown_grace_s,
+        key_ttl_s=settings.idempotency_ttl_s,
+        url=settings.replica_url or address or f"http://{settings.host}:{settings.port}",
         executors=_executor_settings(settings),
     )
 

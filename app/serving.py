@@ -18,7 +18,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-__all__ = ["AddressUnavailable", "address_of", "listen", "serve", "told_of_signals"]
+__all__ = ["AddressUnavailable", "address_for_others", "address_of", "listen", "serve", "told_of_signals"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _BACKLOG = 2048
@@ -50,6 +50,14 @@ def address_of(listener: socket.socket) -> str:
     """The URL under which a client on this machine reaches `listener`."""
     host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def address_for_others(listener: socket.socket) -> str:
+    """The URL under which other machines reach `listener`, as far as this one knows."""
+    host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - read, not bound
+        host = socket.gethostname()
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 

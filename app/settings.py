@@ -45,6 +45,12 @@ class Settings(BaseSettings):
         description="`sqlite:///file.db`, `postgresql://user:password@host/name`, or `memory://` to keep nothing.",
     )
     migrate: bool = Field(default=True, description="Bring the database's schema up to date at start.")
+    database_pool: int = Field(default=8, ge=2, le=200, description="Connections to PostgreSQL, one of them for writing.")
+    pgbouncer: bool = Field(default=False, description="A PgBouncer in transaction mode stands in front of PostgreSQL.")
+    replica_url: str | None = Field(
+        default=None,
+        description="Where the other replicas reach this one; its host and port by default. One process per replica.",
+    )
     log_level: LogLevel = Field(default="info", description="Least level of the service's own log lines.")
     log_format: LogFormat = Field(default="console", description="`console` for people, `json` for machines.")
     threads: int = Field(default=64, ge=1, le=1000, description="Threads that run sync actions.")
@@ -71,6 +77,7 @@ class Settings(BaseSettings):
     idle_ttl_s: float = Field(default=300.0, gt=0, description="A session without requests leaves memory after this.")
     max_live_sessions: int = Field(default=10_000, ge=1, description="Idle sessions above this number leave memory at once.")
     sse_ping_s: float = Field(default=15.0, gt=0, description="A silent event stream gets a comment this often.")
+    idempotency_ttl_s: float = Field(default=86_400.0, ge=1, description="An Idempotency-Key is remembered for so long.")
     shutdown_grace_s: float = Field(default=10.0, ge=0, description="Running steps have this long to commit at shutdown.")
 
     @field_validator("machines", mode="before")

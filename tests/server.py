@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import httpx
@@ -26,17 +28,13 @@ START_LIMIT_S = 20.0
 class RunningServer:
     """A server that answers at `url`; `host` lives on the server's own loop: reach it through `call`."""
 
-    def __init__(self, host: SessionHost, server: uvicorn.Server, thread: threading.Thread) -> None:
+    def __init__(self, host: SessionHost, server: uvicorn.Server, thread: threading.Thread, url: str) -> None:
         self.host = host
+        self.url = url
         self._server = server
         self._thread = thread
         self.loop: asyncio.AbstractEventLoop | None = None
         self.started = threading.Event()
-
-    @property
-    def url(self) -> str:
-        port = self._server.servers[0].sockets[0].getsockname()[1]
-        return f"http://127.0.0.1:{port}"
 
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=20, verify=False)  # there is no TLS here, and certificates load slowly
@@ -76,7 +74,9 @@ def running_server(
     max_body_bytes: int = 4_000_000,
 ) -> Iterator[RunningServer]:
     """Serve `machines` until the block ends."""
-    host = SessionHost(machines, store or MemoryStore(), settings)
+    listener = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    host = SessionHost(machines, store or MemoryStore(), replace(settings or HostSettings(), url=url))
 
     @contextlib.asynccontextmanager
     async def lifespan(_api: FastAPI) -> AsyncIterator[None]:
@@ -86,17 +86,17 @@ def running_server(
 
     api = build_api(host, lifespan=lifespan, max_body_bytes=max_body_bytes)
     config = uvicorn.Config(
-        api, port=0, log_config=None, access_log=False, ws="none", timeout_keep_alive=60, timeout_graceful_shutdown=15
+        api, log_config=None, access_log=False, ws="none", timeout_keep_alive=60, timeout_graceful_shutdown=15
     )
 
     class Server(uvicorn.Server):
-        async def startup(self, sockets: object = None) -> None:
-            await super().startup()
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
             running.started.set()
 
     server = Server(config)
-    thread = threading.Thread(target=server.run, name="test-server", daemon=True)
-    running = RunningServer(host, server, thread)
+    thread = threading.Thread(target=server.run, args=([listener],), name="test-server", daemon=True)
+    running = RunningServer(host, server, thread, url)
     thread.start()
     assert running.started.wait(START_LIMIT_S), "the server did not start"
     try:

@@ -27,6 +27,7 @@ _BEAT = text("""
 _BURY = text("""
     DELETE FROM replicas WHERE id <> :id AND heartbeat_at < extract(epoch FROM clock_timestamp()) - :silent_s RETURNING id
 """)
+_LIVES = text("SELECT 1 FROM replicas WHERE id = :id")
 _LEAVE = text("DELETE FROM replicas WHERE id = :id")
 _RELEASE = text("UPDATE sessions SET claimed_by = NULL WHERE id = ANY(:ids) AND claimed_by = :id")
 _CLAIM = text("""
@@ -75,6 +76,9 @@ class PostgresReplicas:
     async def beat(self) -> Beat:
         found = await self._do(_BEAT, id=self.id)
         return Beat(is_known=bool(found), living=found[0][0] if found else 0)
+
+    async def lives(self, replica_id: str) -> bool:
+        return bool(await self._do(_LIVES, id=replica_id))
 
     async def bury(self, silent_s: float) -> Sequence[str]:
         return [row.id for row in await self._do(_BURY, id=self.id, silent_s=silent_s)]

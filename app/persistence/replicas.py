@@ -1,4 +1,4 @@
-"""Which processes share a database, and which of them has a session in memory. `docs/adr/0011` says why it is done so.
+"""Which processes share a database, and which of them has a session in memory. `docs/adr/0020` says why it is done so.
 
 A claim holds as long as the replica that made it is in the table of replicas. Each one says once a second that it lives;
 one that has been silent for long is buried by another, which takes its row out: all of its claims have ended with that.
@@ -50,6 +50,10 @@ class Replicas(Protocol):
         """Say that this replica lives. Raises StoreUnavailable."""
         ...
 
+    async def lives(self, replica_id: str) -> bool:
+        """Return whether nobody has buried that replica yet. Raises StoreUnavailable."""
+        ...
+
     async def bury(self, silent_s: float) -> Sequence[str]:
         """Take out the replicas that have been silent for `silent_s` seconds; return their ids. Raises StoreUnavailable."""
         ...
@@ -80,6 +84,9 @@ class LoneReplica:
 
     async def beat(self) -> Beat:
         return Beat(is_known=True, living=1)
+
+    async def lives(self, replica_id: str) -> bool:
+        return replica_id == self.id
 
     async def bury(self, silent_s: float) -> Sequence[str]:  # noqa: ARG002
         return ()

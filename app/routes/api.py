@@ -1,7 +1,7 @@
 """The HTTP interface of a host, put together."""
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 
@@ -9,6 +9,7 @@ from app.routes import docs
 from app.routes.body_limit import BodyLimit
 from app.routes.errors import handle_errors
 from app.routes.fast_lane import Api
+from app.routes.forwarding import Forwarder
 from app.routes.graphs import graph_routes
 from app.routes.health import health_routes
 from app.routes.history import history_routes
@@ -27,25 +28,35 @@ def build_api(
     max_body_bytes: int = 4_000_000,
 ) -> FastAPI:
     """Return the application. Opening and closing `host` is the affair of `lifespan`, or of the caller."""
+    forwarder = Forwarder(host)
+
+    @asynccontextmanager
+    async def with_forwarder(api: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(forwarder.close)
+            if lifespan is not None:
+                await stack.enter_async_context(lifespan(api))
+            yield
+
     api = Api(
         max_lane_bytes=max_body_bytes,
         title="Stepwell",
         description="Hosts many concurrent state-machine sessions.",
-        lifespan=lifespan,
+        lifespan=with_forwarder,
         redirect_slashes=False,
     )
-    runs = RunRoutes(host)
+    runs = RunRoutes(host, forwarder.streams)
     # routes are tried in order: the busiest stand first
     api.router.routes[:0] = [
-        *run_routes(runs),
-        *session_routes(host),
-        *history_routes(host),
+        *run_routes(runs, forwarder.anywhere),
+        *session_routes(host, forwarder.anywhere),
+        *history_routes(host, forwarder.streams),
         *health_routes(host),
         *machine_routes(host),
         *graph_routes(host),
     ]
     api.add_middleware(BodyLimit, limit_bytes=max_body_bytes)
-    api.open_lane({"steps": runs.take_step, "runs": runs.start_run})
+    api.open_lane({"steps": forwarder.anywhere(runs.take_step), "runs": forwarder.anywhere(runs.start_run)})
     handle_errors(api)
     docs.complete(api)
     return api

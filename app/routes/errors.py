@@ -19,7 +19,9 @@ from starlette.types import Scope
 from app.engine.errors import InvalidInputs, UnknownAction, UnknownTag
 from app.engine.serde import UnserializableValue
 from app.executors.errors import ExecutorsClosed, PoolExhausted, RungUnavailable
+from app.persistence.replicas import ClaimedElsewhere
 from app.persistence.store import (
+    ClaimLost,
     CursorInvalid,
     RunNotFound,
     SessionExists,
@@ -29,6 +31,7 @@ from app.persistence.store import (
     StoreUnavailable,
     TextUnstorable,
 )
+from app.routes.forwarding import Misdirected, OwnerLost
 from app.routes.problems import problem
 from app.routes.requests import BodyInvalid, BodyMalformed, BodyTooLarge, HeaderInvalid, MediaTypeUnsupported
 from app.sessions.errors import (
@@ -94,6 +97,10 @@ TABLE: Mapping[type[Exception], Row] = {
     ActionFailed: Row(
         424, "step-failed", "An action failed", ("session_id", "run_id", "seq", "action", "error_type", "message", "steps")
     ),
+    Misdirected: Row(421, "misdirected", "The session is elsewhere"),
+    OwnerLost: Row(503, "owner-lost", "The replica that had the session died"),
+    ClaimedElsewhere: Row(503, "claimed-elsewhere", "Another replica has the session", ("session_id",)),
+    ClaimLost: Row(503, "claimed-elsewhere", "Another replica has the session", ("session_id",)),
     ShuttingDown: Row(503, "shutting-down", "The service is shutting down"),
     StoreUnavailable: Row(503, "store-unavailable", "The database cannot be reached"),
     PoolExhausted: Row(503, "pool-exhausted", "No executor is free", ("pool",)),

@@ -1,38 +1,142 @@
-"""Events as server-sent events."""
+"""Events as server-sent events, wherever the session is.
 
-from collections.abc import AsyncGenerator
+Where another replica has it, that one's stream is passed on, event by event. When it breaks off, or the session is lost to
+another replica, the stream goes on from there after the last event that was passed on: no gap, and nothing twice.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Protocol
 
+import httpx
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
+from app.persistence.replicas import ClaimedElsewhere
+from app.persistence.store import SessionNotFound, StoreUnavailable
 from app.routes.json_text import dump
-from app.sessions.events import Event, describe
+from app.sessions.events import describe, ends_run
+from app.sessions.host import SessionHost
 
-__all__ = ["event_stream"]
+__all__ = ["EventStreams"]
 
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 _RETRY_MS = 1_000
+_PAUSE_S = 0.1
+_GREETING = b": following"
+_ID = re.compile(rb"^id: (\d+)$", re.MULTILINE)
+_LAST = re.compile(rb"^event: run\.(?:finished|failed|cancelled)$", re.MULTILINE)
 
 
-def event_stream(
-    session_id: str, events: AsyncGenerator[Event | None, None], *, position: int | None = None, location: str | None = None
-) -> EventSourceResponse:
-    """Return `events` as a response that goes on until they end.
+class Remote(Protocol):
+    """Opens a stream at the replica that has a session; None if that does not answer now."""
 
-    With `position` the client learns at once from where it could resume, before the first event.
-    """
-    headers = _HEADERS if location is None else {**_HEADERS, "Location": location}
-    return EventSourceResponse(_frames(session_id, events, position), headers=headers)
+    async def __call__(self, elsewhere: ClaimedElsewhere, target: str, headers: Mapping[str, str]) -> httpx.Response | None: ...
 
 
-async def _frames(
-    session_id: str, events: AsyncGenerator[Event | None, None], position: int | None
-) -> AsyncGenerator[bytes, None]:
-    yield format_sse_event(comment="following", retry=_RETRY_MS, id=None if position is None else str(position))
-    async with aclosing(events):
-        async for event in events:
-            if event is None:
+@dataclass(slots=True)
+class _Follower:
+    """How far one follower has got. It is over when the last event of its run was given."""
+
+    session_id: str
+    run_id: str | None
+    position: int
+    is_over: bool = False
+
+
+class EventStreams:
+    """Makes the streams of one host; `remote` reaches the others."""
+
+    def __init__(self, host: SessionHost, remote: Remote) -> None:
+        self._host = host
+        self._remote = remote
+
+    def response(
+        self,
+        session_id: str,
+        *,
+        after: int,
+        run_id: str | None = None,
+        tells_position: bool = False,
+        location: str | None = None,
+        opened: httpx.Response | None = None,
+    ) -> EventSourceResponse:
+        """Return the events above `after` of a session, or of one run, as a response that goes on until they end.
+
+        With `tells_position` the client learns at once from where it could resume. `opened` is where the stream begins if
+        another replica has sent its beginning already.
+        """
+        headers = _HEADERS if location is None else {**_HEADERS, "Location": location}
+        follower = _Follower(session_id, run_id, after)
+        return EventSourceResponse(self._frames(follower, tells_position, opened), headers=headers)
+
+    async def _frames(
+        self, follower: _Follower, tells_position: bool, opened: httpx.Response | None
+    ) -> AsyncGenerator[bytes, None]:
+        position = str(follower.position) if tells_position else None
+        yield format_sse_event(comment="following", retry=_RETRY_MS, id=position)
+        while True:
+            frames = self._here(follower) if opened is None else self._passed_on(follower, opened)
+            elsewhere = None
+            try:
+                async with aclosing(frames):
+                    async for frame in frames:
+                        yield frame
+            except ClaimedElsewhere as exc:
+                elsewhere = exc
+            except SessionNotFound:
+                return
+            except StoreUnavailable:
+                pass  # the database is away: when it is back, nothing will have been missed
+            if follower.is_over or self._host.is_draining:
+                return
+            opened = None if elsewhere is None else await self._opened(follower, elsewhere)
+            if opened is None and not follower.is_over:
                 yield KEEPALIVE_COMMENT
-            else:
-                data = dump(describe(event, session_id)).decode()
-                yield format_sse_event(event=event.type.value, data_str=data, id=str(event.id))
+                await asyncio.sleep(_PAUSE_S)
+
+    async def _here(self, follower: _Follower) -> AsyncGenerator[bytes, None]:
+        """Follow in this process. Raises ClaimedElsewhere, SessionNotFound, StoreUnavailable."""
+        session_id, run_id = follower.session_id, follower.run_id
+        await self._host.own(session_id)
+        async with aclosing(self._host.follow(session_id, after=follower.position, run_id=run_id)) as events:
+            async for event in events:
+                if event is None:
+                    yield KEEPALIVE_COMMENT
+                else:
+                    data = dump(describe(event, session_id)).decode()
+                    yield format_sse_event(event=event.type.value, data_str=data, id=str(event.id))
+                    follower.position = event.id
+                    follower.is_over = run_id is not None and ends_run(event, run_id)
+
+    async def _opened(self, follower: _Follower, elsewhere: ClaimedElsewhere) -> httpx.Response | None:
+        of = f"sessions/{follower.session_id}" if follower.run_id is None else f"runs/{follower.run_id}"
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": str(follower.position)}
+        answer = await self._remote(elsewhere, f"/v1/{of}/events", headers)
+        if answer is None or answer.status_code == HTTPStatus.OK:
+            return answer
+        follower.is_over = answer.status_code == HTTPStatus.NO_CONTENT
+        await answer.aclose()
+        return None
+
+    async def _passed_on(self, follower: _Follower, opened: httpx.Response) -> AsyncGenerator[bytes, None]:
+        """Pass on what another replica sends, in whole events, until it ends or breaks off."""
+        rest = b""
+        try:
+            async for chunk in opened.aiter_raw():
+                *frames, rest = (rest + chunk).split(b"\n\n")
+                for frame in frames:
+                    found = _ID.search(frame)
+                    if frame.startswith(_GREETING) or (found and int(found[1]) <= follower.position):
+                        continue
+                    yield frame + b"\n\n"
+                    if found:
+                        follower.position = int(found[1])
+                        follower.is_over = follower.run_id is not None and _LAST.search(frame) is not None
+        except httpx.TransportError:
+            return
+        finally:
+            await opened.aclose()

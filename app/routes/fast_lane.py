@@ -3,18 +3,16 @@
 The same endpoints are ordinary routes too. Whatever is unusual about a request, or about the application, goes that way.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from app.routes.errors import answer_to
-from app.routes.lean import Incoming
+from app.routes.lean import Endpoint, Incoming
 
-__all__ = ["Api", "Endpoint"]
-
-Endpoint = Callable[[Incoming], Awaitable[ASGIApp]]
+__all__ = ["Api"]
 
 _PREFIX = "/v1/sessions/"
 

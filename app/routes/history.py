@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 
 from app.routes.answers import json_answer, page_answer
 from app.routes.docs import LAST_EVENT_ID, SESSION_ID, answers, described
-from app.routes.event_stream import event_stream
+from app.routes.event_stream import EventStreams
 from app.routes.lean import Incoming, LeanRoute
 from app.routes.requests import last_event_id, session_id_of
 from app.routes.resources import step_resource
@@ -27,8 +27,9 @@ _LARGEST = 2**63 - 1
 class HistoryRoutes:
     """The endpoints, over one host."""
 
-    def __init__(self, host: SessionHost) -> None:
+    def __init__(self, host: SessionHost, streams: EventStreams) -> None:
         self._host = host
+        self._streams = streams
 
     async def list_steps(
         self,
@@ -52,12 +53,12 @@ class HistoryRoutes:
         now = await self._host.position(session_id)
         asked = last_event_id(incoming)
         after = now if asked is None else asked
-        return event_stream(session_id, self._host.follow(session_id, after=after), position=after)
+        return self._streams.response(session_id, after=after, tells_position=True)
 
 
-def history_routes(host: SessionHost) -> list[APIRoute]:
+def history_routes(host: SessionHost, streams: EventStreams) -> list[APIRoute]:
     """Return the routes."""
-    routes = HistoryRoutes(host)
+    routes = HistoryRoutes(host, streams)
     one = "/v1/sessions/{session_id}"
     tags: list[str | Enum] = ["history"]
     return [

@@ -5,14 +5,14 @@ what it reads is said to OpenAPI beside it, by `app.routes.docs`.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-__all__ = ["Incoming", "LeanRoute", "Reply"]
+__all__ = ["Endpoint", "Incoming", "LeanRoute", "Reply"]
 
 _JSON = b"application/json"
 
@@ -70,10 +70,13 @@ class Reply(Response):
         await send({"type": "http.response.body", "body": self.body})
 
 
+Endpoint: TypeAlias = Callable[[Incoming], Awaitable[ASGIApp]]
+
+
 class LeanRoute(APIRoute):
     """A route whose endpoint is called as it is. Errors pass to the application's handlers."""
 
-    def __init__(self, path: str, endpoint: Callable[[Incoming], Awaitable[ASGIApp]], **options: Any) -> None:
+    def __init__(self, path: str, endpoint: Endpoint, **options: Any) -> None:
         super().__init__(path, _stand_in(endpoint), **options)
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,5 +1,6 @@
 """Steps and runs: what moves a session, and what became of it."""
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Annotated
 
@@ -12,9 +13,9 @@ from starlette.types import ASGIApp
 
 from app.routes.answers import json_answer, page_answer
 from app.routes.docs import IDEMPOTENCY_KEY, IF_MATCH, LAST_EVENT_ID, RESPOND_ASYNC, SESSION_ID, answers, described
-from app.routes.event_stream import event_stream
+from app.routes.event_stream import EventStreams
 from app.routes.idempotency import key_of
-from app.routes.lean import Incoming, LeanRoute
+from app.routes.lean import Endpoint, Incoming, LeanRoute
 from app.routes.requests import (
     expected_seqs,
     last_event_id,
@@ -42,8 +43,9 @@ _STREAM = {"text/event-stream": {"schema": {"type": "string"}}}
 class RunRoutes:
     """The endpoints, over one host."""
 
-    def __init__(self, host: SessionHost) -> None:
+    def __init__(self, host: SessionHost, streams: EventStreams) -> None:
         self._host = host
+        self._streams = streams
 
     async def take_step(self, incoming: Incoming) -> ASGIApp:
         """Run the next action, and answer when it is committed."""
@@ -73,9 +75,8 @@ class RunRoutes:
         run = await self._started(incoming, asked, body)
         if wants_stream(incoming):
             await run.begun()
-            record = await self._host.get_run(run.id)
-            events = self._host.follow(record.session_id, after=record.started_event_id - 1, run_id=run.id)
-            return event_stream(record.session_id, events, location=f"/v1/runs/{run.id}")
+            record, before = await self._host.run_with_position(run.id)
+            return self._streams.response(record.session_id, after=before, run_id=run.id, location=f"/v1/runs/{run.id}")
         outcome = await run.outcome()
         is_minimal = wants_minimal(incoming)
         return json_answer(
@@ -129,18 +130,18 @@ class RunRoutes:
         if position is not None and record.finished_event_id is not None and position >= record.finished_event_id:
             return Response(status_code=204)  # tells an EventSource not to come back
         after = before if position is None else position
-        return event_stream(record.session_id, self._host.follow(record.session_id, after=after, run_id=record.id))
+        return self._streams.response(record.session_id, after=after, run_id=record.id)
 
 
-def run_routes(routes: RunRoutes) -> list[APIRoute]:
-    """Return the routes, the busiest first: they are tried in this order."""
+def run_routes(routes: RunRoutes, anywhere: Callable[[Endpoint], Endpoint]) -> list[APIRoute]:
+    """Return the routes, the busiest first: they are tried in this order. `anywhere` lets sessions be on other replicas."""
     one = "/v1/runs/{run_id}"
     tags: list[str | Enum] = ["runs"]
     streamed = {"description": "The answer, or the run's events with `Accept: text/event-stream`.", "content": _STREAM}
     return [
         LeanRoute(
             "/v1/sessions/{session_id}/steps",
-            routes.take_step,
+            anywhere(routes.take_step),
             methods=["POST"],
             tags=tags,
             responses=answers(400, 404, 409, 412, 413, 415, 422, 424, 503, _200=StepAnswer, _202=Run),
@@ -148,7 +149,7 @@ def run_routes(routes: RunRoutes) -> list[APIRoute]:
         ),
         LeanRoute(
             "/v1/sessions/{session_id}/runs",
-            routes.start_run,
+            anywhere(routes.start_run),
             methods=["POST"],
             tags=tags,
             responses={**answers(400, 404, 409, 412, 413, 415, 422, 424, 503, _202=Run), 200: {"model": RunAnswer, **streamed}},
@@ -163,7 +164,7 @@ def run_routes(routes: RunRoutes) -> list[APIRoute]:
         ),
         LeanRoute(
             one,
-            routes.get_run,
+            anywhere(routes.get_run),
             methods=["GET"],
             tags=tags,
             responses=answers(404, 422, 503, _200=Run),
@@ -171,7 +172,7 @@ def run_routes(routes: RunRoutes) -> list[APIRoute]:
         ),
         LeanRoute(
             f"{one}/cancel",
-            routes.cancel_run,
+            anywhere(routes.cancel_run),
             methods=["POST"],
             tags=tags,
             responses=answers(404, 422, 503, _200=Run),
@@ -179,7 +180,7 @@ def run_routes(routes: RunRoutes) -> list[APIRoute]:
         ),
         LeanRoute(
             f"{one}/events",
-            routes.follow_run,
+            anywhere(routes.follow_run),
             methods=["GET"],
             tags=tags,
             response_class=EventSourceResponse,

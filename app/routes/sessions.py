@@ -1,5 +1,6 @@
 """`/v1/sessions`: create, look at, list, change, fork and delete sessions."""
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from app.persistence.records import SessionFilter, SessionStatus
 from app.routes.answers import json_answer, page_answer
 from app.routes.docs import IDEMPOTENCY_KEY, IF_MATCH, SESSION_ID, answers, described
 from app.routes.idempotency import key_of
-from app.routes.lean import Incoming, LeanRoute
+from app.routes.lean import Endpoint, Incoming, LeanRoute
 from app.routes.requests import expected_seqs, read_body, session_id_of
 from app.routes.resources import session_resource, session_with_state
 from app.routes.schemas import CreateSession, EditSession, Fork, Session, SessionPage
@@ -88,8 +89,8 @@ class SessionRoutes:
         return json_answer(document, 201, seq=loaded.record.seq, location=f"/v1/sessions/{loaded.record.id}")
 
 
-def session_routes(host: SessionHost) -> list[APIRoute]:
-    """Return the routes."""
+def session_routes(host: SessionHost, anywhere: Callable[[Endpoint], Endpoint]) -> list[APIRoute]:
+    """Return the routes. `anywhere` lets sessions be on other replicas."""
     routes = SessionRoutes(host)
     one = "/v1/sessions/{session_id}"
     tags: list[str | Enum] = ["sessions"]
@@ -121,7 +122,7 @@ def session_routes(host: SessionHost) -> list[APIRoute]:
         ),
         LeanRoute(
             one,
-            routes.edit_session,
+            anywhere(routes.edit_session),
             methods=["PATCH"],
             tags=tags,
             responses=answers(400, 404, 409, 412, 413, 415, 422, 503, _200=Session),
@@ -129,7 +130,7 @@ def session_routes(host: SessionHost) -> list[APIRoute]:
         ),
         LeanRoute(
             one,
-            routes.delete_session,
+            anywhere(routes.delete_session),
             methods=["DELETE"],
             status_code=204,
             tags=tags,

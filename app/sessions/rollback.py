@@ -1,4 +1,4 @@
-"""Taking a run back: the step that leads a session to where the run began. The log only ever grows: docs/adr/0010."""
+"""Taking a run back: the step that leads a session to where the run began. The log only ever grows: docs/adr/0022."""
 
 import time
 from collections.abc import Mapping
