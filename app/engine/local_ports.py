@@ -12,6 +12,7 @@ from typing import Any
 from app.engine.blueprint import Blueprint
 from app.engine.context import ports_around
 from app.engine.effects import END
+from app.engine.hook_context import HookContext
 from app.engine.mode_warnings import blocking_action
 from app.engine.ports import ActionOutcome, BlockingCall, RunPorts, Step, StepEvent, StepFailure
 
@@ -21,11 +22,11 @@ __all__ = ["LocalPorts"]
 class LocalPorts:
     """Implements RunPorts for one run of an application that runs by itself."""
 
-    __slots__ = ("_blueprint", "_hook_context", "_host")
+    __slots__ = ("_blueprint", "_hooks", "_host")
 
     def __init__(self, blueprint: Blueprint) -> None:
         self._blueprint = blueprint
-        self._hook_context: Context | None = None
+        self._hooks: HookContext | None = None
         self._host: RunPorts | None = ports_around()
         if isinstance(self._host, LocalPorts):
             self._host = self._host._host
@@ -49,12 +50,12 @@ class LocalPorts:
             await loop.run_in_executor(None, _close, items)
 
     async def call_hook(self, call: Callable[[], Any]) -> Any:
+        if self._hooks is None:
+            self._hooks = HookContext()
+        bound = self._hooks.bind(call)
         if self._host is not None:
-            return await self._host.call_hook(call)
-        # one context for all hooks of the run: what one sets, a later one can reset
-        if self._hook_context is None:
-            self._hook_context = copy_context()
-        return await asyncio.get_running_loop().run_in_executor(None, self._hook_context.run, call)
+            return await self._host.call_hook(bound)
+        return await asyncio.get_running_loop().run_in_executor(None, bound)
 
     def emit(self, event: StepEvent) -> None:
         """Nobody listens."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.engine.errors import InvalidInputs, UnknownAction, UnknownTag
+from app.engine.hook_context import HookContext
 from app.engine.ports import ActionOutcome, BlockingCall, Step, StepBegun, StepEvent, StepFailure
 from app.executors.errors import ExecutorsClosed, PoolExhausted, RungUnavailable
 from app.executors.ladder import Executors
@@ -69,6 +70,7 @@ class Run:
         self._origin = Origin.of(live)
         self._rolls_back = False
         self._executors = executors
+        self._hooks: HookContext | None = None
         self._on_end = on_end
         self._waiters: list[asyncio.Future[None]] = []
         self._stop_reason: str | None = None
@@ -152,7 +154,9 @@ class Run:
                 yield item
 
     async def call_hook(self, call: Callable[[], Any]) -> Any:
-        return await self._executors.call_plain(call, owner=current_owner.get() or self._owner(None))
+        if self._hooks is None:
+            self._hooks = HookContext()
+        return await self._executors.call_plain(self._hooks.bind(call), owner=current_owner.get() or self._owner(None))
 
     def emit(self, event: StepEvent) -> None:
         if isinstance(event, StepBegun):

@@ -21,7 +21,8 @@ MACHINES = """
     import os
     import time
     from pathlib import Path
-    from app.engine import ApplicationBuilder, State, action
+    from contextvars import ContextVar
+    from app.engine import ApplicationBuilder, PostRunStepHook, PreRunStepHook, State, action
     from app.engine.machine import machine
     from app.engine.parallelism import MapStates
 
@@ -74,6 +75,16 @@ MACHINES = """
         async def reduce(self, state, states):
             return state.update(n=state["n"] + 1, pids=[each["pid"] async for each in states])
 
+    tokens = {}
+    spans = ContextVar("spans", default=0)
+
+    class Span(PreRunStepHook, PostRunStepHook):
+        def pre_run_step(self, *, app_id, **_):
+            tokens[app_id] = spans.set(spans.get() + 1)
+        def post_run_step(self, *, app_id, **_):
+            assert spans.get() == 1
+            spans.reset(tokens.pop(app_id))
+
     def of(name, function):
         return (
             ApplicationBuilder().with_actions(**{name: function}).with_transitions((name, name))
@@ -105,6 +116,10 @@ MACHINES = """
         return of("flaky", flaky)
 
     @machine
+    def hooked() -> ApplicationBuilder:
+        return of("quick", quick).with_hooks(Span())
+
+    @machine
     def fanning() -> ApplicationBuilder:
         return of("fan", Fan())
 
@@ -112,7 +127,7 @@ MACHINES = """
     def timing() -> ApplicationBuilder:
         return of("slow", slow)
 """
-NAMES = ("threads", "processes", "cluster", "blockers", "quickly", "retrying", "timing", "fanning")
+NAMES = ("threads", "processes", "cluster", "blockers", "quickly", "retrying", "timing", "fanning", "hooked")
 
 
 class Client:
@@ -306,3 +321,13 @@ async def test_branches_of_a_parallel_action_run_where_the_service_says(serve: A
     assert answer.status_code == 200, answer.text
     pids = answer.json()["state"]["pids"]
     assert (len(pids), len(set(pids)) <= 2, service.process.pid in pids) == (20, True, False)
+
+
+async def test_a_sync_hook_can_undo_what_another_one_has_set(serve: Any, tmp_path: Path) -> None:
+    with serve() as service:
+        async with client_of(service, tmp_path) as client:
+            session = await client.session("hooked")
+            for _ in range(5):
+                answer = await client.step(session)
+                assert answer.status_code == 200, answer.text
+            assert await client.history(session) == [0, 1, 2, 3, 4]
