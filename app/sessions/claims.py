@@ -87,6 +87,11 @@ class Claims:
             if self.is_late:
                 await self._beat()
 
+    async def beat(self) -> None:
+        """Say that this replica lives, and learn how many others do. Raises StoreUnavailable."""
+        async with self._beating:
+            await self._beat()
+
     async def claim(self, session_id: str) -> LoadedSession:
         """Load a session and make it ours. Raises SessionNotFound, ClaimedElsewhere, StoreUnavailable."""
         self._unneeded.pop(session_id, None)
@@ -128,8 +133,7 @@ class Claims:
         while True:
             await asyncio.sleep(self._settings.beat_s)
             try:
-                async with self._beating:
-                    await self._beat()
+                await self.beat()
                 if asyncio.get_running_loop().time() - self._steady_since_s > self._settings.dead_after_s:
                     # who was cut off from the database itself cannot say that the others were silent
                     for replica_id in await self._store.replicas.bury(self._settings.dead_after_s):
