@@ -139,6 +139,7 @@ async def check(service: ServiceProcess, witness: Witness) -> None:
     async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
         assert (await client.get("/readyz")).status_code == 200
         for session, told in witness.steps.items():
+            await end_what_goes_on(client, session)
             found = (await client.get(f"/v1/sessions/{session}")).json()
             steps = await history(client, session)
             assert [step["seq"] for step in steps] == list(range(found["seq"] + 1)), "a gap, or a step twice"
@@ -150,6 +151,14 @@ async def check(service: ServiceProcess, witness: Witness) -> None:
             assert (went_on.status_code, went_on.json()["seq"]) == (200, len(steps)), went_on.text
         for session in (each for each in witness.event_ids if witness.event_ids[each]):
             await check_events(client, session, witness.event_ids[session])
+
+
+async def end_what_goes_on(client: httpx.AsyncClient, session: str) -> None:
+    """Cancel the run that the kill has interrupted: the new service goes on with it."""
+    for run in (await client.get(f"/v1/sessions/{session}/runs", params={"limit": 1000})).json()["items"]:
+        if run["finished_at"] is None:
+            ended = (await client.post(f"/v1/runs/{run['id']}/cancel")).json()
+            assert ended["status"] in ("cancelled", "finished"), ended
 
 
 async def check_events(client: httpx.AsyncClient, session: str, told: list[int]) -> None:
