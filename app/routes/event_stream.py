@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Protocol
 
-import httpx
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
 from app.persistence.replicas import ClaimedElsewhere
 from app.persistence.store import SessionNotFound, StoreUnavailable
 from app.routes.json_text import dump
+from app.routes.remote import Answer, ReplicaGone
 from app.sessions.events import describe, ends_run
 from app.sessions.host import SessionHost
 
@@ -31,10 +31,10 @@ _ID = re.compile(rb"^id: (\d+)$", re.MULTILINE)
 _LAST = re.compile(rb"^event: run\.(?:finished|failed|cancelled)$", re.MULTILINE)
 
 
-class Remote(Protocol):
+class Opener(Protocol):
     """Opens a stream at the replica that has a session; None if that does not answer now."""
 
-    async def __call__(self, elsewhere: ClaimedElsewhere, target: str, headers: Mapping[str, str]) -> httpx.Response | None: ...
+    async def __call__(self, elsewhere: ClaimedElsewhere, target: str, headers: Mapping[str, str]) -> Answer | None: ...
 
 
 @dataclass(slots=True)
@@ -50,7 +50,7 @@ class _Follower:
 class EventStreams:
     """Makes the streams of one host; `remote` reaches the others."""
 
-    def __init__(self, host: SessionHost, remote: Remote) -> None:
+    def __init__(self, host: SessionHost, remote: Opener) -> None:
         self._host = host
         self._remote = remote
 
@@ -62,7 +62,7 @@ class EventStreams:
         run_id: str | None = None,
         tells_position: bool = False,
         location: str | None = None,
-        opened: httpx.Response | None = None,
+        opened: Answer | None = None,
     ) -> EventSourceResponse:
         """Return the events above `after` of a session, or of one run, as a response that goes on until they end.
 
@@ -73,9 +73,7 @@ class EventStreams:
         follower = _Follower(session_id, run_id, after)
         return EventSourceResponse(self._frames(follower, tells_position, opened), headers=headers)
 
-    async def _frames(
-        self, follower: _Follower, tells_position: bool, opened: httpx.Response | None
-    ) -> AsyncGenerator[bytes, None]:
+    async def _frames(self, follower: _Follower, tells_position: bool, opened: Answer | None) -> AsyncGenerator[bytes, None]:
         position = str(follower.position) if tells_position else None
         yield format_sse_event(comment="following", retry=_RETRY_MS, id=position)
         while True:
@@ -112,21 +110,21 @@ class EventStreams:
                     follower.position = event.id
                     follower.is_over = run_id is not None and ends_run(event, run_id)
 
-    async def _opened(self, follower: _Follower, elsewhere: ClaimedElsewhere) -> httpx.Response | None:
+    async def _opened(self, follower: _Follower, elsewhere: ClaimedElsewhere) -> Answer | None:
         of = f"sessions/{follower.session_id}" if follower.run_id is None else f"runs/{follower.run_id}"
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(follower.position)}
         answer = await self._remote(elsewhere, f"/v1/{of}/events", headers)
-        if answer is None or answer.status_code == HTTPStatus.OK:
+        if answer is None or answer.status == HTTPStatus.OK:
             return answer
-        follower.is_over = answer.status_code == HTTPStatus.NO_CONTENT
-        await answer.aclose()
+        follower.is_over = answer.status == HTTPStatus.NO_CONTENT
+        await answer.close()
         return None
 
-    async def _passed_on(self, follower: _Follower, opened: httpx.Response) -> AsyncGenerator[bytes, None]:
+    async def _passed_on(self, follower: _Follower, opened: Answer) -> AsyncGenerator[bytes, None]:
         """Pass on what another replica sends, in whole events, until it ends or breaks off."""
         rest = b""
         try:
-            async for chunk in opened.aiter_raw():
+            async for chunk in opened.chunks():
                 *frames, rest = (rest + chunk).split(b"\n\n")
                 for frame in frames:
                     found = _ID.search(frame)
@@ -136,7 +134,7 @@ class EventStreams:
                     if found:
                         follower.position = int(found[1])
                         follower.is_over = follower.run_id is not None and _LAST.search(frame) is not None
-        except httpx.TransportError:
+        except ReplicaGone:
             return
         finally:
-            await opened.aclose()
+            await opened.close()

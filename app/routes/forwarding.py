@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from functools import wraps
 from http import HTTPStatus
 
-import httpx
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
@@ -20,12 +19,12 @@ from app.persistence.store import ClaimLost, SessionNotFound, StoreUnavailable
 from app.routes.event_stream import EventStreams
 from app.routes.lean import Endpoint, Incoming, Reply
 from app.routes.problems import problem_type
+from app.routes.remote import FORWARDED_TO, Answer, Remote, ReplicaGone
 from app.sessions.host import SessionHost
 from app.sessions.ids import new_id
 
-__all__ = ["FORWARDED_TO", "Forwarder", "Misdirected", "OwnerLost", "ReplicaGone"]
+__all__ = ["Forwarder", "Misdirected", "OwnerLost"]
 
-FORWARDED_TO = b"stepwell-forwarded-to"
 _RUN_ID = b"stepwell-run-id"
 _ATTEMPT = b"stepwell-attempt"
 _OWN = frozenset({FORWARDED_TO, _RUN_ID, _ATTEMPT})
@@ -37,17 +36,8 @@ _OF_THE_CONNECTION = frozenset(
 _STARTS_A_RUN = ("/steps", "/runs")
 _PATIENCE_S = 20.0  # until a dead replica is known to be dead, and its sessions can be had
 _PAUSE_S = 0.1
-_LOOK_AFTER_S = 2.0  # whether a replica that has not answered yet is still there
 
 logger = logging.getLogger(__name__)
-
-
-class ReplicaGone(Exception):
-    """The replica that has a session does not answer, or has it no more. `was_sent` says whether it may have begun."""
-
-    def __init__(self, *, was_sent: bool) -> None:
-        super().__init__("the replica that has the session has gone")
-        self.was_sent = was_sent
 
 
 class Misdirected(Exception):
@@ -69,12 +59,11 @@ class Forwarder:
 
     def __init__(self, host: SessionHost) -> None:
         self._host = host
-        self._client: httpx.AsyncClient | None = None
+        self._remote = Remote(host.store.replicas)
         self.streams = EventStreams(host, self.open_stream)
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
+        await self._remote.close()
 
     def anywhere(self, endpoint: Endpoint) -> Endpoint:
         """Return `endpoint` for sessions wherever they are."""
@@ -91,15 +80,11 @@ class Forwarder:
 
         return answered
 
-    async def open_stream(self, elsewhere: ClaimedElsewhere, target: str, headers: Mapping[str, str]) -> httpx.Response | None:
-        """Return an open stream of the replica that has the session, None if it does not answer. Raises StoreUnavailable."""
-        own = {FORWARDED_TO.decode(): elsewhere.replica_id}
-        # a replica that lives says something at least each `ping_s`
-        timeout = httpx.Timeout(None, connect=2.0, read=2 * self._host.settings.ping_s + _PATIENCE_S)
-        request = self._http.build_request("GET", elsewhere.url + target, headers={**headers, **own}, timeout=timeout)
+    async def open_stream(self, elsewhere: ClaimedElsewhere, target: str, headers: Mapping[str, str]) -> Answer | None:
+        """Return an open stream of the replica that has the session, None if it does not answer."""
         try:
-            return await self._send(elsewhere, request)
-        except ReplicaGone:
+            return await self._remote.send(elsewhere, "GET", target, headers)
+        except (ReplicaGone, StoreUnavailable):
             return None
 
     async def _answered_for_another(self, incoming: Incoming, endpoint: Endpoint, forwarded_to: str) -> ASGIApp:
@@ -148,69 +133,29 @@ class Forwarder:
         target = scope["raw_path"].decode("latin-1") + (f"?{query.decode('latin-1')}" if query else "")
         headers = [
             *((name, value) for name, value in scope["headers"] if name not in _OF_THE_CONNECTION and name not in _OWN),
-            (FORWARDED_TO, elsewhere.replica_id.encode()),
             (_ATTEMPT, str(incoming.attempt).encode()),
             *(() if incoming.run_id is None else ((_RUN_ID, incoming.run_id.encode()),)),
         ]
         body = await incoming.body()
-        request = self._http.build_request(scope["method"], elsewhere.url + target, headers=headers, content=body or None)
-        answer = await self._send(elsewhere, request)
-        if answer.headers.get("content-type", "").startswith("text/event-stream"):
+        answer = await self._remote.send(elsewhere, scope["method"], target, headers, body or None)
+        if answer.is_stream:
             run_id = incoming.run_id or scope["path_params"].get("run_id")
             location = answer.headers.get("location")
-            session_id = elsewhere.session_id
-            return self.streams.response(session_id, after=0, run_id=run_id, location=location, opened=answer)
+            return self.streams.response(elsewhere.session_id, after=0, run_id=run_id, location=location, opened=answer)
         try:
-            content = await answer.aread()
-        except httpx.TransportError:
-            raise ReplicaGone(was_sent=True) from None
+            content = await answer.content()
         finally:
-            await answer.aclose()
+            await answer.close()
         if _is_farewell(answer, content):
             raise ReplicaGone(was_sent=True)
-        reply = Reply(content, answer.status_code)
+        reply = Reply(content, answer.status)
         reply.raw_headers = list(_passed_on(answer.headers.raw, content))
         return reply
 
-    async def _send(self, elsewhere: ClaimedElsewhere, request: httpx.Request) -> httpx.Response:
-        """Send `request`; give it up when the replica is taken for dead, for one that has lost power closes no connection."""
-        sending = asyncio.ensure_future(self._http.send(request, stream=True))
-        try:
-            while True:
-                await asyncio.wait([sending], timeout=_LOOK_AFTER_S)
-                if sending.done():
-                    break
-                if not await self._host.store.replicas.lives(elsewhere.replica_id):
-                    raise ReplicaGone(was_sent=True)
-            answer = sending.result()
-        except (httpx.ConnectError, httpx.ConnectTimeout):
-            raise ReplicaGone(was_sent=False) from None
-        except httpx.TransportError:
-            raise ReplicaGone(was_sent=True) from None
-        finally:
-            if not sending.done():
-                sending.cancel()
-                await asyncio.wait([sending])
-        if answer.status_code == HTTPStatus.MISDIRECTED_REQUEST:
-            await answer.aclose()
-            raise ReplicaGone(was_sent=False)
-        return answer
 
-    @property
-    def _http(self) -> httpx.AsyncClient:
-        if self._client is None:
-            self._client = httpx.AsyncClient(
-                timeout=httpx.Timeout(None, connect=2.0, write=10.0),
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
-                follow_redirects=False,
-                trust_env=False,
-            )
-        return self._client
-
-
-def _is_farewell(answer: httpx.Response, content: bytes) -> bool:
+def _is_farewell(answer: Answer, content: bytes) -> bool:
     """Whether the replica says that it shuts down: then the next one that has the session answers."""
-    return answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE and problem_type("shutting-down").encode() in content
+    return answer.status == HTTPStatus.SERVICE_UNAVAILABLE and problem_type("shutting-down").encode() in content
 
 
 def _passed_on(headers: Iterable[tuple[bytes, bytes]], content: bytes) -> Iterable[tuple[bytes, bytes]]:

@@ -1,0 +1,119 @@
+"""Talking to another replica, which may die in the middle of it, or go silent without closing anything."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine, Mapping
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+import httpx
+
+from app.persistence.replicas import ClaimedElsewhere, Replicas
+
+__all__ = ["FORWARDED_TO", "Answer", "Remote", "ReplicaGone"]
+
+T = TypeVar("T")
+
+FORWARDED_TO = b"stepwell-forwarded-to"  # the id of the replica that a request is for
+_LOOK_AFTER_S = 2.0  # of silence: whether the replica is still there
+_CONNECT_TIMEOUT_S = 2.0
+_WRITE_TIMEOUT_S = 10.0
+
+
+class ReplicaGone(Exception):
+    """The replica that has a session does not answer, or has it no more. `was_sent` says whether it may have begun."""
+
+    def __init__(self, *, was_sent: bool) -> None:
+        super().__init__("the replica that has the session has gone")
+        self.was_sent = was_sent
+
+
+class Answer:
+    """What a replica answers: the head has come, the rest comes as it is read. Must be closed."""
+
+    def __init__(self, response: httpx.Response, replica_id: str, remote: "Remote") -> None:
+        self.status = response.status_code
+        self.headers = response.headers
+        self._response = response
+        self._replica_id = replica_id
+        self._remote = remote
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it is a stream of events."""
+        return bool(self.headers.get("content-type", "").startswith("text/event-stream"))
+
+    async def content(self) -> bytes:
+        """Return the whole body. Raises ReplicaGone."""
+        return await self._remote.awaited(self._response.aread(), self._replica_id)
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Yield the body as it comes. Raises ReplicaGone."""
+        chunks = self._response.aiter_bytes()
+        while True:
+            try:
+                yield await self._remote.awaited(_next(chunks), self._replica_id)
+            except StopAsyncIteration:
+                return
+
+    async def close(self) -> None:
+        await self._response.aclose()
+
+
+class Remote:
+    """The connections to the other replicas, made when they are needed."""
+
+    def __init__(self, replicas: Replicas) -> None:
+        self._replicas = replicas
+        self._client: httpx.AsyncClient | None = None
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def send(
+        self,
+        elsewhere: ClaimedElsewhere,
+        method: str,
+        target: str,
+        headers: "Mapping[str, str] | list[tuple[bytes, bytes]]",
+        content: bytes | None = None,
+    ) -> Answer:
+        """Send a request to the replica that has a session. Raises ReplicaGone, StoreUnavailable."""
+        if self._client is None:
+            self._client = httpx.AsyncClient(
+                timeout=httpx.Timeout(None, connect=_CONNECT_TIMEOUT_S, write=_WRITE_TIMEOUT_S),
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
+                follow_redirects=False,
+                trust_env=False,
+            )
+        request = self._client.build_request(method, elsewhere.url + target, headers=headers, content=content)
+        request.headers[FORWARDED_TO.decode()] = elsewhere.replica_id
+        response = await self.awaited(self._client.send(request, stream=True), elsewhere.replica_id)
+        if response.status_code == HTTPStatus.MISDIRECTED_REQUEST:
+            await response.aclose()
+            raise ReplicaGone(was_sent=False)
+        return Answer(response, elsewhere.replica_id, self)
+
+    async def awaited(self, talk: Coroutine[Any, Any, T], replica_id: str) -> T:
+        """Return what `talk` gives; give it up when the replica is taken for dead. Raises ReplicaGone, StoreUnavailable."""
+        talking = asyncio.ensure_future(talk)
+        try:
+            while True:
+                await asyncio.wait([talking], timeout=_LOOK_AFTER_S)
+                if talking.done():
+                    return talking.result()
+                if not await self._replicas.lives(replica_id):  # one without power does not even close its connections
+                    raise ReplicaGone(was_sent=True)
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            raise ReplicaGone(was_sent=False) from None
+        except httpx.TransportError:
+            raise ReplicaGone(was_sent=True) from None
+        finally:
+            if not talking.done():
+                talking.cancel()
+                await asyncio.wait([talking])
+
+
+async def _next(chunks: Any) -> bytes:
+    chunk: bytes = await anext(chunks)
+    return chunk

@@ -1,0 +1,195 @@
+"""Two real services over one PostgreSQL, one of which is killed, stopped or frozen: what was begun there ends, once."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import textwrap
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.service_process import ServiceProcess, running_service
+
+LIMIT_S = 10.0  # for the runs of a dead replica to go on
+
+MACHINE = """
+    import asyncio
+    from app.engine import ApplicationBuilder, State, action, expr
+
+    @action(reads=["n"], writes=["n", "log"])
+    async def tick(state: State, pause_s: float = 0.0) -> tuple[dict, State]:
+        await asyncio.sleep(0.05)
+        return {"n": state["n"] + 1}, state.increment(n=1).append(log=state["n"])
+
+    def clock() -> ApplicationBuilder:
+        return (
+            ApplicationBuilder()
+            .with_actions(tick)
+            .with_transitions(("tick", "tick", expr("n < 1000")))
+            .with_state(n=0, log=[])
+            .with_entrypoint("tick")
+        )
+"""
+
+
+@dataclass
+class Replica:
+    service: ServiceProcess
+    client: httpx.AsyncClient
+
+
+@dataclass
+class Told:
+    """What a stream has told so far."""
+
+    ids: list[int] = field(default_factory=list)
+    finished: list[int] = field(default_factory=list)
+    last: str = ""
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def until(self, steps: int) -> None:
+        while len(self.finished) < steps:
+            self.changed.clear()
+            await self.changed.wait()
+
+
+@pytest.fixture
+async def replicas(postgres_url: str, tmp_path: Path) -> AsyncIterator[list[Replica]]:
+    (tmp_path / "clock.py").write_text(textwrap.dedent(MACHINE))
+    async with contextlib.AsyncExitStack() as stack:
+        made = []
+        for _ in range(2):
+            service = stack.enter_context(running_service("--database-url", postgres_url, "clock.py", cwd=tmp_path))
+            client = await stack.enter_async_context(httpx.AsyncClient(base_url=service.url, timeout=60))
+            made.append(Replica(service, client))
+        await asyncio.sleep(1.2)  # a heartbeat: from now on each knows of the other
+        yield made
+
+
+async def session_at(replica: Replica, name: str) -> str:
+    """A session that `replica` has claimed; its first step is taken."""
+    assert (await replica.client.post("/v1/sessions", json={"machine": "clock", "id": name})).status_code == 201
+    assert (await replica.client.post(f"/v1/sessions/{name}/steps", json={})).status_code == 200
+    return f"/v1/sessions/{name}"
+
+
+async def read(response: httpx.Response, told: Told) -> None:
+    frame: dict[str, str] = {}
+    async for line in response.aiter_lines():
+        if line:
+            name, _, value = line.partition(": ")
+            frame[name] = value
+            continue
+        if "event" in frame:
+            told.ids.append(int(frame["id"]))
+            told.last = frame["event"]
+            if told.last == "step.finished":
+                told.finished.append(json.loads(frame["data"])["seq"])
+            told.changed.set()
+        frame = {}
+
+
+async def stream_run(replica: Replica, path: str, told: Told, max_steps: int) -> None:
+    body, headers = {"max_steps": max_steps}, {"Accept": "text/event-stream"}
+    async with replica.client.stream("POST", f"{path}/runs", json=body, headers=headers) as response:
+        assert response.status_code == 200
+        await read(response, told)
+
+
+async def follow(replica: Replica, path: str, told: Told) -> None:
+    async with replica.client.stream("GET", f"{path}/events", headers={"Last-Event-ID": "0"}) as response:
+        await read(response, told)
+
+
+async def until_ended(replica: Replica, path: str, run_id: str) -> dict[str, Any]:
+    """The run when it has ended; it may take what a failover takes and the steps that are left."""
+    async with asyncio.timeout(LIMIT_S + 10):
+        while True:
+            run: dict[str, Any] = (await replica.client.get(f"/v1/runs/{run_id}")).json()
+            if run.get("finished_at"):
+                return run
+            await asyncio.sleep(0.05)
+
+
+async def check_log(replica: Replica, path: str, steps: int) -> None:
+    found = (await replica.client.get(path)).json()
+    assert (found["seq"], found["state"]) == (steps - 1, {"n": steps, "log": list(range(steps))})
+    items = (await replica.client.get(f"{path}/steps", params={"limit": 1000})).json()["items"]
+    assert [step["seq"] for step in items] == list(range(steps))
+
+
+async def test_what_a_killed_replica_had_begun_ends_on_the_other(replicas: list[Replica]) -> None:
+    owner, other = replicas
+    paths = [await session_at(owner, name) for name in ("streamed", "waited", "background", "keyed")]
+    told = Told()
+    streaming = asyncio.create_task(stream_run(other, paths[0], told, 60))
+    waiting = asyncio.create_task(other.client.post(f"{paths[1]}/runs", json={"max_steps": 40}))
+    accepted = await owner.client.post(f"{paths[2]}/runs", json={"max_steps": 40}, headers={"Prefer": "respond-async"})
+    key = {"Idempotency-Key": "only-once"}
+    keyed = asyncio.create_task(owner.client.post(f"{paths[3]}/runs", json={"max_steps": 40}, headers=key))
+    await told.until(5)
+    owner.service.kill()
+    killed_s = time.monotonic()
+    steps_then = len(told.finished)
+    with pytest.raises(httpx.TransportError):
+        await keyed
+    again = asyncio.create_task(other.client.post(f"{paths[3]}/runs", json={"max_steps": 40}, headers=key))
+    await told.until(steps_then + 2)
+    assert time.monotonic() - killed_s < LIMIT_S
+    await streaming
+    assert (told.last, told.finished) == ("run.finished", list(range(1, 61)))
+    assert told.ids == sorted(set(told.ids))
+    answer = await waiting
+    assert (answer.status_code, answer.json()["steps"], answer.json()["seq"]) == (200, 40, 40)
+    assert (await again).json()["seq"] == 40
+    run = await until_ended(other, paths[2], accepted.json()["id"])
+    assert (run["status"], run["steps"]) == ("finished", 40)
+    for path, steps in zip(paths, (61, 41, 41, 41), strict=True):
+        await check_log(other, path, steps)
+
+
+async def test_a_replica_that_is_stopped_hands_its_runs_over(replicas: list[Replica]) -> None:
+    owner, other = replicas
+    paths = [await session_at(owner, name) for name in ("streamed", "background")]
+    told = Told()
+    streaming = asyncio.create_task(stream_run(other, paths[0], told, 50))
+    accepted = await owner.client.post(f"{paths[1]}/runs", json={"max_steps": 30}, headers={"Prefer": "respond-async"})
+    await told.until(3)
+    began_s = time.monotonic()
+    assert await asyncio.to_thread(owner.service.stop) == 0
+    await streaming
+    assert (told.last, told.finished) == ("run.finished", list(range(1, 51)))
+    run = await until_ended(other, paths[1], accepted.json()["id"])
+    assert (run["status"], run["steps"]) == ("finished", 30)
+    assert time.monotonic() - began_s < LIMIT_S, "nobody has to wait until it is taken for dead"
+    assert "Traceback" not in owner.service.text() + other.service.text()
+
+
+async def test_a_replica_that_was_frozen_finds_its_sessions_gone(replicas: list[Replica]) -> None:
+    owner, other = replicas
+    path = await session_at(owner, "frozen")
+    told, seen_by_owner = Told(), Told()
+    following = asyncio.create_task(follow(owner, path, seen_by_owner))
+    streaming = asyncio.create_task(stream_run(other, path, told, 120))
+    await told.until(3)
+    owner.service.process.send_signal(signal.SIGSTOP)
+    try:
+        steps_then = len(told.finished)
+        await told.until(steps_then + 5)
+    finally:
+        owner.service.process.send_signal(signal.SIGCONT)
+    answer = await owner.client.post(f"{path}/steps", json={"on_busy": "enqueue"})
+    assert (answer.status_code, answer.json()["seq"]) == (200, 121)
+    await streaming
+    assert (told.last, told.finished) == ("run.finished", list(range(1, 121)))
+    await seen_by_owner.until(122)
+    following.cancel()
+    assert seen_by_owner.finished == list(range(122))
+    assert seen_by_owner.ids == sorted(set(seen_by_owner.ids))
+    await check_log(owner, path, 122)
