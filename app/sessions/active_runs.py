@@ -69,7 +69,8 @@ class ActiveRuns:
         old, self._old, self._young = self._old, self._young, {}
         self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick) if self._old else None
         for run in old.values():
-            self._errands.start(run.secure())
+            if run.journal.needs_start:
+                self._errands.start(run.secure())
 
     async def _end_within(self, timeout_s: float) -> bool:
         try:

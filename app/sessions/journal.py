@@ -168,10 +168,15 @@ class Journal:
             began_s = now_s if event_id is None else event_id / 1e6
             self._note(body.seq, body.action, error_type, message, frames, began_s, now_s)
 
+    @property
+    def needs_start(self) -> bool:
+        """Whether the run has begun and its start is neither stored nor about to be."""
+        return self._start is not None and self.end is None and self._writes.needs_start
+
     async def secure_start(self) -> None:
         """Make the start of the run durable by itself: for a run whose first step takes its time."""
         start = self._start
-        if start is not None and self.end is None and not self._writes.has_stored_start:
+        if start is not None and self.needs_start:
             await self._writes.store_start(start, self._run_id)
 
     def record(self) -> RunRecord | None:

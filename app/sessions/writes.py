@@ -37,7 +37,19 @@ class Writes:
     `on_release` is called when events with new ids may be shown again, before those that were held back.
     """
 
-    __slots__ = ("_durability", "_kept", "_live", "_on_release", "_store", "_writing", "end", "has_stored_start", "last", "steps")
+    __slots__ = (
+        "_durability",
+        "_is_storing",
+        "_kept",
+        "_live",
+        "_on_release",
+        "_store",
+        "_writing",
+        "end",
+        "has_stored_start",
+        "last",
+        "steps",
+    )
 
     def __init__(self, live: LiveSession, store: Store, durability: Durability, on_release: Callable[[], None]) -> None:
         self._live = live
@@ -46,6 +58,7 @@ class Writes:
         self._on_release = on_release
         self._kept: list[Entry] = []
         self._writing: asyncio.Task[None] | None = None
+        self._is_storing = False
         self.has_stored_start = False
         self.steps = 0
         self.last: Step | None = None
@@ -60,6 +73,11 @@ class Writes:
     def has_start(self) -> bool:
         """Whether the start of the run is stored, or will be with what is kept."""
         return self.has_stored_start or bool(self._kept)
+
+    @property
+    def needs_start(self) -> bool:
+        """Whether the start of the run is neither stored nor about to be."""
+        return not (self.has_stored_start or self._is_storing)
 
     @property
     def handed_in(self) -> int:
@@ -129,6 +147,7 @@ class Writes:
 
     async def _write(self, entries: list[Entry], shows_always: bool) -> None:
         last = entries[-1]
+        self._is_storing = True
         try:
             await self._store_all(entries)
             self._move(entries)
@@ -138,6 +157,7 @@ class Writes:
                 self._show(last, [event for event in last.events if event.type is not EventType.STEP_FINISHED])
             raise
         finally:
+            self._is_storing = False
             self._release()
 
     async def _store_all(self, entries: list[Entry]) -> None:

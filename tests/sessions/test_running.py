@@ -1,13 +1,18 @@
 """Steps and runs: what they give, what they leave, and what they refuse."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from app.engine import ApplicationBuilder, State, action
 from app.engine.errors import InvalidInputs, UnknownAction
 from app.engine.machine import Machine
+from app.persistence.factory import open_store
 from app.persistence.records import RunStatus, SessionStatus
+from app.persistence.sql_store import SqlStore
 from app.persistence.store import SessionNotFound, Store
 from app.sessions.errors import ActionFailed, RunCancelled, SeqMismatch, SessionBusy, SessionEnded
 from app.sessions.requests import RunRequest, StateEdit
@@ -228,3 +233,19 @@ async def test_steps_of_many_sessions_keep_apart(store: Store) -> None:
         sessions = [await create(host) for _ in range(20)]
         await asyncio.gather(*(take_steps(host, each, number) for number, each in enumerate(sessions)))
         assert [(await host.get(each)).state["n"] for each in sessions] == list(range(20))
+
+
+async def test_a_run_whose_step_waits_for_the_disk_is_not_stored_twice(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path}/busy.db")
+    assert isinstance(store, SqlStore)
+    async with hosting([counter()], store) as host:
+        session = await create(host)
+        with closing(sqlite3.connect(tmp_path / "busy.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            before = store.flushes
+            started = await host.start(session, RunRequest(max_steps=1))
+            await asyncio.sleep(0.1)  # several times as long as a run may have no row, if none is on its way
+            other.execute("ROLLBACK")
+        assert (await started.outcome()).seq == 0
+        await host.step(session, {})
+        assert store.flushes == before + 2, "one for each step: the first of them brought the start of its run"
