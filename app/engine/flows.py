@@ -1,7 +1,6 @@
 """Runs, made of steps: what each of the public run methods comes to, with no I/O. See `core` for the rules of a step."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from app.engine.compiled import CompiledAction
@@ -9,6 +8,7 @@ from app.engine.core import NO_INPUTS, NO_LIMITS, Limits, Run, Taken, decide, ta
 from app.engine.core_streams import StreamBegun
 from app.engine.effects import CallHooks, Deliver, Flow
 from app.engine.errors import NothingToRun
+from app.engine.frozen import frozen
 from app.engine.ports import HaltReason
 from app.engine.state import State
 
@@ -26,7 +26,7 @@ __all__ = [
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ending:
     """How a run ended: after which action, with which result, before which action."""
 
@@ -37,7 +37,7 @@ class Ending:
     next: CompiledAction | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StreamEnded:
     """Delivered after the items of an action when more actions may follow."""
 

@@ -5,15 +5,15 @@ no knowledge of actions or sessions.
 """
 
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from app.engine.errors import OperationError
+from app.engine.frozen import frozen
 
 __all__ = ["Append", "Delete", "Extend", "Increment", "Operation", "Set", "apply_all"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Set:
     """`key` has `value` from now on, whether it existed or not."""
 
@@ -24,7 +24,7 @@ class Set:
         values[self.key] = self.value
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Append:
     """The list at `key` gains `value` at its end; a missing key starts as an empty list."""
 
@@ -35,7 +35,7 @@ class Append:
         values[self.key] = [*_list_at(values, self.key, "append to"), self.value]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Extend:
     """The list at `key` gains every one of `items` at its end; a missing key starts as an empty list."""
 
@@ -46,7 +46,7 @@ class Extend:
         values[self.key] = [*_list_at(values, self.key, "extend"), *self.items]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Increment:
     """The number at `key` grows by `by`; a missing key starts at zero."""
 
@@ -60,7 +60,7 @@ class Increment:
         values[self.key] = current + self.by
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Delete:
     """`key` is gone; nothing happens if it was not there."""
 

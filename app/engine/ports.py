@@ -5,10 +5,10 @@ stream, and a script that uses the engine alone gets `app.engine.drivers`' own. 
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from app.engine.frozen import frozen
 from app.engine.operations import Operation
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class HaltReason(StrEnum):
     MAX_STEPS = "max_steps"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StepBegun:
     """The action of step `seq` is about to run."""
 
@@ -46,7 +46,7 @@ class StepBegun:
     action: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ItemStreamed:
     """A streaming action yielded its `index`-th intermediate item (from 0)."""
 
@@ -56,7 +56,7 @@ class ItemStreamed:
     item: Any
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Step:
     """One finished action, about to be committed.
 
@@ -76,7 +76,7 @@ class Step:
     finished_at_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StepFailure:
     """The action of step `seq` raised `error`; the state and `seq` of the application did not move."""
 
@@ -87,7 +87,7 @@ class StepFailure:
     finished_at_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunResult:
     """How a run that did not raise ended.
 
@@ -106,7 +106,7 @@ class RunResult:
 StepEvent: TypeAlias = StepBegun | ItemStreamed
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ActionOutcome:
     """What an action gave: its result, and what it does to the state as operations on its view."""
 
@@ -114,7 +114,7 @@ class ActionOutcome:
     operations: tuple[Operation, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BlockingCall:
     """One run of a sync action, in a form that any executor can take.
 

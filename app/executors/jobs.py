@@ -5,10 +5,10 @@ import contextvars
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, TypeAlias, TypeVar
 
+from app.engine.frozen import frozen
 from app.executors.errors import ActionQuit
 from app.executors.thread_clock import ThreadClock
 
@@ -17,7 +17,7 @@ __all__ = ["Job", "Observe", "Stage", "Usage"]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Usage:
     """What one call took: seconds in the queue, on the clock and on the CPU.
 

@@ -4,12 +4,13 @@ The host sets `current_owner` in the task of a run when a step begins. Tasks tha
 """
 
 from contextvars import ContextVar
-from dataclasses import dataclass
+
+from app.engine.frozen import frozen
 
 __all__ = ["CallOwner", "current_owner"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CallOwner:
     """One step of one session; `action` is None outside a step (a hook around a whole run)."""
 

@@ -6,10 +6,11 @@ state values and results may be anything that `app.engine.serde` can write.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any
 
+from app.engine.frozen import frozen
 from app.engine.operations import Operation
 
 __all__ = [
@@ -57,7 +58,7 @@ class StepKind(StrEnum):
     FORK = "fork"  # reserved
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Key:
     """What makes a request the same one when it comes again: `digest` of where it goes and its key, `request` of what it asks.
 
@@ -70,7 +71,7 @@ class Key:
     answer: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KeyRecord:
     """A key that was used: the answer to its request is `answer`, or what the run gave."""
 
@@ -79,7 +80,7 @@ class KeyRecord:
     answer: Mapping[str, Any] | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NewSession:
     """A session to create. `seq` and `prior_action` differ from -1 and None only for a fork.
 
@@ -103,7 +104,7 @@ class NewSession:
     is_claimed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SessionRecord:
     """A session without its state."""
 
@@ -124,7 +125,7 @@ class SessionRecord:
     has_run: bool = False  # a run of it has begun and has not ended
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LoadedSession:
     """A session with its state as of `record.seq`."""
 
@@ -132,7 +133,7 @@ class LoadedSession:
     state: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunStart:
     """A run that begins. `parameters` is what the client asked for (inputs, halts, limits); `webhook` is told of its end."""
 
@@ -144,7 +145,7 @@ class RunStart:
     webhook: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StepCommit:
     """Step `seq` of a session; valid only if the session stands at `seq - 1`.
 
@@ -166,7 +167,7 @@ class StepCommit:
     kind: StepKind = StepKind.ACTION
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FailureRecord:
     """An attempt at step `seq` that raised. `traceback` holds frames and lines of code, never values."""
 
@@ -182,7 +183,7 @@ class FailureRecord:
     run_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunEnd:
     """How a run ended: `reason` for a finished one, `error` (a problem as a mapping) for a failed one."""
 
@@ -195,7 +196,7 @@ class RunEnd:
     error: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Commit:
     """What changes for one session at one moment: all of it is stored, or nothing."""
 
@@ -209,7 +210,7 @@ class Commit:
     run_id: str | None = None  # the run that the step or the failure belongs to
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StepRecord:
     """A committed step as history shows it, with the operations that it stored."""
 
@@ -227,7 +228,7 @@ class StepRecord:
     event_id: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunRecord:
     """A run. One that is queued has the event id 0; `attempts` counts how often it was taken up after its replica died."""
 
@@ -245,7 +246,7 @@ class RunRecord:
     attempts: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SessionFilter:
     """Which sessions a list shows; None means any. `metadata` matches by equality of each given key."""
 
@@ -255,7 +256,7 @@ class SessionFilter:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SessionPage:
     """One page, newest first; `next_cursor` is None on the last one."""
 

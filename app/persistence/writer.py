@@ -1,9 +1,9 @@
 """What a database has to do for group commit: write one wave, and say afterwards whether it did. SQL is in the two writers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+from app.engine.frozen import frozen
 from app.persistence.store import StoreError
 from app.persistence.waves import Wave
 
@@ -22,7 +22,7 @@ class WaveRefused(StoreError):
     """The database works, but takes offence at something in this wave; nothing of it was stored."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Moved:
     """A session whose row moved: `place` in the wave's groups, and what is needed to decide about a snapshot."""
 
@@ -32,7 +32,7 @@ class Moved:
     snapshot_at: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Written:
     """What of a wave is durable now: places of new sessions, and sessions that moved. What is not here was a conflict."""
 

@@ -1,10 +1,11 @@
 """What a client asks of a session, and what it gets, as values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any
 
+from app.engine.frozen import frozen
 from app.persistence.records import Key, RunStatus, SessionStatus
 
 __all__ = ["Durability", "ForkRequest", "NewSessionRequest", "OnBusy", "RunOrder", "RunOutcome", "RunRequest", "StateEdit"]
@@ -27,7 +28,7 @@ class Durability(StrEnum):
     EXIT = "exit"  # when the run ends
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NewSessionRequest:
     """A session to create; None leaves the choice to the host."""
 
@@ -38,7 +39,7 @@ class NewSessionRequest:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ForkRequest:
     """A session that begins where another stood after step `seq` (None: where it stands now)."""
 
@@ -48,7 +49,7 @@ class ForkRequest:
     metadata: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunRequest:
     """How far a session is to go. Without halts and limits it goes on until no transition leads on.
 
@@ -100,7 +101,7 @@ class RunRequest:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunOrder:
     """A request that has become a run with an id.
 
@@ -121,7 +122,7 @@ class RunOrder:
         return self.request.is_background or self.key is not None or self.webhook is not None or self.is_resumed
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StateEdit:
     """A change that a person makes to a state: keys to set, and keys to remove."""
 
@@ -129,7 +130,7 @@ class StateEdit:
     delete: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunOutcome:
     """How a run that went well ended. `action` and `result` are those of its last step; `state` is that after it."""
 

@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from app.engine.frozen import frozen
 from app.engine.operations import Delete, Operation, Set
 from app.persistence.records import StepCommit, StepKind
 from app.persistence.store import Store
@@ -16,7 +16,7 @@ __all__ = ["Origin", "origin_at", "rollback_step"]
 _ABSENT = object()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Origin:
     """Where a session stood when a run of it began."""
 
