@@ -72,7 +72,8 @@ class Run:
         self._executors = executors
         self._hooks: HookContext | None = None
         self._on_end = on_end
-        self._waiters: list[asyncio.Future[None]] = []
+        self._for_begin: list[asyncio.Future[None]] = []
+        self._for_end: list[asyncio.Future[None]] = []
         self._stop_reason: str | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_entered = False
@@ -119,19 +120,20 @@ class Run:
 
     async def begun(self) -> None:
         """Return when the run has begun. Raises what kept it from beginning."""
-        while not (self.journal.has_begun or self._is_over):
-            await self._news()
+        if not (self.journal.has_begun or self._is_over):
+            await _turn_in(self._for_begin)
         if not self.journal.has_begun and self._error is not None:
             raise self._error
 
     async def ended(self) -> None:
         """Return when the run is over, however it ended."""
-        while not self._is_over:
-            await self._news()
+        if not self._is_over:
+            await _turn_in(self._for_end)
 
     async def outcome(self) -> RunOutcome:
         """Wait for the end. Raises ActionFailed, RunCancelled, ShuttingDown, a StoreError, or what kept it from beginning."""
-        await self.ended()
+        if not self._is_over:
+            await _turn_in(self._for_end)
         if self._outcome is None:
             raise self._error or ShuttingDown()
         return self._outcome
@@ -162,8 +164,8 @@ class Run:
         if isinstance(event, StepBegun):
             current_owner.set(self._owner(event.action))
             self.journal.step_begun(event)
-            if self._waiters:
-                self._wake()
+            if self._for_begin:
+                _wake(self._for_begin)
         else:
             self.journal.item(event)
 
@@ -354,20 +356,9 @@ class Run:
             self._timer.cancel()
         live.run = None
         self._is_over = True
-        self._wake()
+        _wake(self._for_begin)
+        _wake(self._for_end)
         self._on_end(self)
-
-    async def _news(self) -> None:
-        """Wait until the run has begun or ended. Each waiter has a future of its own, or one that goes would take all along."""
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        await waiter
-
-    def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
 
     def _resting_status(self) -> SessionStatus:
         return SessionStatus.ENDED if self.live.next_action is None else SessionStatus.IDLE
@@ -377,3 +368,17 @@ class Run:
 
     def _names(self) -> dict[str, Any]:
         return {"machine": self.live.machine.name, "session_id": self.live.id, "run_id": self.id}
+
+
+def _turn_in(waiters: list[asyncio.Future[None]]) -> asyncio.Future[None]:
+    """Return a future that `_wake` settles. Each waiter has one of its own, or one that goes would take all along."""
+    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    waiters.append(waiter)
+    return waiter
+
+
+def _wake(waiters: list[asyncio.Future[None]]) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)
+    waiters.clear()

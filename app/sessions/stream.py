@@ -15,13 +15,15 @@ __all__ = ["EventStream"]
 class EventStream:
     """What a session's followers read. Lives as long as the session is in memory or somebody follows it.
 
-    Every event with an id above `floor` is in the buffer. `undurable` holds those that were shown before they could be stored:
+    Every event with an id above `floor` is in the buffer. What nobody follows leaves it once it is durable, but for what is never
+    stored, and all that comes after that: items and warnings stay as long as there is room. `undurable` holds those that were shown before they could be stored:
     the start of a run and of a step, until the commit that holds them.
     """
 
     __slots__ = (
         "_capacity",
         "_deferred",
+        "_ephemeral_id",
         "_events",
         "_holding",
         "_last_id",
@@ -41,6 +43,7 @@ class EventStream:
         self._last_id = last_event_id
         self._capacity = capacity
         self._events: deque[Event] = deque()
+        self._ephemeral_id = 0  # of the last event that is in no store
         self._waiters: list[asyncio.Future[bool]] = []
         self._holding = False
         self._released: asyncio.Future[bool] | None = None
@@ -64,11 +67,12 @@ class EventStream:
         return last
 
     def emit(self, type_: EventType, run_id: str | None, body: Body) -> None:
-        """Append an event with a new id, or after `release` if ids are reserved for a commit that is under way."""
+        """Append an event that is not stored, with a new id, or after `release` if ids are reserved for a commit that is under way."""
         if self._holding:
             self._deferred.append((type_, run_id, body))
         else:
-            self.append(Event(self.next_id(), type_, run_id, body))
+            self._ephemeral_id = self.next_id()
+            self.append(Event(self._ephemeral_id, type_, run_id, body))
 
     def hold(self) -> None:
         """Keep what is emitted from now on back, because events with lower ids wait for their commit."""
@@ -104,6 +108,13 @@ class EventStream:
         """Append `event` before it is durable, and remember it until it is."""
         self.undurable.append(event)
         self.append(event)
+
+    def let_go(self) -> None:
+        """All that was appended is durable: keep it only if somebody follows, or if the store does not have all of it."""
+        events = self._events
+        if events and not self.followers and not self.undurable and self._ephemeral_id <= self.floor:
+            self.floor = events[-1].id
+            events.clear()
 
     def after(self, event_id: int) -> list[Event]:
         """Return the buffered events above `event_id`, in order."""

@@ -1,5 +1,6 @@
 """What tests of the host share: a host over a store, and the reading of its events."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
@@ -12,7 +13,7 @@ from app.sessions.followers import follow_session
 from app.sessions.host import HostSettings, SessionHost
 from app.sessions.requests import NewSessionRequest, RunRequest
 
-__all__ = ["all_events", "create", "events_until", "hosting", "take_steps", "types_of"]
+__all__ = ["all_events", "create", "events_until", "followed", "hosting", "take_steps", "types_of"]
 
 QUICK = HostSettings(shutdown_grace_s=0.2)
 LAST = (EventType.RUN_FINISHED, EventType.RUN_FAILED, EventType.RUN_CANCELLED)
@@ -61,6 +62,33 @@ async def all_events(host: SessionHost, session_id: str, after: int = 0) -> list
                 break
             seen.append(event)
     return seen
+
+
+@contextlib.asynccontextmanager
+async def followed(host: SessionHost, session_id: str) -> AsyncIterator[list[Event]]:
+    """What happens in the session meanwhile, told to a follower as it happens."""
+    seen: list[Event] = []
+    news = asyncio.Event()
+
+    async def follow() -> None:
+        async with aclosing(host.follow(session_id, after=0)) as events:
+            async for event in events:
+                if event is not None:
+                    seen.append(event)
+                    news.set()
+
+    following = asyncio.create_task(follow())
+    await asyncio.sleep(0)
+    try:
+        yield seen
+        last = await host.position(session_id)
+        async with asyncio.timeout(10):
+            while not seen or seen[-1].id < last:
+                news.clear()
+                await news.wait()
+    finally:
+        following.cancel()
+        await asyncio.wait([following])
 
 
 def types_of(events: Iterable[Event]) -> list[str]:

@@ -11,7 +11,7 @@ from app.sessions.events import Event, EventType, describe
 from app.sessions.host import SessionHost
 from app.sessions.requests import RunRequest, StateEdit
 from tests.machines import Gate, counter, failing, gated, streamer, turns
-from tests.sessions.hosting import all_events, create, events_until, hosting, run, take_steps, types_of
+from tests.sessions.hosting import all_events, create, events_until, followed, hosting, run, take_steps, types_of
 
 EPHEMERAL = (EventType.STEP_ITEM, EventType.WARNING)
 
@@ -41,29 +41,50 @@ async def test_a_run_is_told_from_its_start_to_its_end(store: Store) -> None:
 async def test_one_who_comes_back_at_any_event_misses_none_and_sees_none_twice(store: Store, buffer: int) -> None:
     async with hosting([turns(), failing()], store, event_buffer=buffer) as host:
         session = await create(host, "turns")
-        first = asyncio.create_task(events_until(host, session))
-        await asyncio.sleep(0)
-        await run(host, session, 3)
-        await first
-        await host.edit(session, StateEdit({"words": []}))
-        await take_steps(host, session, 2)
-        whole = await all_events(host, session)
-        assert len(whole) == 2 + 2 * 3 + 1 + 2 * 4
-        for cut, event in enumerate(whole):
-            assert told(await all_events(host, session, after=event.id)) == told(whole[cut + 1 :])
+        async with followed(host, session) as whole:
+            await run(host, session, 3)
+            await host.edit(session, StateEdit({"words": []}))
+            await take_steps(host, session, 2)
+            assert told(await all_events(host, session)) == told(whole)
+            assert len(whole) == 2 + 2 * 3 + 1 + 2 * 4
+            for cut, event in enumerate(whole):
+                assert told(await all_events(host, session, after=event.id)) == told(whole[cut + 1 :])
 
 
 async def test_what_is_told_later_is_what_was_told_live(store: Store) -> None:
     async with hosting([failing()], store, event_buffer=100) as host:
         session = await create(host, "failing")
-        with pytest.raises(Exception, match="failed"):
-            await (await host.start(session, RunRequest())).outcome()
-        await host.edit(session, StateEdit({"broken": False}, ("begun",)))
-        await run(host, session, 1)
-        live = await all_events(host, session)
+        async with followed(host, session) as live:
+            with pytest.raises(Exception, match="failed"):
+                await (await host.start(session, RunRequest())).outcome()
+            await host.edit(session, StateEdit({"broken": False}, ("begun",)))
+            await run(host, session, 1)
         host.residents.remove(next(iter(host.residents)))
         assert host.residents.get(session) is None
         assert told(await all_events(host, session)) == told(live)
+
+
+async def test_what_nobody_follows_leaves_memory_once_it_is_durable(store: Store) -> None:
+    async with hosting([turns()], store) as host:
+        session = await create(host, "turns")
+        await run(host, session, 3)
+        [live] = host.residents
+        assert (live.stream.after(0), live.stream.floor) == ([], live.stream.last_id)
+        assert types_of(await all_events(host, session)) == [
+            *("run.started", "step.started", "step.finished", "step.started", "step.finished"),
+            *("step.started", "step.finished", "run.finished"),
+        ]
+        async with followed(host, session):
+            await run(host, session, 1)
+            assert types_of(live.stream.after(0))[-1:] == ["run.finished"], "somebody follows"
+
+
+async def test_what_is_in_no_store_stays_in_memory_while_there_is_room(store: Store) -> None:
+    async with hosting([streamer(items=2)], store) as host:
+        session = await create(host, "streamer")
+        for _ in range(2):
+            await run(host, session, 1)
+        assert types_of(await all_events(host, session)).count("step.item") == 4
 
 
 async def test_a_follower_that_does_not_read_slows_nobody_and_misses_no_durable_event(store: Store) -> None:
