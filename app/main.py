@@ -86,6 +86,7 @@ def _store(settings: Settings) -> Store:
             migrate=settings.migrate,
             pool_size=settings.database_pool,
             is_pgbouncer=settings.pgbouncer,
+            background_runs=settings.background_runs,
         )
     except DatabaseUrlInvalid as exc:
         raise StartupError(_database_line(settings, exc)) from exc

@@ -45,8 +45,16 @@ class Settings(BaseSettings):
         description="`sqlite:///file.db`, `postgresql://user:password@host/name`, or `memory://` to keep nothing.",
     )
     migrate: bool = Field(default=True, description="Bring the database's schema up to date at start.")
-    database_pool: int = Field(default=8, ge=2, le=200, description="Connections to PostgreSQL, one of them for writing.")
+    database_pool: int = Field(
+        default=8,
+        ge=3,
+        le=200,
+        description="Connections to PostgreSQL, one of them for writing and one for the queue of background runs.",
+    )
     pgbouncer: bool = Field(default=False, description="A PgBouncer in transaction mode stands in front of PostgreSQL.")
+    background_runs: int = Field(
+        default=100, ge=2, le=10_000, description="Background runs that this replica takes from the queue at the same time."
+    )
     replica_url: str | None = Field(
         default=None,
         description="Where the other replicas reach this one; its host and port by default. One process per replica.",

@@ -1,6 +1,7 @@
 """Changes that need a transaction of their own, on whichever database: what no session's next step waits for."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, bindparam, case, delete, insert, literal, null, select, update
 from sqlalchemy.exc import IntegrityError
@@ -13,7 +14,9 @@ from app.persistence.store import KeyTaken, RunNotFound, SessionNotFound
 from app.persistence.tables import keys, runs, sessions
 from app.persistence.wave_rows import KEY_COLUMNS, key_row
 
-__all__ = ["begin_attempt", "delete_session", "purge_keys", "queue_run"]
+__all__ = ["Enqueue", "begin_attempt", "delete_session", "purge_keys", "queue_run"]
+
+Enqueue: TypeAlias = Callable[[Connection, str, str], None]  # stores the job of a run: connection, session id, run id
 
 _QUEUED = ("id", "session_key", "status", "parameters", "webhook", "started_at", "steps", "started_event_id")
 _QUEUE_RUN = insert(runs).from_select(
@@ -52,8 +55,8 @@ def delete_session(connection: Connection, session_id: str) -> None:
         connection.execute(statement, {"key": key})
 
 
-def queue_run(connection: Connection, session_id: str, start: RunStart) -> None:
-    """Store a run that waits. Raises SessionNotFound, KeyTaken."""
+def queue_run(connection: Connection, session_id: str, start: RunStart, enqueue: Enqueue) -> None:
+    """Store a run that waits, and its job. Raises SessionNotFound, KeyTaken."""
     values: dict[str, Any] = {
         "run_id": start.run_id,
         "parameters": pack(encode(dict(start.parameters))),
@@ -63,6 +66,7 @@ def queue_run(connection: Connection, session_id: str, start: RunStart) -> None:
     }
     if not connection.execute(_QUEUE_RUN, values).rowcount:
         raise SessionNotFound(session_id)
+    enqueue(connection, session_id, start.run_id)
     if start.key is not None:
         session_key = connection.execute(_KEY_OF_SESSION, {"session_id": session_id}).scalar_one()
         row = dict(zip(KEY_COLUMNS, key_row(start.key, start.run_id), strict=True))

@@ -8,12 +8,14 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.persistence import migrating
+from app.persistence.changes import Enqueue
 from app.persistence.engines import postgres_engine, sqlite_reader, sqlite_writer
 from app.persistence.migrating import SchemaMismatch
 from app.persistence.postgres_replicas import PostgresReplicas
 from app.persistence.postgres_writer import PostgresWriter
 from app.persistence.reader import available
 from app.persistence.replicas import FileReplica, Replicas
+from app.persistence.run_queue import LocalQueue, RunQueue
 from app.persistence.sqlite_writer import SqliteWriter
 from app.persistence.tables import HEAD_REVISION
 from app.persistence.urls import Postgres, Sqlite
@@ -42,6 +44,14 @@ class Database(Protocol):
     @property
     def replicas(self) -> Replicas: ...
 
+    @property
+    def queue(self) -> RunQueue: ...
+
+    @property
+    def enqueue(self) -> Enqueue:
+        """Stores the job of a run, in the transaction that stores the run."""
+        ...
+
     async def run(self, change: Callable[[Connection], T]) -> T:
         """Return what `change` does, in a transaction of its own. Raises StoreUnavailable."""
         ...
@@ -56,15 +66,18 @@ class Database(Protocol):
 class SqliteDatabase:
     """A file. It brings its schema up to date by itself."""
 
-    def __init__(self, database: Sqlite, *, is_power_safe: bool, busy_timeout_s: float) -> None:
+    def __init__(self, database: Sqlite, *, is_power_safe: bool, busy_timeout_s: float, background_runs: int) -> None:
         self._database = database
         self.reader = sqlite_reader(database, busy_timeout_s=busy_timeout_s)
         self.writer = SqliteWriter(sqlite_writer(database, is_power_safe=is_power_safe, busy_timeout_s=busy_timeout_s))
-
         self.replicas = FileReplica(database.path)
+        self.queue = LocalQueue(background_runs)
 
     async def prepare(self) -> None:
         await asyncio.to_thread(migrating.on_sqlite, self._database, is_upgrade=True)
+
+    def enqueue(self, _connection: Connection, _session_id: str, _run_id: str) -> None:
+        """The run itself is all that is stored: at the next start it is found by its status."""
 
     async def run(self, change: Callable[[Connection], T]) -> T:
         async with available():
@@ -81,7 +94,12 @@ class SqliteDatabase:
 class PostgresDatabase:
     """A server. Its schema is changed at start only if `is_migrating`."""
 
-    def __init__(self, database: Postgres, *, pool_size: int, is_pgbouncer: bool, is_migrating: bool) -> None:
+    def __init__(
+        self, database: Postgres, *, pool_size: int, is_pgbouncer: bool, is_migrating: bool, background_runs: int
+    ) -> None:
+        from app.persistence.postgres_jobs import enqueue  # here: slow to import, and not needed without PostgreSQL
+        from app.persistence.postgres_queue import PostgresQueue
+
         self._database = database
         self._is_migrating = is_migrating
         self._engine = postgres_engine(database, pool_size=pool_size, is_pgbouncer=is_pgbouncer)
@@ -89,6 +107,8 @@ class PostgresDatabase:
         self.reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self.writer = PostgresWriter(self._engine, timeout_s=_WRITE_TIMEOUT_S)
         self.replicas = PostgresReplicas(self.reader, self.writer)
+        self.queue = PostgresQueue(self.reader, self.replicas, limit=background_runs, is_listening=not is_pgbouncer)
+        self.enqueue: Enqueue = enqueue
 
     async def prepare(self) -> None:
         found = await migrating.on_postgres(self._database, is_upgrade=self._is_migrating)

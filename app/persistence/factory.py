@@ -17,20 +17,30 @@ def open_store(
     is_pgbouncer: bool = False,
     is_power_safe: bool = True,
     patience_s: float = 2.0,
+    background_runs: int = 100,
 ) -> Store:
     """Return the store behind `database_url`; it connects when its `open()` is awaited. Raises DatabaseUrlInvalid.
 
-    PostgreSQL only: with `migrate` the schema is brought up to date (SQLite's always is); `pool_size` connections, one of
-    them for writing; `is_pgbouncer` if there is one in transaction mode in between. SQLite only: without `is_power_safe` the
-    last commits may be lost when the power fails, though not when the process dies. `patience_s` is how long a commit waits for a
-    database that is away, or locked by somebody else.
+    So many `background_runs` are taken from its queue at once. `patience_s` is how long a commit waits for a database that is
+    away, or locked by somebody else. PostgreSQL only: with `migrate` the schema is brought up to date (SQLite's always is);
+    `pool_size` connections, one of them for writing and one for the queue; `is_pgbouncer` if there is one in transaction mode
+    in between. SQLite only: without `is_power_safe` the last commits may be lost when the power fails, though not when the
+    process dies.
     """
     match parse(database_url):
         case Memory():
-            return MemoryStore()
+            return MemoryStore(background_runs)
         case Sqlite() as database:
-            file = SqliteDatabase(database, is_power_safe=is_power_safe, busy_timeout_s=patience_s)
+            file = SqliteDatabase(
+                database, is_power_safe=is_power_safe, busy_timeout_s=patience_s, background_runs=background_runs
+            )
             return SqlStore(file, patience_s=patience_s)
         case Postgres() as database:
-            server = PostgresDatabase(database, pool_size=pool_size, is_pgbouncer=is_pgbouncer, is_migrating=migrate)
+            server = PostgresDatabase(
+                database,
+                pool_size=pool_size,
+                is_pgbouncer=is_pgbouncer,
+                is_migrating=migrate,
+                background_runs=background_runs,
+            )
             return SqlStore(server, patience_s=patience_s)

@@ -28,6 +28,7 @@ from app.persistence.records import (
     StepRecord,
 )
 from app.persistence.replicas import LoneReplica
+from app.persistence.run_queue import LocalQueue
 from app.persistence.snapshots import replay
 from app.persistence.store import KeyTaken, RunNotFound, SessionExists, SessionNotFound, StepConflict, StepNotFound
 from app.persistence.transitions import after_commit, check_commit, check_new, created, ended_run, started_run
@@ -73,11 +74,12 @@ class _Key:
 class MemoryStore:
     """Everything in this process, durable until it ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, background_runs: int = 100) -> None:
         self._sessions: dict[str, _Session] = {}
         self._runs: dict[str, RunRecord] = {}
         self._keys: dict[bytes, _Key] = {}
         self.replicas = LoneReplica()
+        self.queue = LocalQueue(background_runs)
         self._last_position = 0
 
     async def open(self) -> None:

@@ -49,7 +49,9 @@ _OWNER = text("""
 _ORPHANS = text("""
     SELECT runs.*, s.id AS session_id FROM runs JOIN sessions AS s ON s.key = runs.session_key
     WHERE runs.finished_at IS NULL
-        AND (runs.status <> 'queued' OR runs.started_at < :queued_before)
+        AND (runs.status <> 'queued' OR runs.started_at < :queued_before AND NOT EXISTS (
+            SELECT FROM stepwell_pgqueuer AS j WHERE j.dedupe_key = runs.id AND j.status IN ('queued', 'picked')
+        ))
         AND (
             s.claimed_by IS NULL
             OR s.claimed_by = :id AND runs.status = 'queued'

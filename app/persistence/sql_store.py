@@ -22,6 +22,7 @@ from app.persistence.records import (
     StepRecord,
 )
 from app.persistence.replicas import Replicas
+from app.persistence.run_queue import RunQueue
 from app.persistence.store import ClaimLost, KeyTaken, SessionNotFound, StepConflict
 from app.persistence.texts import is_storable, require_key
 from app.persistence.waves import Entry, entry_of_commit, entry_of_new
@@ -41,6 +42,10 @@ class SqlStore:
     @property
     def replicas(self) -> Replicas:
         return self._database.replicas
+
+    @property
+    def queue(self) -> RunQueue:
+        return self._database.queue
 
     async def open(self) -> None:
         """Raises StoreUnavailable, SchemaMismatch."""
@@ -128,7 +133,8 @@ class SqlStore:
         if not is_storable(session_id):
             raise SessionNotFound(session_id)
         require_key("the run's id", start.run_id)
-        await self._database.run(lambda connection: changes.queue_run(connection, session_id, start))
+        enqueue = self._database.enqueue
+        await self._database.run(lambda connection: changes.queue_run(connection, session_id, start, enqueue))
 
     async def begin_attempt(self, run_id: str, steps: int) -> int:
         return await self._database.run(lambda connection: changes.begin_attempt(connection, run_id, steps))

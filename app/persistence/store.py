@@ -19,6 +19,7 @@ from app.persistence.records import (
 
 if TYPE_CHECKING:
     from app.persistence.replicas import Replicas
+    from app.persistence.run_queue import RunQueue
 
 __all__ = [
     "ClaimLost",
@@ -118,6 +119,11 @@ class Store(Protocol):
     @property
     def replicas(self) -> "Replicas":
         """This process among those that share the store."""
+        ...
+
+    @property
+    def queue(self) -> "RunQueue":
+        """Where runs that wait come from."""
         ...
 
     async def open(self) -> None:

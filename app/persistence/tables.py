@@ -7,6 +7,7 @@ one, and the only writer of these rows holds the lock of the session's row.
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Double,
     Index,
@@ -20,9 +21,21 @@ from sqlalchemy import (
     text,
 )
 
-__all__ = ["HEAD_REVISION", "METADATA", "failures", "keys", "labels", "replicas", "runs", "sessions", "snapshots", "steps"]
+__all__ = [
+    "HEAD_REVISION",
+    "METADATA",
+    "failures",
+    "keys",
+    "labels",
+    "replicas",
+    "runs",
+    "schedules",
+    "sessions",
+    "snapshots",
+    "steps",
+]
 
-HEAD_REVISION = "0002"
+HEAD_REVISION = "0003"
 
 METADATA = MetaData(
     naming_convention={
@@ -139,13 +152,14 @@ runs = Table(
     Column("started_event_id", BigInteger, nullable=False),
     Column("finished_event_id", BigInteger),
     Column("attempts", BigInteger, nullable=False, server_default=text("0")),  # to go on with it after its replica died
-    Column("webhook", LargeBinary),  # packed; whom to tell of its end, until that is done
-    Column("webhook_at", Double),  # when to try again
+    Column("webhook", LargeBinary),  # packed; whom to tell of its end
+    Column("webhook_at", Double),  # when to try, once it has ended; null when that is over
+    Column("delivery", LargeBinary),  # packed; what came of the attempts so far
     Index(
         "ix_runs_undelivered",
         "webhook_at",
-        postgresql_where=text("webhook IS NOT NULL AND finished_at IS NOT NULL"),
-        sqlite_where=text("webhook IS NOT NULL AND finished_at IS NOT NULL"),
+        postgresql_where=text("webhook_at IS NOT NULL AND finished_at IS NOT NULL"),
+        sqlite_where=text("webhook_at IS NOT NULL AND finished_at IS NOT NULL"),
     ),
     Index(None, "session_key", "finished_event_id"),
     Index(
@@ -176,4 +190,25 @@ keys = Table(
     Column("created_at", Double, nullable=False),
     Index(None, "session_key"),
     Index(None, "created_at"),
+)
+
+schedules = Table(
+    "schedules",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("session_id", Text),  # of the session that the runs are for; or
+    Column("machine", Text),  # of the new session that each run gets
+    Column("plan", LargeBinary, nullable=False),  # packed; when, and what is to run
+    Column("is_paused", Boolean, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("next_at", Double),  # null while it is paused, and when nothing is to come any more
+    Column("last_at", Double),
+    Column("last_run_id", Text),
+    Column("last_error", LargeBinary),  # packed; why the last time there was no run
+    Index(
+        "ix_schedules_due",
+        "next_at",
+        postgresql_where=text("next_at IS NOT NULL"),
+        sqlite_where=text("next_at IS NOT NULL"),
+    ),
 )

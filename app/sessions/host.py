@@ -34,6 +34,7 @@ from app.sessions.active_runs import ActiveRuns
 from app.sessions.branching import forked, made
 from app.sessions.caretaker import Caretaker
 from app.sessions.claims import ClaimSettings
+from app.sessions.dispatch import Dispatcher
 from app.sessions.editing import write_edit
 from app.sessions.errands import Errands
 from app.sessions.errors import MachineUnknown, SeqMismatch, SessionEnded, ShuttingDown
@@ -112,6 +113,7 @@ class SessionHost:
         self.residents = self.registry.residents
         self.claims = self.registry.claims
         self._recovery = Recovery(store, self.desk, self.registry.own)
+        self._dispatcher = Dispatcher(store, self.desk, self._recovery)
         self._draining: asyncio.Task[None] | None = None
         self._resources = AsyncExitStack()
 
@@ -124,10 +126,11 @@ class SessionHost:
             await stack.enter_async_context(self.executors)
             await self.claims.join(self.settings.url)
             stack.push_async_callback(self.claims.leave)
+            stack.push_async_callback(self.store.queue.end)
             stack.push_async_callback(self._errands.close)
             for interval_s, chores in (
                 (_CARE_INTERVAL_S, [self._let_idle_sessions_go, self.claims.release]),
-                (_RECOVERY_INTERVAL_S, [self._recovery.now_and_then]),
+                (_RECOVERY_INTERVAL_S, [self._recovery.now_and_then, self.store.queue.tend]),
                 (_PURGE_INTERVAL_S, [self._forget_old_keys]),
             ):
                 caretaker = Caretaker(interval_s, chores)
@@ -135,6 +138,7 @@ class SessionHost:
                 stack.push_async_callback(caretaker.stop)
             stack.push_async_callback(self.drain)
             await self._recovery.after_start()
+            await self.store.queue.open(self._dispatcher.take)
             self._resources = stack.pop_all()
         return self
 
@@ -144,6 +148,7 @@ class SessionHost:
     def begin_drain(self) -> None:
         """Take no new work from now on, and bring everything to its end. Returns at once; may be called again."""
         self.is_draining = True
+        self.store.queue.close()
         self.desk.close()
         if self._draining is None:
             self._draining = asyncio.get_running_loop().create_task(self._drain())
@@ -290,7 +295,7 @@ class SessionHost:
         order = RunOrder(new_id(), replace(request, is_background=True), key, webhook)
         queued = await self.desk.queue(session_id, order)
         if queued.finished_at_s is None:
-            self._dispatch(queued)
+            self.store.queue.put(queued.id)
         return queued
 
     async def get_run(self, run_id: str) -> RunRecord:
@@ -421,9 +426,6 @@ class SessionHost:
         if live.run is not None:
             live.run.abandon()
         self.desk.turns.fail(live, lambda: ClaimLost(live.id))
-
-    def _dispatch(self, queued: RunRecord) -> None:
-        self._errands.start(self._recovery.take_up(queued))
 
     def _take_notice(self, notice: Notice) -> None:
         live = None if notice.session_id is None else self.residents.get(notice.session_id)

@@ -14,6 +14,7 @@ from app.sessions.run_desk import RunDesk
 __all__ = ["Recovery"]
 
 _PAGE = 1_000
+_ALL = 1_000_000
 _QUEUED_TOO_LONG_S = 5.0  # a run that has waited so long was forgotten by who was to begin it
 _UNHOSTED_TOO_LONG_S = 60.0  # for another replica to host the machine of a run
 
@@ -30,10 +31,13 @@ class Recovery:
         self._unhosted: dict[str, tuple[float, RunRecord]] = {}
 
     async def after_start(self) -> None:
-        """Go on with everything that is unfinished, if no other process can have it."""
+        """Go on with everything that is unfinished, if no other process can have it; what waits goes into the queue."""
         if self._store.replicas.id is None:
-            for run in await self._store.unfinished_runs(_PAGE):
-                await self.take_up(run)
+            for run in await self._store.unfinished_runs(_ALL):
+                if run.status is RunStatus.QUEUED:
+                    self._store.queue.put(run.id)
+                else:
+                    await self.take_up(run)
 
     async def now_and_then(self) -> None:
         """Go on with what dead replicas have left behind, and with what this one had to leave."""
@@ -53,14 +57,21 @@ class Recovery:
         except (ClaimedElsewhere, SessionNotFound):
             self._unhosted.pop(run.id, None)  # somebody else was faster
         except MachineNotHosted as exc:
-            seen_s, _ = self._unhosted.setdefault(run.id, (time.monotonic(), run))
-            if time.monotonic() - seen_s > _UNHOSTED_TOO_LONG_S:
-                logger.warning("a run ends because nobody hosts its machine", extra={**names, "error": str(exc)})
-                await self._give_up(run, exc)
+            await self.gave_up(run, exc)
         except StoreUnavailable:
             raise
         except Exception:  # the border: one run that cannot go on must not keep the others from it
             logger.exception("a run could not be taken up", extra=names)
+
+    async def gave_up(self, run: RunRecord, error: MachineNotHosted) -> bool:
+        """Return whether this run has ended because nobody has hosted its machine for long."""
+        seen_s, _ = self._unhosted.setdefault(run.id, (time.monotonic(), run))
+        if time.monotonic() - seen_s <= _UNHOSTED_TOO_LONG_S:
+            return False
+        names = {"run_id": run.id, "session_id": run.session_id}
+        logger.warning("a run ends because nobody hosts its machine", extra={**names, "error": str(error)})
+        await self._give_up(run, error)
+        return True
 
     async def look_after(self, session_id: str) -> None:
         """Read a session again whose last run could not be brought to an end in the store: that does the rest."""

@@ -7,16 +7,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import asyncpg
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment
+from pgqueuer.queries import Queries
 from sqlalchemy import Connection
 
 from app.persistence import migrating
 from app.persistence.engines import postgres_engine, sqlite_writer
 from app.persistence.factory import open_store
 from app.persistence.migrating import SchemaMismatch, check, current, upgrade
+from app.persistence.postgres_jobs import QUEUE_NAMES
 from app.persistence.tables import HEAD_REVISION, METADATA
 from app.persistence.urls import Postgres, Sqlite, parse
 from tests.persistence.making import new, opened, queried
@@ -40,11 +46,16 @@ async def on(url: str, look: Callable[[Connection], T]) -> T:
     raise AssertionError(url)
 
 
+def is_ours(name: str | None, kind: str, _parents: object) -> bool:
+    return kind != "table" or not str(name).startswith("stepwell_pgqueuer")  # those are PgQueuer's affair
+
+
 async def test_the_migrations_make_the_tables_that_the_code_expects(database_url: str) -> None:
     await upgrade(database_url)
 
     def differences(connection: Connection) -> list[object]:
-        context = MigrationContext.configure(connection, opts={"version_table": "stepwell_schema", "compare_type": True})
+        opts = {"version_table": "stepwell_schema", "compare_type": True, "include_name": is_ours}
+        context = MigrationContext.configure(connection, opts=opts)
         return list(compare_metadata(context, METADATA))
 
     assert await on(database_url, differences) == []
@@ -154,3 +165,47 @@ async def test_a_migration_that_fails_leaves_nothing(database_url: str, tmp_path
 async def test_checking_while_upgrading_is_safe(database_url: str) -> None:
     outcomes = await asyncio.gather(upgrade(database_url), upgrade(database_url), upgrade(database_url))
     assert outcomes == [HEAD_REVISION] * 3
+
+
+def upgrade_to(connection: Connection, revision: str) -> None:
+    """What an older version of the service did at its start."""
+    config = Config()
+    config.set_main_option("script_location", str(migrating.migrations_folder()))
+    config.attributes |= {"connection": connection, "version_table": "stepwell_schema"}
+    command.upgrade(config, revision)
+
+
+RUN_OF_0002 = """
+    INSERT INTO runs (id, session_key, status, parameters, started_at, finished_at, steps, started_event_id, webhook, webhook_at)
+    VALUES ('{id}', 1, 'finished', '', 5, 6, 1, 1, {webhook}, {due}) RETURNING id
+"""
+
+
+async def test_webhooks_that_were_stored_before_the_third_version_are_due_after_it(database_url: str) -> None:
+    await on(database_url, lambda connection: upgrade_to(connection, "0002"))
+    assert await current(database_url) == "0002"
+    for name, webhook, due in (("new", "'x'", "NULL"), ("tried", "'x'", "99"), ("none", "NULL", "NULL")):
+        await queried(database_url, RUN_OF_0002.format(id=name, webhook=webhook, due=due))
+    assert await upgrade(database_url) == HEAD_REVISION
+    found = [await queried(database_url, f"SELECT webhook_at FROM runs WHERE id = '{name}'") for name in ("new", "tried", "none")]
+    assert found == [5.0, 99.0, None]
+
+
+async def test_pgqueuer_finds_its_tables_as_this_version_of_it_expects_them(postgres_url: str) -> None:
+    await upgrade(postgres_url)
+    connection = await asyncpg.connect(postgres_url)
+    try:
+        queries = Queries.from_asyncpg_connection(connection)
+        queries.qbe = QueryBuilderEnvironment(QUEUE_NAMES)
+        assert await queries.schema_is_installed()
+        assert list((await queries.plan_upgrade()).statements) == []
+    finally:
+        await connection.close()
+
+
+def test_the_names_of_the_queue_do_not_depend_on_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGQUEUER_PREFIX", "other_")
+    monkeypatch.setenv("FUNCTION", "another")
+    names = type(QUEUE_NAMES)(prefix="stepwell_", durability=QUEUE_NAMES.durability)
+    assert names == QUEUE_NAMES
+    assert names.function == "stepwell_fn_pgqueuer_changed"
