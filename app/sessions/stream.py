@@ -16,8 +16,8 @@ class EventStream:
     """What a session's followers read. Lives as long as the session is in memory or somebody follows it.
 
     Every event with an id above `floor` is in the buffer. What nobody follows leaves it once it is durable, but for what is never
-    stored, and all that comes after that: items and warnings stay as long as there is room. `undurable` holds those that were shown before they could be stored:
-    the start of a run and of a step, until the commit that holds them.
+    stored, and all that comes after that: items and warnings stay as long as there is room. `undurable` holds those that were
+    shown before they could be stored: the start of a run and of a step, until the commit that holds them.
     """
 
     __slots__ = (
@@ -67,7 +67,7 @@ class EventStream:
         return last
 
     def emit(self, type_: EventType, run_id: str | None, body: Body) -> None:
-        """Append an event that is not stored, with a new id, or after `release` if ids are reserved for a commit that is under way."""
+        """Append an event that is not stored, with a new id, or after `release` while ids are reserved for a commit."""
         if self._holding:
             self._deferred.append((type_, run_id, body))
         else:
