@@ -96,6 +96,11 @@ BEHAVIOUR: tuple[tuple[str, str, str], ...] = (
     ("inputs that nobody takes", "dropped", "an error before anything runs, with the name that was probably meant"),
     ("number of a failed step", "used up", "used again: a failure does not move an application"),
     ("`parent_pointer` of a resumed application", "a pointer to nothing", "None: it is no fork"),
+    (
+        "`initialize_from` with `resume_at_next_action=False`",
+        "goes on after the last action all the same, as the saved state holds the position",
+        "begins at `default_entrypoint`",
+    ),
     ("position", "`__PRIOR_STEP` and `__SEQUENCE_ID` are keys of the state", "kept beside it; a state has the user's keys"),
     ("`expr`", "evaluated as Python", "interpreted: no names but keys and harmless builtins"),
     (

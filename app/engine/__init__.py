@@ -108,7 +108,15 @@ from app.engine.operations import (
     apply_all,
 )
 from app.engine.parallel_tasks import BranchStopped, RunnableGraph, SubGraphTask
-from app.engine.parallelism import MapActions, MapActionsAndStates, MapStates, TaskBasedParallelAction
+from app.engine.parallelism import (
+    MapActions,
+    MapActionsAndStates,
+    MapStates,
+    SyncOrAsyncGenerator,
+    SyncOrAsyncGeneratorOrItemOrList,
+    SyncOrAsyncIterable,
+    TaskBasedParallelAction,
+)
 from app.engine.persistence_ports import (
     AsyncBaseStateLoader,
     AsyncBaseStatePersister,
@@ -236,6 +244,7 @@ __all__ = [
     "SQLLitePersister", "SQLitePersister", "Set", "SetFields", "SingleStepAction", "SingleStepStreamingAction",
     "SlowDownHook", "State", "StateAndResultsFullLogger", "StateDelta", "Step", "StepBegun", "StepEvent", "StepFailure",
     "StepTaken", "StreamErrorWarning", "StreamingAction", "StreamingResultContainer", "StringDispatch", "SubGraphTask",
+    "SyncOrAsyncGenerator", "SyncOrAsyncGeneratorOrItemOrList", "SyncOrAsyncIterable",
     "TaskBasedParallelAction", "TracerFactory", "Transition", "TypingSystem", "UndeclaredRead", "UndeclaredWrite",
     "UndecodableValue", "UninitializedPersister", "UnknownAction", "UnknownKey", "UnknownTag", "UnsafeExpression",
     "UnserializableValue", "action", "apply_all", "assert_set", "bind", "copy_func", "create_action", "default",

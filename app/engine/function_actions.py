@@ -165,6 +165,10 @@ class FunctionRepresentingAction(Protocol[C_co]):
         """Return a copy of the function whose action has values bound to some of its parameters."""
         ...
 
+    def with_name(self, name: str) -> FunctionBasedActionType:
+        """Return the action under a name of its own."""
+        ...
+
 
 def bind(self: Any, **kwargs: Any) -> Any:
     """Return a copy of a decorated function whose action has values bound to some of its parameters.
@@ -322,6 +326,7 @@ def _names(given: Iterable[str], what: str, function: Callable[..., Any]) -> lis
 def _represent(function: Any, made: FunctionBasedActionType) -> Any:
     setattr(function, FunctionBasedAction.ACTION_FUNCTION, made)
     function.bind = types.MethodType(bind, function)
+    function.with_name = made.with_name  # Burr's documentation calls it; in 0.43 it is not there
     return function
 
 

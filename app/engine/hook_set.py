@@ -73,7 +73,7 @@ class HookSet:
 
     An adapter listens to a moment when it inherits from that moment's class. It counts as async when that class is the async
     one, or when its method is a coroutine function; each method of an adapter is called once per moment, however
-    many classes it inherits from. An object given twice is called twice.
+    many classes it inherits from. An object given twice is called once.
     """
 
     __slots__ = ("_adapters", "_async", "_sync", "async_hooks", "sync_hooks")
@@ -86,7 +86,9 @@ class HookSet:
         for adapter in self._adapters:
             for name, colours in declared_hooks(type(adapter)).items():
                 is_async = inspect.iscoroutinefunction(getattr(adapter, name)) or colours == {True}
-                (self.async_hooks if is_async else self.sync_hooks).setdefault(name, []).append(adapter)
+                listening = (self.async_hooks if is_async else self.sync_hooks).setdefault(name, [])
+                if not any(other is adapter for other in listening):
+                    listening.append(adapter)
         self._sync: dict[str, tuple[HookCall, ...]] = _bind(self.sync_hooks)
         self._async: dict[str, tuple[AsyncHookCall, ...]] = _bind(self.async_hooks)
 

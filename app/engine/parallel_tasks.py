@@ -189,7 +189,7 @@ def run_branches(tasks: Iterable[SubGraphTask], parent: ApplicationContext, acti
             for task in tasks:
                 if stop.is_set():
                     break
-                futures.append(executor.submit(_Branch(task, parent, stop)))
+                futures.append(executor.submit(_Branch(_expect_task(task, action), parent, stop)))
                 futures[-1].add_done_callback(stop.on_end_of)
             wait(futures, return_when=FIRST_EXCEPTION)
         finally:
@@ -215,7 +215,8 @@ async def arun_branches(
     tasks: Iterable[SubGraphTask] | AsyncIterable[SubGraphTask], parent: ApplicationContext, action: str
 ) -> list[State[Any]]:
     """Run the tasks side by side on this event loop, and return their states in order. Raises as `run_branches` does."""
-    ready = [task async for task in tasks] if isinstance(tasks, AsyncIterable) else list(tasks)
+    given = [task async for task in tasks] if isinstance(tasks, AsyncIterable) else list(tasks)
+    ready = [_expect_task(task, action) for task in given]
     errors: Sequence[BaseException] = ()
     try:
         async with asyncio.TaskGroup() as group:
@@ -225,6 +226,14 @@ async def arun_branches(
     if errors:  # raised out here, so that an error keeps the cause that it has
         raise_together(errors, action, len(ready))
     return [branch.result() for branch in running]
+
+
+def _expect_task(task: Any, action: str) -> SubGraphTask:
+    if not isinstance(task, SubGraphTask):
+        raise GraphError(f"action {action!r} got a {type(task).__name__} from its tasks; expected a SubGraphTask")
+    if not isinstance(task.state, State):
+        raise GraphError(f"action {action!r} begins a branch with a {type(task.state).__name__}; expected a State")
+    return task
 
 
 def raise_together(errors: Sequence[BaseException], action: str, branches: int) -> NoReturn:

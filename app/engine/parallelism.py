@@ -25,12 +25,25 @@ from app.engine.parallel_tasks import (
 )
 from app.engine.state import State
 
-__all__ = ["MapActions", "MapActionsAndStates", "MapStates", "TaskBasedParallelAction"]
+__all__ = [
+    "MapActions",
+    "MapActionsAndStates",
+    "MapStates",
+    "SyncOrAsyncGenerator",
+    "SyncOrAsyncGeneratorOrItemOrList",
+    "SyncOrAsyncIterable",
+    "TaskBasedParallelAction",
+]
 
 ItemType = TypeVar("ItemType")
 Many: TypeAlias = Iterable[ItemType] | AsyncIterable[ItemType]
 States: TypeAlias = Any  # an iterator in a sync action, an async one in an async action: the user annotates the one that it is
 Handed = TypeVar("Handed")
+
+# as Burr calls them, for the annotations of `actions`, `states`, `tasks` and `reduce`
+SyncOrAsyncIterable: TypeAlias = AsyncIterable[ItemType] | list[ItemType]
+SyncOrAsyncGenerator: TypeAlias = Generator[ItemType, None, None] | AsyncGenerator[ItemType, None]
+SyncOrAsyncGeneratorOrItemOrList: TypeAlias = SyncOrAsyncGenerator[ItemType] | list[ItemType] | ItemType
 
 
 class TaskBasedParallelAction(SingleStepAction, abc.ABC):

@@ -207,4 +207,6 @@ def _check_result(record: CompiledAction, result: Any) -> None:
 
 
 def _kind(value: Any) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"
+    if value is None:
+        return "None"
+    return "a State" if isinstance(value, State) else f"a {type(value).__name__}"

@@ -58,6 +58,11 @@ def test_one_function_can_stand_for_several_actions() -> None:
     assert builder.with_state(n=0).with_entrypoint("add").build().run()[2] == {"n": 3}
 
 
+def test_a_decorated_function_gives_its_action_under_a_name() -> None:
+    named = add.bind(by=2).with_name("add_two")
+    assert (named.name, named.inputs, add.action_function.name) == ("add_two", ([], ["times"]), None)
+
+
 def test_an_action_takes_its_name_once() -> None:
     named = add.action_function.with_name("adder")
     assert (named.name, repr(named), repr(add.action_function)) == ("adder", "adder: n -> n", "None: n -> n")

@@ -413,3 +413,27 @@ def test_the_context_of_an_outer_application_survives_an_inner_one() -> None:
     ours, theirs = play(contexts)
     assert theirs == [None]
     assert ours == ["outer"]
+
+
+def test_an_application_that_is_not_to_resume_begins_at_its_entrypoint() -> None:
+    def next_actions(engine: Any) -> list[str]:
+        persister = engine.InMemoryPersister()
+        found = []
+        for resumes in (True, True, False):
+            application = (
+                engine.ApplicationBuilder()
+                .with_actions(count=sync_count(engine), check=sync_count(engine))
+                .with_transitions(("count", "check"), ("check", "count"))
+                .with_identifiers(app_id="app")
+                .initialize_from(persister, resume_at_next_action=resumes, default_state={"n": 0}, default_entrypoint="count")
+                .with_state_persister(persister)
+                .build()
+            )
+            found.append(application.get_next_action().name)
+            if len(found) == 1:
+                application.step()
+        return found
+
+    ours, theirs = play(next_actions)
+    assert theirs == ["count", "check", "check"]
+    assert ours == ["count", "check", "count"]

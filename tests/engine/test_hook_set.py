@@ -77,6 +77,15 @@ def test_bound_methods_come_in_the_order_of_the_adapters() -> None:
     assert hooks_.adapters == [first, second]
 
 
+def test_an_adapter_that_is_given_twice_is_called_once_as_in_burr() -> None:
+    class Spoken(burr_hooks.PreRunStepHook):
+        def pre_run_step(self, **future_kwargs: Any) -> None: ...
+
+    both, other, spoken = Both(), Both(), Spoken()
+    assert HookSet(both, other, both).sync("pre_run_step") == (both.pre_run_step, other.pre_run_step)
+    assert BurrSet(spoken, spoken).sync_hooks["pre_run_step"] == [spoken]
+
+
 def test_a_new_set_has_the_new_adapters_and_the_old_one_has_not() -> None:
     first, second = Both(), Both()
     old = HookSet(first)

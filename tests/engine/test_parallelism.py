@@ -413,6 +413,27 @@ def test_async_tasks_in_a_sync_action_are_an_error_that_says_what_to_do() -> Non
         application(Wrong()).step()
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (7, "action 'all' got a int from its tasks; expected a SubGraphTask"),
+        ("state", "action 'all' begins a branch with a str; expected a State"),
+    ],
+)
+async def test_what_is_no_branch_is_an_error_that_says_so(given: Any, message: str, is_async: bool) -> None:
+    graph = RunnableGraph.create(double.with_name("double"))
+
+    class Wrong(Over):
+        def tasks(self, state: State[Any], context: ApplicationContext, inputs: dict[str, Any]) -> Iterator[Any]:
+            yield SubGraphTask(graph, {}, given, "branch") if given == "state" else given
+
+    builder = ApplicationBuilder().with_actions(all=Wrong(double, is_async=is_async)).with_state(start=0).with_entrypoint("all")
+    application = builder.build()
+    with pytest.raises(GraphError, match=message):
+        await application.astep() if is_async else application.step()
+
+
 def test_an_error_of_the_generator_of_tasks_stops_what_has_begun() -> None:
     class Broken(Over):
         def states(self, state: State[Any], context: ApplicationContext, inputs: dict[str, Any]) -> Iterator[State[Any]]:

@@ -167,6 +167,15 @@ def test_a_result_of_the_wrong_shape_is_an_error_without_its_value(returned: Any
         counting(wrong).build().step()
 
 
+def test_a_result_and_a_state_in_the_wrong_order_are_an_error_that_calls_the_state_a_state() -> None:
+    @action(reads=[], writes=["n"])
+    def wrong(state: State) -> Any:
+        return state.update(n=1), {}
+
+    with pytest.raises(InvalidResult, match="action 'count' gave a State as its result; expected a dict"):
+        counting(wrong).build().step()
+
+
 def test_the_first_transition_that_holds_is_taken() -> None:
     builder = ApplicationBuilder().with_actions(start=one, a=one, b=one, c=one).with_state(n=0).with_entrypoint("start")
     builder.with_transitions(("start", "a", when(n=2)), ("start", "b", expr("n == 1")), ("start", "c", default))
