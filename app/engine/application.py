@@ -46,6 +46,8 @@ Inputs: TypeAlias = Mapping[str, Any] | None
 Names: TypeAlias = Iterable[str] | None
 """Names of actions, or `@tag:x` for all actions that have a tag."""
 
+_STEP, _ASTEP = ExecuteMethod.step, ExecuteMethod.astep
+
 StepResult: TypeAlias = tuple[Action, Any, State[S]]
 RunTriple: TypeAlias = tuple[Action | None, Any, State[S]]
 
@@ -57,7 +59,7 @@ class Application(Generic[S]):
     first step only; missing or unexpected ones are an error before anything runs. A step that fails changes nothing.
     """
 
-    __slots__ = ("__weakref__", "_blueprint", "_instance", "_last_run", "_parent_pointer", "_spawning_parent_pointer")
+    __slots__ = ("__weakref__", "_blueprint", "_instance", "_parent_pointer", "_spawning_parent_pointer", "_step_run")
 
     def __init__(
         self,
@@ -68,7 +70,7 @@ class Application(Generic[S]):
     ) -> None:
         self._blueprint = blueprint
         self._instance = instance
-        self._last_run: Run | None = None
+        self._step_run: Run | None = None
         self._parent_pointer = parent_pointer
         self._spawning_parent_pointer = spawning_parent_pointer
 
@@ -167,7 +169,10 @@ class Application(Generic[S]):
 
     def step(self, inputs: Inputs = None) -> StepResult[S] | None:
         """Run one action. Returns it with its result and the new state; None when no transition leads on."""
-        taken = SyncDriver(step_flow(self._sync_run(ExecuteMethod.step), inputs or NO_INPUTS)).finish()
+        run = self._step_run
+        if run is None or run.method is not _STEP:
+            run = self._step_run = self._sync_run(_STEP)  # one step after the other is the same run, told anew
+        taken = SyncDriver(step_flow(run, inputs or NO_INPUTS)).finish()
         return None if taken is None else (taken[0].action, taken[1], self._instance.state)
 
     def run(self, *, halt_before: Names = None, halt_after: Names = None, inputs: Inputs = None) -> RunTriple[S]:
@@ -222,7 +227,11 @@ class Application(Generic[S]):
 
     async def astep(self, inputs: Inputs = None) -> StepResult[S] | None:
         """`step` for async applications."""
-        run, ports = self._async_run(ExecuteMethod.astep)
+        run = self._step_run
+        if run is None or run.method is not _ASTEP:
+            run = self._step_run = self._async_run(_ASTEP)[0]
+        run.ports = ports = LocalPorts(self._blueprint)
+        run.thread_id = get_ident()
         taken = await AsyncDriver(step_flow(run, inputs or NO_INPUTS), ports).finish()
         return None if taken is None else (taken[0].action, taken[1], self._instance.state)
 
@@ -319,23 +328,16 @@ class Application(Generic[S]):
         return self.graph._repr_mimebundle_(include=include, exclude=exclude, **kwargs)
 
     def _sync_run(self, method: ExecuteMethod, *, streams: bool = False) -> Run:
-        run, blueprint = self._last_run, self._blueprint
-        if blueprint.has_mode_rules:
-            blueprint.check_sync_run()
-        # the same method again is the same run, told anew; but two streams may be open at the same time
-        if run is None or run.method is not method or streams:
-            run = self._last_run = Run(blueprint, self._instance, method, blueprint.sync_moments, False, streams=streams)
-        return run
+        blueprint = self._blueprint
+        blueprint.check_sync_run()
+        return Run(blueprint, self._instance, method, blueprint.sync_moments, is_async=False, streams=streams)
 
     def _async_run(self, method: ExecuteMethod, *, streams: bool = False) -> tuple[Run, LocalPorts]:
         blueprint = self._blueprint
-        if blueprint.has_mode_rules:
-            blueprint.check_async_run()
-        ports = LocalPorts(blueprint)
-        run = self._last_run
-        if run is None or run.method is not method or streams:
-            run = self._last_run = Run(blueprint, self._instance, method, blueprint.async_moments, True, streams=streams)
-        run.ports, run.thread_id = ports, get_ident()
+        blueprint.check_async_run()
+        run = Run(blueprint, self._instance, method, blueprint.async_moments, is_async=True, streams=streams)
+        run.ports = ports = LocalPorts(blueprint)
+        run.thread_id = get_ident()
         return run, ports
 
     def _triple(self, ending: Ending) -> RunTriple[S]:

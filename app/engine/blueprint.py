@@ -99,7 +99,6 @@ class Blueprint:
     sync_moments: Moments = field(init=False)
     async_moments: Moments = field(init=False)
     has_span_hooks: bool = field(init=False)
-    has_mode_rules: bool = field(init=False)
     _warned: tuple[str, ...] = field(init=False, default=())
 
     def __post_init__(self) -> None:
@@ -110,7 +109,6 @@ class Blueprint:
         )
         self._sync_names = _listening(self.hooks.sync_names)
         self._async_names = _listening(self.hooks.async_names)
-        self.has_mode_rules = bool(self.is_async or self._sync_names or self._async_names)
         self._tags = _tags(self.graph)
         self._default = State(self.default_state, self.typing_system)
 

@@ -3,9 +3,9 @@
 A condition decides and does nothing else. Expressions are interpreted by `safe_expr`, never evaluated as Python code.
 """
 
+import operator
 from collections.abc import Callable, Mapping
 from functools import partial
-from operator import and_, invert, or_
 from typing import Any, ClassVar, SupportsIndex
 
 from app.engine.actions import Function
@@ -85,7 +85,7 @@ class Condition(Function):
         tests = [_Test(key, value) for key, value in kwargs.items()]
         keys = list(dict.fromkeys(test.key for test in tests))
         name = ", ".join(str(test) for test in sorted(tests, key=lambda test: test.key))
-        asked = Condition(keys, lambda state: all(test.holds(state) for test in tests), name=name)
+        asked = Condition(keys, _passing(tests), name=name)
         return asked._made(partial(Condition.when, **kwargs))
 
     @property
@@ -102,8 +102,9 @@ class Condition(Function):
 
     def holds(self, state: State[Any]) -> bool:
         """Return whether the condition holds. Raises ConditionError if the state misses one of its keys."""
+        known = state._values if type(state) is State else state  # a dict is quicker to ask
         for key in self._keys:
-            if key not in state:
+            if key not in known:
                 found = f"the state has {sorted(state)}{nearest(key, state)}"
                 raise ConditionError(f"condition {self._name!r} needs the key {key!r}; {found}")
         return bool(self._resolver(state))
@@ -123,7 +124,7 @@ class Condition(Function):
             lambda state: self._resolver(state) and other._resolver(state),
             name=f"{self._name} & {other._name}",
         )
-        return both._made(and_, self, other)
+        return both._made(operator.and_, self, other)
 
     def __or__(self, other: "Condition") -> "Condition":
         _expect_condition(other, "or")
@@ -134,11 +135,11 @@ class Condition(Function):
             lambda state: self._resolver(state) or other._resolver(state),
             name=f"{self._name} | {other._name}",
         )
-        return either._made(or_, self, other)
+        return either._made(operator.or_, self, other)
 
     def __invert__(self) -> "Condition":
         negated = Condition(self._keys, lambda state: not self._resolver(state), name=f"~{self._name}")
-        return negated._made(invert, self)
+        return negated._made(operator.invert, self)
 
 
 class OnError(Condition):
@@ -193,17 +194,17 @@ class _Test:
     """One argument of `when`: a key, how it is compared, and with what."""
 
     OPERATORS: ClassVar[Mapping[str, tuple[str, Callable[[Any, Any], Any]]]] = {
-        "eq": ("==", lambda a, b: a == b),
-        "ne": ("!=", lambda a, b: a != b),
-        "lt": ("<", lambda a, b: a < b),
-        "lte": ("<=", lambda a, b: a <= b),
-        "gt": (">", lambda a, b: a > b),
-        "gte": (">=", lambda a, b: a >= b),
+        "eq": ("==", operator.eq),
+        "ne": ("!=", operator.ne),
+        "lt": ("<", operator.lt),
+        "lte": ("<=", operator.le),
+        "gt": (">", operator.gt),
+        "gte": (">=", operator.ge),
         "in": (" in ", lambda a, b: a in b),
         "notin": (" not in ", lambda a, b: a not in b),
-        "contains": (" contains ", lambda a, b: b in a),
-        "is": (" is ", lambda a, b: a is b),
-        "isnot": (" is not ", lambda a, b: a is not b),
+        "contains": (" contains ", operator.contains),
+        "is": (" is ", operator.is_),
+        "isnot": (" is not ", operator.is_not),
     }
 
     def __init__(self, argument: str, value: Any) -> None:
@@ -218,17 +219,29 @@ class _Test:
             self.key, self.is_plain = argument, True
             self.symbol, self.compare = self.OPERATORS["eq"]
 
-    def holds(self, state: State[Any]) -> bool:
-        return bool(self.compare(state.get(self.key), self.value))
-
     def __str__(self) -> str:
         return f"{self.key}={self.value}" if self.is_plain else f"{self.key}{self.symbol}{self.value!r}"
 
 
+def _passing(tests: list[_Test]) -> Resolver:
+    asked = [(test.key, test.compare, test.value) for test in tests]
+
+    def holds(state: State[Any]) -> bool:
+        values = state._values if type(state) is State else state
+        for key, compare, value in asked:  # noqa: SIM110  # a generator costs three times as much
+            if not compare(values.get(key), value):
+                return False
+        return True
+
+    return holds
+
+
 def _asking(parsed: Parsed) -> Resolver:
+    evaluate = parsed.evaluate
+
     def holds(state: State[Any]) -> bool:
         try:
-            return bool(parsed.evaluate(state))
+            return bool(evaluate(state._values if type(state) is State else state))
         except UnsafeExpression:
             raise
         except Exception as error:  # what it says may hold a value of the state

@@ -10,12 +10,12 @@ This file knows one step; `flows` makes runs of steps, and `core_streams` reads 
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from app.engine.compiled import CONTEXT, TRACER, CompiledAction
 from app.engine.context import ApplicationContext, tracer_of
-from app.engine.core_streams import is_streamed, step_arguments, stream_arguments, stream_call
-from app.engine.effects import ActionCall, CallHooks, Commit, Emit, Flow, FlushSpans, RecordFailure, Sleep
+from app.engine.core_streams import is_streamed, stream_arguments, stream_call
+from app.engine.effects import ActionCall, AfterStep, BeforeStep, CallHooks, Commit, Emit, Flow, FlushSpans, RecordFailure, Sleep
 from app.engine.errors import AsyncActionInSyncRun, RunAbandoned
 from app.engine.frozen import frozen
 from app.engine.hooks import ExecuteMethod
@@ -86,7 +86,7 @@ def take_step(run: Run, record: CompiledAction, inputs: Mapping[str, Any], limit
     """Take one step, beginning with `record`: until an action is committed, or an error is left that no transition handles."""
     if record.rescues:
         return _take_step_with_rescues(run, record, inputs, limits, number)
-    return cast("Flow[Taken]", _attempt(run, record, inputs, limits, number, None))
+    return _attempt(run, record, inputs, limits, number, None)  # type: ignore[return-value]  # without rescues none is returned
 
 
 def _take_step_with_rescues(
@@ -100,6 +100,9 @@ def _take_step_with_rescues(
         record, inputs = taken, NO_INPUTS
 
 
+_new = object.__new__
+
+
 def prepare(run: Run, record: CompiledAction, inputs: Mapping[str, Any]) -> ActionCall:
     """Return the call of `record` as it is now.
 
@@ -108,7 +111,13 @@ def prepare(run: Run, record: CompiledAction, inputs: Mapping[str, Any]) -> Acti
     if record.is_async and not run.is_async:
         raise AsyncActionInSyncRun(record.name)
     instance = run.instance
-    call = ActionCall(record, show(instance.state, record.declared, record.reads), inputs, run, instance.seq + 1)
+    call = _new(ActionCall)
+    call.record = record
+    call.view = show(instance.state, record.declared, record.reads)
+    call.inputs = inputs
+    call.run = run
+    call.seq = instance.seq + 1
+    call.tracer = None
     if record.is_plain and not inputs and not run.blueprint.has_span_hooks:
         return call  # nothing to check, nothing to inject
     record.check_inputs(inputs)
@@ -150,8 +159,7 @@ def _attempt(
     call = prepare(run, record, inputs)
     instance, moments = run.instance, run.moments
     if moments.pre_step is not None:
-        arguments = {**step_arguments(call), "state": instance.state, "inputs": _given(call)}
-        yield CallHooks(moments.pre_step, arguments)
+        yield BeforeStep(moments.pre_step, call)
     started_at_s = 0.0
     if run.is_hosted:
         yield Emit(StepBegun(call.seq, record.name))
@@ -184,16 +192,16 @@ def _attempt(
     if call.tracer is not None and run.is_async:
         yield FlushSpans(call.tracer)
     if moments.post_step is not None:
-        yield CallHooks(moments.post_step, _after_step(call, state, result, None))
+        after_step = _new(AfterStep)
+        after_step.listeners = moments.post_step
+        after_step.call = call
+        after_step.state = state
+        after_step.result = result
+        after_step.error = None
+        yield after_step
     if record.is_streaming and moments.end_stream is not None and is_streamed(call):
         yield CallHooks(moments.end_stream, stream_arguments(call))
     return record, result, verdict
-
-
-def _given(call: ActionCall) -> dict[str, Any]:
-    """Return the inputs under the names that the action declares."""
-    declared = {name: injected for injected, name in call.record.renamed.items()}
-    return {declared.get(name, name): value for name, value in call.inputs.items()}
 
 
 def _retried(call: ActionCall) -> Flow[Any]:
@@ -243,25 +251,12 @@ def _rescue(
     return None
 
 
-def _after_step(call: ActionCall, state: State[Any], result: Any, error: Exception | None) -> dict[str, Any]:
-    instance = call.run.instance
-    return {
-        "action": call.record.action,
-        "sequence_id": call.seq,
-        "app_id": instance.app_id,
-        "partition_key": instance.partition_key,
-        "state": state,
-        "result": result,
-        "exception": error,
-    }
-
-
 def _end_failed(call: ActionCall, error: Exception) -> Flow[None]:
     """Tell the hooks that the step has failed."""
     run, moments = call.run, call.run.moments
     if call.tracer is not None and run.is_async:
         yield FlushSpans(call.tracer)
     if moments.post_step is not None:
-        yield CallHooks(moments.post_step, _after_step(call, run.instance.state, None, error))
+        yield AfterStep(moments.post_step, call, run.instance.state, None, error)
     if moments.end_stream is not None and is_streamed(call):
         yield CallHooks(moments.end_stream, stream_arguments(call))

@@ -15,6 +15,8 @@ from app.engine.core_streams import StreamBegun
 from app.engine.effects import (
     END,
     ActionCall,
+    AfterStep,
+    BeforeStep,
     CallHooks,
     Commit,
     Deliver,
@@ -46,11 +48,11 @@ class SyncDriver(Generic[T]):
     __slots__ = ("_flow", "_left_s", "_stream", "result")
 
     result: T  # when the flow has ended
+    _left_s: float  # of the time limit of the stream that is open: what its consumer takes does not count
 
     def __init__(self, flow: Flow[T]) -> None:
         self._flow = flow
         self._stream: Iterator[Any] | None = None
-        self._left_s = 0.0  # of the time limit of the stream that is open: what its consumer takes does not count
 
     def advance(self, error: Exception | None = None) -> Deliver | None:
         """Perform effects until something is to be delivered; None when the flow has ended. `error` is thrown in first."""
@@ -59,7 +61,20 @@ class SyncDriver(Generic[T]):
             effect = next(flow) if error is None else flow.throw(error)
             while not isinstance(effect, Deliver):
                 try:
-                    answer = self._perform(effect)
+                    if type(effect) is ActionCall and (record := effect.record).timeout_s is None and effect.tracer is None:
+                        # by far the most frequent effect: in here it costs no call of a method
+                        token = set_current(effect)
+                        try:
+                            # most calls have no inputs, and a call without `**` is faster
+                            answer = record.call(effect.view, **effect.inputs) if effect.inputs else record.call(effect.view)
+                        finally:
+                            reset_current(token)
+                    elif type(effect) is AfterStep:
+                        answer = None
+                        for hook in effect.listeners.sync:
+                            effect.tell(hook)
+                    else:
+                        answer = self._perform(effect)
                 except Exception as raised:
                     effect = flow.throw(carried(raised, _author(effect)))
                 else:
@@ -123,22 +138,13 @@ class SyncDriver(Generic[T]):
 
     def _perform(self, effect: Effect) -> Any:
         match effect:
+            case AfterStep() | BeforeStep() | CallHooks():
+                for hook in effect.listeners.sync:
+                    effect.tell(hook)
+                return None
             case ActionCall():
-                record = effect.record
-                if record.timeout_s is None and effect.tracer is None:
-                    token = set_current(effect)
-                    try:
-                        # most calls have no inputs, and a call without `**` is faster
-                        return record.call(effect.view, **effect.inputs) if effect.inputs else record.call(effect.view)
-                    finally:
-                        reset_current(token)
                 with entered(effect):
                     return self._call(effect)
-            case CallHooks():
-                arguments = effect.arguments
-                for hook in effect.listeners.sync:
-                    hook(**arguments)
-                return None
             case NextItem(call=call):
                 with entered(call):
                     return self._next_item(call)
@@ -179,12 +185,12 @@ class AsyncDriver(Generic[T]):
     __slots__ = ("_flow", "_left_s", "_ports", "_stream", "result")
 
     result: T  # when the flow has ended
+    _left_s: float  # of the time limit of the stream that is open: what its consumer takes does not count
 
     def __init__(self, flow: Flow[T], ports: RunPorts) -> None:
         self._flow = flow
         self._ports = ports
         self._stream: AsyncGenerator[Any, None] | None = None
-        self._left_s = 0.0  # of the time limit of the stream that is open: what its consumer takes does not count
 
     async def advance(self, error: Exception | None = None) -> Deliver | None:
         """Perform effects until something is to be delivered; None when the flow has ended. `error` is thrown in first."""
@@ -193,7 +199,22 @@ class AsyncDriver(Generic[T]):
             effect = next(flow) if error is None else flow.throw(error)
             while not isinstance(effect, Deliver):
                 try:
-                    answer = await self._perform(effect)
+                    if (
+                        type(effect) is ActionCall
+                        and (record := effect.record).is_async
+                        and record.timeout_s is None
+                        and effect.tracer is None
+                    ):
+                        # by far the most frequent effect: in here it costs no coroutine of its own
+                        token = set_current(effect)
+                        try:
+                            answer = await (
+                                record.call(effect.view, **effect.inputs) if effect.inputs else record.call(effect.view)
+                            )
+                        finally:
+                            reset_current(token)
+                    else:
+                        answer = await self._perform(effect)
                 except Exception as raised:
                     effect = flow.throw(raised)
                 else:
@@ -257,21 +278,14 @@ class AsyncDriver(Generic[T]):
     async def _perform(self, effect: Effect) -> Any:
         ports = self._ports
         match effect:
-            case ActionCall():
-                record = effect.record
-                if record.is_async and record.timeout_s is None and effect.tracer is None:
-                    token = set_current(effect)
-                    try:
-                        return await (record.call(effect.view, **effect.inputs) if effect.inputs else record.call(effect.view))
-                    finally:
-                        reset_current(token)
-                with entered(effect):
-                    return await self._call(effect)
-            case CallHooks():
+            case AfterStep() | BeforeStep() | CallHooks():
                 if effect.listeners.sync:
                     await ports.call_hook(partial(sealed, "a hook", partial(_call_each, effect)))
                 if effect.listeners.async_:
                     await _await_each(effect)
+            case ActionCall():
+                with entered(effect):
+                    return await self._call(effect)
             case NextItem(call=call):
                 with entered(call):
                     return await self._next_item(call)
@@ -326,18 +340,17 @@ def _author(effect: Effect) -> str:
     return f"action {effect.record.name!r}" if isinstance(effect, ActionCall) else "a hook"
 
 
-def _call_each(effect: CallHooks) -> None:
-    arguments = effect.arguments
+def _call_each(effect: AfterStep | BeforeStep | CallHooks) -> None:
     for hook in effect.listeners.sync:
-        hook(**arguments)
+        effect.tell(hook)
 
 
-async def _await_each(effect: CallHooks) -> None:
-    hooks, arguments = effect.listeners.async_, effect.arguments
+async def _await_each(effect: AfterStep | BeforeStep | CallHooks) -> None:
+    hooks = effect.listeners.async_
     if len(hooks) == 1:
-        await hooks[0](**arguments)
+        await effect.tell(hooks[0])
         return
-    calls = [hook(**arguments) for hook in hooks]
+    calls = [effect.tell(hook) for hook in hooks]
     # all of them are heard, also when one fails: the first error is the one that counts
     for outcome in await asyncio.gather(*calls, return_exceptions=True):
         if isinstance(outcome, BaseException):

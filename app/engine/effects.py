@@ -13,12 +13,15 @@ from app.engine.ports import Step, StepEvent, StepFailure
 if TYPE_CHECKING:
     from app.engine.compiled import CompiledAction
     from app.engine.core import Run
+    from app.engine.state import State
     from app.engine.tracing import TracerFactory
     from app.engine.view import View
 
 __all__ = [
     "END",
     "ActionCall",
+    "AfterStep",
+    "BeforeStep",
     "CallHooks",
     "Commit",
     "Deliver",
@@ -47,6 +50,11 @@ class ActionCall:
     run: "Run"
     seq: int
     tracer: "TracerFactory | None" = None
+
+    def given(self) -> dict[str, Any]:
+        """Return the inputs under the names that the action declares."""
+        declared = {name: injected for injected, name in self.record.renamed.items()}
+        return {declared.get(name, name): value for name, value in self.inputs.items()}
 
 
 @dataclass(slots=True, eq=False)
@@ -77,6 +85,55 @@ class CallHooks:
 
     listeners: Listeners
     arguments: dict[str, Any]
+
+    def tell(self, hook: HookCall) -> Any:
+        """Return what one hook gives when it is told."""
+        return hook(**self.arguments)
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class BeforeStep:
+    """Call the hooks before a step, as CallHooks does. Answer: None."""
+
+    listeners: Listeners
+    call: ActionCall
+
+    def tell(self, hook: HookCall) -> Any:
+        call = self.call
+        instance = call.run.instance
+        return hook(
+            action=call.record.action,
+            sequence_id=call.seq,
+            app_id=instance.app_id,
+            partition_key=instance.partition_key,
+            state=instance.state,
+            inputs=call.given(),
+        )
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class AfterStep:
+    """Call the hooks after a step, as CallHooks does. Answer: None."""
+
+    listeners: Listeners
+    call: ActionCall
+    state: "State[Any]"
+    result: Any
+    error: Exception | None
+
+    def tell(self, hook: HookCall) -> Any:
+        call = self.call
+        instance = call.run.instance
+        # keywords, and no dict: with every step of every application that is stored or watched, that is a tenth of its cost
+        return hook(
+            action=call.record.action,
+            sequence_id=call.seq,
+            app_id=instance.app_id,
+            partition_key=instance.partition_key,
+            state=self.state,
+            result=self.result,
+            exception=self.error,
+        )
 
 
 @dataclass(slots=True)
@@ -121,7 +178,20 @@ class Deliver:
     value: Any
 
 
-Effect: TypeAlias = ActionCall | OpenStream | NextItem | CallHooks | Emit | Commit | RecordFailure | Sleep | FlushSpans | Deliver
+Effect: TypeAlias = (
+    ActionCall
+    | OpenStream
+    | NextItem
+    | BeforeStep
+    | AfterStep
+    | CallHooks
+    | Emit
+    | Commit
+    | RecordFailure
+    | Sleep
+    | FlushSpans
+    | Deliver
+)
 
 T = TypeVar("T")
 Flow: TypeAlias = Generator[Effect, Any, T]

@@ -9,6 +9,7 @@ import builtins
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 from app.engine.errors import UnsafeExpression
@@ -70,10 +71,10 @@ class _Compiler:
         name = node.id
         function = self.grammar.functions.get(name)
         if name in self._bound:
-            return lambda names: names[name]
+            return itemgetter(name)
         if not hasattr(builtins, name):
             self.keys.add(name)
-            return lambda names: names[name]
+            return itemgetter(name)
 
         def find(names: Names) -> Any:  # a key of the state may have the name of a builtin
             if name in names:
@@ -102,6 +103,8 @@ class _Compiler:
     def _compare(self, node: ast.Compare) -> Evaluate:
         first = self.compile(node.left)
         links = [(COMPARISONS[type(op)], self.compile(right)) for op, right in zip(node.ops, node.comparators, strict=True)]
+        if len(links) == 1:
+            return _comparison(first, *links[0], node.comparators[0])
 
         def compare(names: Names) -> Any:
             left, holds = first(names), True
@@ -249,6 +252,14 @@ class _Compiler:
             raise self._refuse("a format specification")
         parts = [self.compile(part.value if isinstance(part, ast.FormattedValue) else part) for part in node.values]
         return lambda names: "".join(str(part(names)) for part in parts)
+
+
+def _comparison(first: Evaluate, test: Callable[[Any, Any], Any], second: Evaluate, node: ast.expr) -> Evaluate:
+    """Return a comparison of two values, by far the most frequent kind of condition."""
+    if isinstance(node, ast.Constant):
+        value = node.value
+        return lambda names: test(first(names), value)
+    return lambda names: test(first(names), second(names))
 
 
 def _targets(node: ast.expr) -> list[str] | None:

@@ -1,13 +1,25 @@
 """The core with no driver: flows are asked for effects, and are sent their answers."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from app.engine import ApplicationBuilder, Blueprint, ExecuteMethod, HaltReason, Retry, State, action, on_error
 from app.engine.core import NO_INPUTS, Instance, Limits, Run
-from app.engine.effects import END, ActionCall, CallHooks, Commit, Deliver, Emit, NextItem, OpenStream, RecordFailure, Sleep
+from app.engine.effects import (
+    END,
+    ActionCall,
+    AfterStep,
+    BeforeStep,
+    Commit,
+    Deliver,
+    Emit,
+    NextItem,
+    OpenStream,
+    RecordFailure,
+    Sleep,
+)
 from app.engine.errors import AsyncActionInSyncRun, InvalidInputs, MissingWrite, UndeclaredWrite
 from app.engine.flows import Ending, iterate_flow, run_flow, step_flow, stream_flow
 from app.engine.operations import Set
@@ -86,13 +98,23 @@ def test_a_failing_action_is_recorded_before_its_error_leaves() -> None:
     assert where(run.instance) == ({"n": 0}, -1, None)
 
 
+def told(effect: BeforeStep | AfterStep) -> dict[str, Any]:
+    """Return what a hook is told."""
+
+    def hook(**arguments: Any) -> dict[str, Any]:
+        return arguments
+
+    return cast("dict[str, Any]", effect.tell(hook))
+
+
 def test_hooks_are_told_before_and_after() -> None:
     notes = Notes()
     run = run_of(counting().with_hooks(notes).blueprint())
     flow = step_flow(run, NO_INPUTS)
     before = answer(flow)
     assert before.listeners.sync == (notes.pre_run_step,)
-    assert before.arguments == {
+    assert isinstance(before, BeforeStep)
+    assert told(before) == {
         "action": run.blueprint.actions["count"].action,
         "sequence_id": 0,
         "app_id": "app",
@@ -101,9 +123,9 @@ def test_hooks_are_told_before_and_after() -> None:
         "inputs": {},
     }
     after = answer(flow, counted(answer(flow)))
-    assert isinstance(after, CallHooks)
-    assert after.arguments == {
-        **{key: value for key, value in before.arguments.items() if key != "inputs"},
+    assert isinstance(after, AfterStep)
+    assert told(after) == {
+        **{key: value for key, value in told(before).items() if key != "inputs"},
         "state": State({"n": 1}),
         "result": {},
         "exception": None,
@@ -117,7 +139,8 @@ def test_hooks_are_told_of_the_error_and_of_the_state_from_before_it() -> None:
     answer(flow)
     error = Boom("no")
     after = flow.throw(error)
-    assert (after.arguments["exception"], after.arguments["state"], after.arguments["result"]) == (error, State({"n": 0}), None)
+    assert isinstance(after, AfterStep)
+    assert (after.error, after.state, after.result) == (error, State({"n": 0}), None)
 
 
 def test_a_run_goes_on_until_no_transition_leads_on() -> None:
