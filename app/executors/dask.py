@@ -29,6 +29,8 @@ from app.executors.travel import Errand, Reply, rebuild, unpack
 __all__ = ["DaskRung"]
 
 CONNECT_TIMEOUT_S = 3.0
+BIRTH_TIMEOUT_S = 30.0
+"""A worker of our own has to be started first, perhaps on a machine that has much else to do."""
 DOWN_FOR_S = 2.0
 """After a failed try to connect, calls fail at once for so long."""
 PER_THREAD = 2
@@ -265,7 +267,7 @@ class DaskRung:
                     preload=["app.executors.dask_preload"],
                 )
             client = distributed.Client(cluster or self._address, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
-            client.wait_for_workers(1, timeout=CONNECT_TIMEOUT_S)
+            client.wait_for_workers(1, timeout=CONNECT_TIMEOUT_S if cluster is None else BIRTH_TIMEOUT_S)
             link = _Link(
                 client, cluster, client.get_executor(pure=False), f"stepwell-{client.id}", sum(client.nthreads().values())
             )

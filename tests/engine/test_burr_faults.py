@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-import time
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -72,29 +72,29 @@ def kept(engine: Any) -> Any:
 
 
 def test_a_sync_action_in_an_async_run_does_not_block_the_loop() -> None:
-    def longest_lap(engine: Any) -> float:
+    def answer_of_the_loop(engine: Any) -> bool:
+        asked, answered = threading.Event(), threading.Event()
+
         @engine.action(reads=["n"], writes=["n"])
-        def slow(state: Any) -> Any:
-            time.sleep(0.3)
-            return state.update(n=1)
+        def ask(state: Any) -> Any:
+            asked.set()
+            return state.update(n=answered.wait(20 if engine is OURS else 0.3))
 
-        laps: list[float] = []
+        async def answer() -> None:
+            while not asked.is_set():  # noqa: ASYNC110 - another thread sets it
+                await asyncio.sleep(0.001)
+            answered.set()
 
-        async def watch() -> None:
-            for _ in range(20):
-                began = time.perf_counter()
-                await asyncio.sleep(0.01)
-                laps.append(time.perf_counter() - began)
+        async def run() -> bool:
+            application = counting(engine, ask).build()
+            await asyncio.gather(application.astep(), answer())
+            return bool(application.state["n"])
 
-        async def run() -> None:
-            await asyncio.gather(watch(), counting(engine, slow).build().astep())
+        return asyncio.run(run())
 
-        asyncio.run(run())
-        return max(laps)
-
-    ours, theirs = play(longest_lap)
-    assert theirs > 0.25
-    assert ours < 0.2
+    ours, theirs = play(answer_of_the_loop)
+    assert theirs is False
+    assert ours is True
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 
 
@@ -21,11 +22,29 @@ class Gate:
         self._open.set()
 
 
-async def until(condition: Callable[[], bool]) -> None:
+AT_ONCE_S = 5
+"""What "at once" may take on a machine that has much else to do, where waiting would take for ever."""
+
+
+async def until(condition: Callable[[], bool], every_s: float = 0.001) -> None:
     """Wait for what another thread is about to bring about."""
     async with asyncio.timeout(20):
         while not condition():  # noqa: ASYNC110 - another thread brings it about, and has no event to set
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(every_s)
+
+
+def set_when(condition: Callable[[], bool]) -> threading.Event:
+    """Return an event that another thread sets once `condition` holds, for a loop that is held until then."""
+    event = threading.Event()
+
+    def look() -> None:
+        end_s = time.monotonic() + 20
+        while not condition() and time.monotonic() < end_s:
+            time.sleep(0.005)
+        event.set()
+
+    threading.Thread(target=look, daemon=True).start()
+    return event
 
 
 async def begun(gate: Gate, times: int = 1) -> None:

@@ -24,7 +24,7 @@ async def open_bench() -> "AsyncIterator[Callable[..., Any]]":
         executors.register("rung", source=SOURCE, actions=ACTIONS.values())
         opened.append(executors)
         await executors.start()
-        return Bench(executors, told)
+        return Bench(executors, told, rung)
 
     yield make
     for executors in opened:

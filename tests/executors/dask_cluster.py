@@ -9,9 +9,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import distributed
+
 
 class DaskCluster:
-    """One scheduler and some workers of one thread each. `start` again after `kill` takes the same address."""
+    """One scheduler and some workers of one thread each, all there when `start` returns.
+
+    `start` after `kill` takes the same address.
+    """
 
     def __init__(self, folder: Path, workers: int = 2) -> None:
         self._folder = folder
@@ -29,6 +34,8 @@ class DaskCluster:
         self.address = _address_in(contact)
         for _ in range(self._workers):
             self._run("dask_worker", self.address, "--nthreads", "1", "--no-dashboard", "--no-nanny", "--host", "127.0.0.1")
+        with distributed.Client(self.address, timeout=30, set_as_default=False) as client:
+            client.wait_for_workers(self._workers, timeout=60)
 
     def kill(self) -> None:
         """kill -9, the scheduler first."""

@@ -24,9 +24,10 @@ SOURCE = MachineSource("rung_machine:load", "rung")
 class Bench:
     """Executors with the test machine on them, and short ways to call its actions."""
 
-    def __init__(self, executors: Executors, told: list[Notice]) -> None:
+    def __init__(self, executors: Executors, told: list[Notice], rung: str) -> None:
         self.executors = executors
         self.told = told
+        self.rung = rung
 
     def owner(self, action: str, session: str = "s") -> CallOwner:
         return CallOwner(session, "rung", action)
@@ -42,8 +43,9 @@ class Bench:
         """Return the state after the action."""
         return apply_all(state or {}, (await self.outcome(action, state, session, **inputs)).operations)
 
-    def pool(self, name: str) -> PoolStats:
-        return next(pool for pool in self.executors.stats() if pool.name == name)
+    def pool(self, name: str | None = None) -> PoolStats:
+        """Return the figures of one pool: of the rung that the bench is on, if no other is named."""
+        return next(pool for pool in self.executors.stats() if pool.name == (name or self.rung))
 
     async def items(self, action: str, state: Mapping[str, Any] | None = None, **inputs: Any) -> list[Any]:
         stream = self.executors.stream(call_of(action, state, inputs), owner=self.owner(action))

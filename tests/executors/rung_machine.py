@@ -102,10 +102,9 @@ def linger(state: State[Any], entered: str, leave: str) -> State[Any]:
     return state.update(pid=os.getpid())
 
 
-@action(reads=[], writes=[])
-def pause(state: State[Any], for_s: float) -> State[Any]:
-    time.sleep(for_s)
-    return state
+@action(reads=[], writes=["began_s"])
+def tell_the_time(state: State[Any]) -> State[Any]:
+    return state.update(began_s=time.monotonic())  # of the whole machine, not of this process
 
 
 @action(reads=[], writes=["total"])
@@ -135,8 +134,8 @@ def compute_in_steps(state: State[Any], cpu_s: float) -> Iterator[Any]:
 
 
 @action(reads=[], writes=[])
-async def block_the_loop(state: State[Any], for_s: float) -> State[Any]:
-    time.sleep(for_s)  # noqa: ASYNC251 - the mistake that the watchdog is there for
+async def block_the_loop(state: State[Any], over: threading.Event) -> State[Any]:
+    over.wait(20)  # the mistake that the watchdog is there for
     return state
 
 

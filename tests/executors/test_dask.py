@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from blocking import until
+from blocking import AT_ONCE_S, until
 from dask_cluster import DaskCluster
 from rung_bench import Bench, Door, call_of
 
+from app.executors.dask import CONNECT_TIMEOUT_S
 from app.executors.errors import CannotTravel, RungUnavailable, WorkerDied
 
 OpenBench = Callable[..., Awaitable[Bench]]
@@ -34,7 +35,7 @@ async def test_a_scheduler_that_is_killed_fails_its_calls_at_once_and_is_used_ag
     began_s = time.perf_counter()
     with pytest.raises(RungUnavailable, match="went away") as caught:
         await lost
-    assert time.perf_counter() - began_s < 5
+    assert time.perf_counter() - began_s < 2 * AT_ONCE_S
     assert caught.value.retry_after_s is not None
     with pytest.raises(RungUnavailable, match="cannot be used"):
         await bench.outcome("double", {"n": 1})
@@ -58,7 +59,7 @@ async def test_calls_fail_fast_while_the_scheduler_is_known_to_be_down(open_benc
 
     with pytest.raises(RungUnavailable):
         await bench.outcome("double", {"n": 1})
-    assert time.perf_counter() - began_s < 1
+    assert time.perf_counter() - began_s < CONNECT_TIMEOUT_S / 2
 
 
 async def test_without_an_address_the_setting_is_named(open_bench: OpenBench) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import rung_machine
-from blocking import until
+from blocking import set_when, until
 from rung_bench import Bench, Door, call_of
 
 from app.engine.builder import ApplicationBuilder
@@ -203,14 +203,14 @@ async def test_an_async_action_has_no_use_for_a_process(open_bench: OpenBench) -
 
 async def test_the_loop_is_watched_and_its_blockers_are_told(open_bench: OpenBench) -> None:
     bench = await open_bench("thread", loop_lag_budget_s=0.05)
-    await asyncio.sleep(0.1)
+    over = set_when(lambda: bool(bench.executors.notices("rung")))
 
-    await rung_machine.ACTIONS["block_the_loop"].run_and_update(call_of("block_the_loop", {}, {}).view, for_s=0.3)
+    await rung_machine.ACTIONS["block_the_loop"].run_and_update(call_of("block_the_loop", {}, {}).view, over=over)
     await until(lambda: bool(bench.told))
     notice = bench.told[0]
     assert (notice.kind, notice.machine, notice.action) == (NoticeKind.LOOP_BLOCKED, "rung", "block_the_loop")
     assert notice.details["file"] == rung_machine.__file__
-    assert "time.sleep(for_s)" in notice.details["stack"]
+    assert "over.wait(20)" in notice.details["stack"]
     assert bench.executors.notices("rung")[-1].details["count"] == 1
     assert (bench.executors.loop_stats() or pytest.fail("unwatched")).longest_lag_s > 0.05
 
@@ -221,16 +221,20 @@ async def test_an_async_action_that_keeps_blocking_gets_a_loop_of_its_own(open_b
     blueprint = builder.with_entrypoint("block").blueprint()
     bench.executors.register("blocker", actions=blueprint.graph.actions, redirect=blueprint.redirect)
     application = blueprint.instantiate(app_id="a")
-    await asyncio.sleep(0.1)
 
-    for _ in range(2):
-        await application.astep(inputs={"for_s": 0.3})
-        await asyncio.sleep(0.1)
+    def stalls() -> int:
+        return sum(notice.details.get("count", 0) for notice in bench.executors.notices("blocker"))
+
+    for expected in (1, 2):
+        await application.astep(inputs={"over": set_when(lambda: stalls() == expected)})  # noqa: B023 - over by the next turn
+        await until(lambda: len(bench.told) == expected)  # noqa: B023
     assert kinds(bench, "block") == [NoticeKind.LOOP_BLOCKED, NoticeKind.MOVED_TO_PRIVATE_LOOP]
     assert bench.executors.describe("blocker")["block"]["runs_in"] == "private_loop"
 
-    step = await application.astep(inputs={"for_s": 0.3})
+    over = threading.Event()
+    step = asyncio.ensure_future(application.astep(inputs={"over": over}))
     await asyncio.sleep(0.1)
-    assert step is not None
-    assert len(bench.told) == 2
-    assert bench.executors.notices("blocker")[-1].details["count"] == 2
+    assert not step.done()
+    over.set()
+    assert await step is not None
+    assert (len(bench.told), stalls()) == (2, 2)
