@@ -42,6 +42,7 @@ demo: $(VENV)/.serve
 	$(BIN)/python -m examples.demo
 
 test: check
+	$(BIN)/python -m tests.programs
 	$(BIN)/python -m pytest -n 2
 
 check: $(VENV)/.dev

@@ -17,13 +17,15 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(request.getfixturevalue("postgres_url"))
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+@pytest.fixture(params=["memory", "sqlite", "postgresql", "pgbouncer"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     match request.param:
         case "memory":
             return "memory:"
         case "sqlite":
             return f"sqlite:///{tmp_path}/sessions.db"
+        case "pgbouncer":
+            return str(request.getfixturevalue("pgbouncer_url"))
     return str(request.getfixturevalue("postgres_url"))
 
 

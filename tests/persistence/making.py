@@ -22,6 +22,7 @@ from app.persistence.records import (
 )
 from app.persistence.store import Store
 from app.persistence.urls import Postgres, Sqlite, parse
+from tests.pgbouncer import is_pooled
 
 __all__ = ["Writer", "ended", "failed", "new", "opened", "queried", "started", "step", "step_commit"]
 
@@ -107,7 +108,7 @@ class Writer:
 @contextlib.asynccontextmanager
 async def opened(url: str, **settings: Any) -> AsyncIterator[Store]:
     """The store behind `url`, open; its schema is made if need be."""
-    store = open_store(url, migrate=True, **settings)
+    store = open_store(url, migrate=True, **{"is_pgbouncer": is_pooled(url), **settings})
     await store.open()
     try:
         yield store
@@ -128,7 +129,7 @@ async def queried(url: str, query: str) -> Any:
             with engine.connect() as connection:
                 return answer(connection)
         case Postgres() as database:
-            server = postgres_engine(database, pool_size=1, is_pgbouncer=False)
+            server = postgres_engine(database, pool_size=1, is_pgbouncer=is_pooled(url))
             try:
                 async with server.connect() as there:
                     await there.execution_options(isolation_level="AUTOCOMMIT")
