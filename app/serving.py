@@ -18,11 +18,11 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-__all__ = ["AddressUnavailable", "address_for_others", "address_of", "listen", "serve", "told_of_signals"]
+__all__ = ["KEEP_ALIVE_S", "AddressUnavailable", "address_for_others", "address_of", "listen", "serve", "told_of_signals"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _BACKLOG = 2048
-_KEEP_ALIVE_S = 75  # longer than clients keep idle connections, or their next request could meet the closing
+KEEP_ALIVE_S = 75  # longer than clients keep idle connections, or their next request could meet the closing
 _AFTER_GRACE_S = 2.0  # for the answers that the drain has let go
 
 
@@ -75,7 +75,7 @@ def serve(app: FastAPI, listener: socket.socket, *, grace_s: float, ready: Calla
         access_log=False,
         log_config=None,
         server_header=False,
-        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=math.ceil(grace_s + _AFTER_GRACE_S),
     )
     server = _Server(config)

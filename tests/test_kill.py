@@ -1,10 +1,8 @@
 """SIGKILL in the middle of fifty runs: what was answered or streamed as finished is there, once, and everything can go on."""
 
 import asyncio
-import json
 import textwrap
 from collections import defaultdict
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +12,7 @@ import httpx
 import pytest
 
 from tests.service_process import ServiceProcess, running_service
+from tests.sse import events
 
 SESSIONS = 50
 ENOUGH = 20  # steps that each session has been told of, on average, before the kill
@@ -62,19 +61,6 @@ class Witness:
         self.steps[session][seq] = result
         if sum(map(len, self.steps.values())) >= SESSIONS * ENOUGH and len(self.steps) == SESSIONS:
             self.enough.set()
-
-
-async def events(response: httpx.Response) -> AsyncIterator[tuple[int, str, Any]]:
-    """The (id, type, data) of a stream; one that is cut off in the middle is no event."""
-    fields: dict[str, str] = {}
-    async for line in response.aiter_lines():
-        if line == "" and "event" in fields:
-            yield int(fields["id"]), fields["event"], json.loads(fields["data"])
-        if line == "":
-            fields = {}
-        elif not line.startswith(":"):
-            name, _, value = line.partition(": ")
-            fields[name] = value
 
 
 async def by_stream(client: httpx.AsyncClient, session: str, witness: Witness) -> None:

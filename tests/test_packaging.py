@@ -95,8 +95,7 @@ def test_the_image_hosts_machines_that_exist() -> None:
     assert [name for name in machines[1].split() if not (ROOT / name).is_file()] == []
 
 
-def test_the_service_waits_for_a_healthy_postgres_that_keeps_its_data() -> None:
-    assert "condition: service_healthy" in COMPOSE
+def test_postgres_keeps_its_data_and_tells_its_health() -> None:
     assert "healthcheck:" in COMPOSE
     assert "postgres-data:/var/lib/postgresql #" in COMPOSE
 
