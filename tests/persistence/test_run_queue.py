@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +11,6 @@ from app.persistence.records import Key
 from app.persistence.run_queue import Back
 from app.persistence.store import KeyTaken, Store
 from tests.persistence.making import new, opened, queried, started
-from tests.persistence.transaction_pool import transaction_pool
 
 LIMIT_S = 20.0
 CUT_THE_QUEUE_OFF = """
@@ -185,20 +182,15 @@ async def test_the_queue_goes_on_after_its_connection_was_lost(postgres_url: str
             await until_no_job_is_left(postgres_url)
 
 
-async def test_behind_a_pooler_in_transaction_mode_the_queue_is_polled(postgres_url: str) -> None:
-    with tempfile.TemporaryDirectory(prefix="stepwell-") as folder:
-        async with (
-            transaction_pool(postgres_url, Path(folder)) as (url, _),
-            opened(url, is_pgbouncer=True) as one,
-            opened(url, is_pgbouncer=True, background_runs=2) as other,
-        ):
-            await one.create_session(new())
-            async with taking(other) as taker:
-                await put(one, "by another")
-                await taker.until(1)
-                await put(other, "by itself")
-                await taker.until(2)
-                await until_no_job_is_left(postgres_url)
+async def test_behind_a_pooler_in_transaction_mode_the_queue_is_polled(pgbouncer_url: str) -> None:
+    async with opened(pgbouncer_url) as one, opened(pgbouncer_url, background_runs=2) as other:
+        await one.create_session(new())
+        async with taking(other) as taker:
+            await put(one, "by another")
+            await taker.until(1)
+            await put(other, "by itself")
+            await taker.until(2)
+            await until_no_job_is_left(pgbouncer_url)
 
 
 async def test_a_run_that_is_refused_has_no_job(postgres_url: str) -> None:
