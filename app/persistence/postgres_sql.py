@@ -17,7 +17,7 @@ from app.persistence.wave_rows import (
     RUN_START_COLUMNS,
     STEP_COLUMNS,
 )
-from app.persistence.wave_sql import BEGIN_QUEUED_RUN
+from app.persistence.wave_sql import RUN_IS_THERE
 
 __all__ = ["LANDED_CREATES", "LANDED_MOVES", "PARTS", "write_statement"]
 
@@ -112,11 +112,11 @@ _INSERT = """
     INSERT INTO {table} (session_key, {names}) SELECT moved.key, {names_of_r} FROM {rows} JOIN moved USING (place){clash}
 )
 """
-# a run that was queued begins now; any other that is there already is the same one, handed in again
+# what is there already is the same, handed in again
 _CLASHES = {
     "failures": " ON CONFLICT DO NOTHING",
     "keys": " ON CONFLICT DO NOTHING",
-    "run_starts": BEGIN_QUEUED_RUN,
+    "run_starts": RUN_IS_THERE,
 }
 _RESULTS = {
     "new_sessions": "SELECT TRUE AS is_new, place, key, 0::bigint AS log_bytes, 1::bigint AS snapshot_at FROM created",

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.persistence import wave_rows as columns
 from app.persistence.wave_rows import Row
-from app.persistence.wave_sql import BEGIN_QUEUED_RUN
+from app.persistence.wave_sql import RUN_IS_THERE
 from app.persistence.waves import Rows, Wave
 from app.persistence.writer import ConnectionLost, Moved, WaveRefused, Written
 
@@ -162,7 +162,7 @@ def _apply(driver: sqlite3.Connection, wave: Wave) -> Written:
         ("steps", columns.STEP_COLUMNS, wave.steps, ""),
         ("snapshots", ("seq", "state"), wave.snapshots, ""),
         ("failures", columns.FAILURE_COLUMNS, wave.failures, " ON CONFLICT DO NOTHING"),
-        ("runs", columns.RUN_START_COLUMNS, wave.run_starts, BEGIN_QUEUED_RUN),
+        ("runs", columns.RUN_START_COLUMNS, wave.run_starts, RUN_IS_THERE),
         ("keys", columns.KEY_COLUMNS, wave.keys, " ON CONFLICT DO NOTHING"),
     ):
         if rows:

@@ -117,6 +117,16 @@ async def test_a_run_that_begins_twice_is_stored_once(store: Store) -> None:
     assert len(await store.list_runs("s")) == 1
 
 
+async def test_a_run_whose_start_was_stored_before_ends_with_the_commit_that_brings_both(store: Store) -> None:
+    await store.create_session(new())
+    await store.commit(Commit("s", SessionStatus.IDLE, 5, run_start=started()))
+    await store.commit(step_commit("s", step(0), run_start=started(), run_end=ended(), run_id="r", last_event_id=50))
+    over = RunRecord("r", "s", RunStatus.FINISHED, PARAMETERS, T0 + 1, T0 + 9, 1, "halt_after", None, 5, 50)
+    assert await store.get_run("r") == over
+    await store.commit(Commit("s", SessionStatus.IDLE, 50, run_start=started()))
+    assert await store.get_run("r") == over, "a start that comes late does not begin it again"
+
+
 async def test_the_end_of_a_run_of_another_session_changes_nothing(store: Store) -> None:
     await store.create_session(new())
     await store.create_session(new("other"))
