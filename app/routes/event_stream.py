@@ -1,27 +1,33 @@
 """Events as server-sent events, wherever the session is.
 
 Where another replica has it, that one's stream is passed on, event by event. When it breaks off, or the session is lost to
-another replica, the stream goes on from there after the last event that was passed on: no gap, and nothing twice.
+another replica, the stream goes on from there after the last event that was passed on: no gap, and nothing twice. A run that
+has vanished with its replica, before anything of it was stored, is started again.
 """
 
 import asyncio
+import logging
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
+from starlette.types import ASGIApp
 
 from app.persistence.replicas import ClaimedElsewhere
-from app.persistence.store import SessionNotFound, StoreUnavailable
+from app.persistence.store import RunNotFound, SessionNotFound, StoreError, StoreUnavailable
 from app.routes.json_text import dump
 from app.routes.remote import Answer, ReplicaGone
+from app.sessions.errors import SessionsError
 from app.sessions.events import describe, ends_run
 from app.sessions.host import SessionHost
 
 __all__ = ["EventStreams"]
+
+logger = logging.getLogger(__name__)
 
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 _RETRY_MS = 1_000
@@ -29,6 +35,9 @@ _PAUSE_S = 0.1
 _GREETING = b": following"
 _ID = re.compile(rb"^id: (\d+)$", re.MULTILINE)
 _LAST = re.compile(rb"^event: run\.(?:finished|failed|cancelled)$", re.MULTILINE)
+
+
+Again: TypeAlias = Callable[[], Awaitable[ASGIApp]]
 
 
 class Opener(Protocol):
@@ -39,12 +48,13 @@ class Opener(Protocol):
 
 @dataclass(slots=True)
 class _Follower:
-    """How far one follower has got. It is over when the last event of its run was given."""
+    """How far one follower has got. It is over when the last event of its run was given, lost when nobody knows its run."""
 
     session_id: str
     run_id: str | None
     position: int
     is_over: bool = False
+    is_lost: bool = False
 
 
 class EventStreams:
@@ -63,21 +73,30 @@ class EventStreams:
         tells_position: bool = False,
         location: str | None = None,
         opened: Answer | None = None,
+        again: Again | None = None,
     ) -> EventSourceResponse:
         """Return the events above `after` of a session, or of one run, as a response that goes on until they end.
 
         With `tells_position` the client learns at once from where it could resume. `opened` is where the stream begins if
-        another replica has sent its beginning already.
+        another replica has sent its beginning already; `again` asks for the run once more.
         """
         headers = _HEADERS if location is None else {**_HEADERS, "Location": location}
         follower = _Follower(session_id, run_id, after)
-        return EventSourceResponse(self._frames(follower, tells_position, opened), headers=headers)
+        return EventSourceResponse(self._frames(follower, tells_position, opened, again), headers=headers)
 
-    async def _frames(self, follower: _Follower, tells_position: bool, opened: Answer | None) -> AsyncGenerator[bytes, None]:
+    async def _frames(
+        self,
+        follower: _Follower,
+        tells_position: bool,
+        opened: Answer | None,
+        again: Again | None,
+    ) -> AsyncGenerator[bytes, None]:
         position = str(follower.position) if tells_position else None
         yield format_sse_event(comment="following", retry=_RETRY_MS, id=position)
+        is_known = opened is None
         while True:
-            frames = self._here(follower) if opened is None else self._passed_on(follower, opened)
+            frames = self._here(follower, is_known) if opened is None else self._passed_on(follower, opened)
+            is_known = False
             elsewhere = None
             try:
                 async with aclosing(frames):
@@ -87,19 +106,45 @@ class EventStreams:
                 elsewhere = exc
             except SessionNotFound:
                 return
+            except RunNotFound:
+                follower.is_lost = True
             except StoreUnavailable:
                 pass  # the database is away: when it is back, nothing will have been missed
             if follower.is_over or self._host.is_draining:
                 return
             opened = None if elsewhere is None else await self._opened(follower, elsewhere)
+            if follower.is_lost:
+                if again is not None:
+                    async for frame in self._started_again(again):
+                        yield frame
+                return
             if opened is None and not follower.is_over:
                 yield KEEPALIVE_COMMENT
                 await asyncio.sleep(_PAUSE_S)
 
-    async def _here(self, follower: _Follower) -> AsyncGenerator[bytes, None]:
-        """Follow in this process. Raises ClaimedElsewhere, SessionNotFound, StoreUnavailable."""
+    async def _started_again(self, again: Again) -> AsyncGenerator[bytes, None]:
+        """Yield the stream of a run that is asked for once more; nothing if it is refused now."""
+        while not self._host.is_draining:
+            try:
+                restarted = await again()
+            except StoreUnavailable:
+                yield KEEPALIVE_COMMENT
+                await asyncio.sleep(_PAUSE_S)
+            except (SessionsError, StoreError) as exc:
+                logger.warning("a run that had vanished is refused when it is asked for again", extra={"error": str(exc)})
+                return
+            else:
+                if isinstance(restarted, EventSourceResponse):
+                    async for part in restarted.body_iterator:
+                        yield part if isinstance(part, bytes) else str(part).encode()
+                return
+
+    async def _here(self, follower: _Follower, is_known: bool) -> AsyncGenerator[bytes, None]:
+        """Follow in this process. Raises ClaimedElsewhere, SessionNotFound, RunNotFound, StoreUnavailable."""
         session_id, run_id = follower.session_id, follower.run_id
         await self._host.own(session_id)
+        if run_id is not None and not is_known:
+            await self._host.get_run(run_id)
         async with aclosing(self._host.follow(session_id, after=follower.position, run_id=run_id)) as events:
             async for event in events:
                 if event is None:
@@ -117,6 +162,7 @@ class EventStreams:
         if answer is None or answer.status == HTTPStatus.OK:
             return answer
         follower.is_over = answer.status == HTTPStatus.NO_CONTENT
+        follower.is_lost = answer.status == HTTPStatus.NOT_FOUND and follower.run_id is not None
         await answer.close()
         return None
 

@@ -73,10 +73,7 @@ class Forwarder:
             forwarded_to = incoming.header(FORWARDED_TO)
             if forwarded_to is not None:
                 return await self._answered_for_another(incoming, endpoint, forwarded_to)
-            try:
-                return await endpoint(incoming)
-            except (ClaimedElsewhere, ClaimLost) as exc:
-                return await self._elsewhere(incoming, endpoint, exc)
+            return await self._answered(incoming, endpoint)
 
         return answered
 
@@ -86,6 +83,12 @@ class Forwarder:
             return await self._remote.send(elsewhere, "GET", target, headers)
         except (ReplicaGone, StoreUnavailable):
             return None
+
+    async def _answered(self, incoming: Incoming, endpoint: Endpoint) -> ASGIApp:
+        try:
+            return await endpoint(incoming)
+        except (ClaimedElsewhere, ClaimLost) as exc:
+            return await self._elsewhere(incoming, endpoint, exc)
 
     async def _answered_for_another(self, incoming: Incoming, endpoint: Endpoint, forwarded_to: str) -> ASGIApp:
         """Answer a request that another replica has sent here. It is not sent on: two replicas must not play ping-pong."""
@@ -108,7 +111,7 @@ class Forwarder:
         while True:
             try:
                 if isinstance(exc, ClaimedElsewhere):
-                    return await self._forwarded(incoming, exc)
+                    return await self._forwarded(incoming, endpoint, exc)
             except ReplicaGone as gone:
                 was_sent = was_sent or gone.was_sent
             if was_sent and scope["method"] == "PATCH":
@@ -126,7 +129,7 @@ class Forwarder:
                     return Response(status_code=HTTPStatus.NO_CONTENT)
                 raise
 
-    async def _forwarded(self, incoming: Incoming, elsewhere: ClaimedElsewhere) -> ASGIApp:
+    async def _forwarded(self, incoming: Incoming, endpoint: Endpoint, elsewhere: ClaimedElsewhere) -> ASGIApp:
         """Return the answer of the replica that has the session. Raises ReplicaGone."""
         scope = incoming.scope
         query = scope["query_string"]
@@ -139,9 +142,22 @@ class Forwarder:
         body = await incoming.body()
         answer = await self._remote.send(elsewhere, scope["method"], target, headers, body or None)
         if answer.is_stream:
-            run_id = incoming.run_id or scope["path_params"].get("run_id")
             location = answer.headers.get("location")
-            return self.streams.response(elsewhere.session_id, after=0, run_id=run_id, location=location, opened=answer)
+            # with a key it may be an earlier run than the one that we have asked for
+            run_id = scope["path_params"].get("run_id") if location is None else location.rpartition("/")[2]
+
+            async def again() -> ASGIApp:
+                incoming.attempt += 1
+                return await self._answered(incoming, endpoint)
+
+            return self.streams.response(
+                elsewhere.session_id,
+                after=0,
+                run_id=run_id,
+                location=location,
+                opened=answer,
+                again=again if scope["method"] == "POST" else None,
+            )
         try:
             content = await answer.content()
         finally:

@@ -112,6 +112,8 @@ class Remote:
             if not talking.done():
                 talking.cancel()
                 await asyncio.wait([talking])
+            if not talking.cancelled():
+                talking.exception()  # seen: who waited may be cancelled in the same moment in which the talk ends
 
 
 async def _next(chunks: Any) -> bytes:
