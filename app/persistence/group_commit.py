@@ -79,8 +79,9 @@ class Committer:
             self._fail(batch + self._waiting, lambda _: StoreUnavailable("the store was stopped while it was writing"))
             raise
         except StoreUnavailable as exc:
-            message = str(exc)
-            self._fail(batch + self._waiting, lambda _: StoreUnavailable(message))
+            message, in_doubt = str(exc), exc.in_doubt
+            self._fail(batch, lambda _: StoreUnavailable(message, in_doubt=in_doubt))
+            self._fail(self._waiting, lambda _: StoreUnavailable(message))
             self._waiting = []
         except Exception as exc:  # the border: whatever it is, nobody may wait for ever
             _log.exception("group commit failed")
@@ -147,7 +148,7 @@ class Committer:
                 if loop.time() >= until:
                     self._was_lost = True
                     doubt = "; whether the last commits were stored is not known" if in_doubt else ""
-                    raise StoreUnavailable(f"{exc}{doubt}") from None
+                    raise StoreUnavailable(f"{exc}{doubt}", in_doubt=in_doubt) from None
                 await asyncio.sleep(min(pause_s, max(0.0, until - loop.time())))
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             else:

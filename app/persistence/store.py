@@ -103,11 +103,15 @@ class CursorInvalid(StoreError):
 
 
 class StoreUnavailable(StoreError):
-    """The database cannot be reached or refuses to work; nothing was stored. `retry_after_s` is a hint."""
+    """The database cannot be reached or refuses to work; nothing was stored. `retry_after_s` is a hint.
 
-    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+    `in_doubt` says that the connection was lost in the middle: what was handed in may be stored after all.
+    """
+
+    def __init__(self, message: str, retry_after_s: float = 1.0, *, in_doubt: bool = False) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.in_doubt = in_doubt
 
 
 class Store(Protocol):

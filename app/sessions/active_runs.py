@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from app.executors.ladder import Executors
 from app.persistence.store import Store
 from app.sessions.errands import Errands
+from app.sessions.leftovers import Resumption
 from app.sessions.live import LiveSession
 from app.sessions.requests import RunOrder
-from app.sessions.run import SHUTDOWN, Resumption, Run
+from app.sessions.run import SHUTDOWN, Run
 
 __all__ = ["ActiveRuns"]
 

@@ -4,6 +4,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
+from app.persistence.store import StoreUnavailable
+
 __all__ = ["Caretaker"]
 
 logger = logging.getLogger(__name__)
@@ -32,5 +34,7 @@ class Caretaker:
             for chore in self._chores:
                 try:
                     await chore()
+                except StoreUnavailable as exc:
+                    logger.warning("a background chore has to wait for the database", extra={"error": str(exc)})
                 except Exception:  # the border of a background task: nobody awaits it
                     logger.exception("a background chore failed")

@@ -31,15 +31,24 @@ class ClaimSettings:
 
 
 class Claims:
-    """This replica among the others. `is_needed` says whether a session is in memory or followed; `on_lost` drops them all."""
+    """This replica among the others. `is_needed` says whether a session is in memory or followed; `on_lost` drops them all.
+
+    `on_buried` is told when another replica was found dead.
+    """
 
     def __init__(
-        self, store: Store, settings: ClaimSettings, is_needed: Callable[[str], bool], on_lost: Callable[[], None]
+        self,
+        store: Store,
+        settings: ClaimSettings,
+        is_needed: Callable[[str], bool],
+        on_lost: Callable[[], None],
+        on_buried: Callable[[], None],
     ) -> None:
         self._store = store
         self._settings = settings
         self._is_needed = is_needed
         self._on_lost = on_lost
+        self._on_buried = on_buried
         self._url = ""
         self._good_until_s = math.inf
         self._steady_since_s = 0.0
@@ -136,8 +145,11 @@ class Claims:
                 await self.beat()
                 if asyncio.get_running_loop().time() - self._steady_since_s > self._settings.dead_after_s:
                     # who was cut off from the database itself cannot say that the others were silent
-                    for replica_id in await self._store.replicas.bury(self._settings.dead_after_s):
+                    dead = await self._store.replicas.bury(self._settings.dead_after_s)
+                    for replica_id in dead:
                         logger.warning("a replica is dead; its sessions are free", extra={"replica": replica_id})
+                    if dead:
+                        self._on_buried()
             except StoreError as exc:
                 logger.warning("the replica could not say that it lives", extra={"error": str(exc)})
 

@@ -38,7 +38,7 @@ class Dispatcher:
                 return None if await self._recovery.gave_up(record, exc) else Back(_PAUSE_S)
             if isinstance(found, Run):
                 await found.ended()
-                if found.is_open or found.is_unclosed:
+                if found.is_open or found.unclosed is not None:
                     return Back(_PAUSE_S)
         except (RunNotFound, SessionNotFound):
             return None

@@ -1,7 +1,7 @@
 """A change of the state by hand, written as a step of its own kind."""
 
 from app.persistence.records import Commit, SessionStatus, StepKind
-from app.persistence.store import Store
+from app.persistence.store import Store, StoreUnavailable
 from app.sessions.branching import edited
 from app.sessions.events import Event, EventType, StepDone
 from app.sessions.live import LiveSession
@@ -37,6 +37,10 @@ async def write_edit(store: Store, live: LiveSession, edit: StateEdit) -> None:
             step.finished_at_s,
         )
         stream.append(Event(step.event_id, EventType.STEP_FINISHED, None, done))
+        stream.release()
+    except BaseException as exc:
+        if not (isinstance(exc, StoreUnavailable) and exc.in_doubt):  # or nothing more is shown before the session is read again
+            stream.release()
+        raise
     finally:
         live.is_edited = False
-        stream.release()

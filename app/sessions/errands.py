@@ -5,6 +5,8 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
+from app.persistence.store import StoreUnavailable
+
 __all__ = ["Errands"]
 
 logger = logging.getLogger(__name__)
@@ -31,5 +33,7 @@ class Errands:
     async def _done(self, errand: Coroutine[Any, Any, None]) -> None:
         try:
             await errand
+        except StoreUnavailable as exc:
+            logger.warning("a background errand came to nothing without the database", extra={"error": str(exc)})
         except Exception:  # the border of a task that nobody awaits
             logger.exception("a background errand failed")

@@ -109,6 +109,7 @@ class SessionHost:
             claims=self.settings.claims,
             resume=self.desk.resume_all,
             on_drop=self._dropped,
+            on_buried=self._take_over,
         )
         self.residents = self.registry.residents
         self.claims = self.registry.claims
@@ -237,6 +238,7 @@ class SessionHost:
             await write_edit(self.store, live, edit)
         except StoreError:
             self.residents.remove(live)  # what the store has may be something else than what we hold
+            self.desk.left.add(session_id)
             raise
         finally:
             self.desk.turns.next(live)
@@ -426,6 +428,10 @@ class SessionHost:
         if live.run is not None:
             live.run.abandon()
         self.desk.turns.fail(live, lambda: ClaimLost(live.id))
+
+    def _take_over(self) -> None:
+        """A replica is dead: what it had under way need not wait until somebody looks."""
+        self._errands.start(self._recovery.now_and_then())
 
     def _take_notice(self, notice: Notice) -> None:
         live = None if notice.session_id is None else self.residents.get(notice.session_id)

@@ -4,6 +4,7 @@ What coincides is committed together: the start of a run with its first step, it
 that follows it is shown only once it is durable, unless the run asked for durability at its exit.
 """
 
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -62,6 +63,11 @@ class Journal:
     def has_begun(self) -> bool:
         """Whether there is anything of this run to tell."""
         return self._start is not None
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether more of this run may be stored than is known of."""
+        return self._writes.is_in_doubt
 
     @property
     def steps(self) -> int:
@@ -146,6 +152,11 @@ class Journal:
 
         await self._writes.hand_in(entry, is_last=True, shows_always=True)
 
+    def show_end(self, status: RunStatus, reason: str | None, error: Mapping[str, Any] | None) -> None:
+        """Show the end of a run that is not stored, and will not be."""
+        end = RunEnd(self._run_id, status, 0, time.time(), self.steps, reason, error)
+        self._live.stream.emit(end_type(status), self._run_id, end)
+
     async def failed(self, failure: StepFailure) -> None:
         """Note a failed step; one that was noted before it and led to no step is made durable first."""
         await self._writes.previous()
@@ -172,6 +183,11 @@ class Journal:
     def needs_start(self) -> bool:
         """Whether the run has begun and its start is neither stored nor about to be."""
         return self._start is not None and self.end is None and self._writes.needs_start
+
+    async def let_finish(self) -> None:
+        """Return when nothing of this run is being stored, whatever becomes of it."""
+        with contextlib.suppress(StoreError):
+            await self._writes.previous()
 
     async def secure_start(self) -> None:
         """Make the start of the run durable by itself: for a run whose first step takes its time."""

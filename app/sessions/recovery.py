@@ -1,9 +1,11 @@
 """What a crash leaves behind: runs that the store has as unfinished and that nobody runs. They go on from their last step."""
 
+import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from app.persistence.records import Commit, RunEnd, RunRecord, RunStatus, SessionRecord, SessionStatus
 from app.persistence.replicas import ClaimedElsewhere
@@ -13,8 +15,11 @@ from app.sessions.run_desk import RunDesk
 
 __all__ = ["Recovery"]
 
+T = TypeVar("T")
+
 _PAGE = 1_000
 _ALL = 1_000_000
+_AT_ONCE = 16
 _QUEUED_TOO_LONG_S = 5.0  # a run that has waited so long was forgotten by who was to begin it
 _UNHOSTED_TOO_LONG_S = 60.0  # for another replica to host the machine of a run
 
@@ -29,24 +34,37 @@ class Recovery:
         self._desk = desk
         self._own = own
         self._unhosted: dict[str, tuple[float, RunRecord]] = {}
+        self._looking = asyncio.Lock()
 
     async def after_start(self) -> None:
         """Go on with everything that is unfinished, if no other process can have it; what waits goes into the queue."""
         if self._store.replicas.id is None:
-            for run in await self._store.unfinished_runs(_ALL):
+            found = await self._store.unfinished_runs(_ALL)
+            await self._many(self.take_up, [run for run in found if run.status is not RunStatus.QUEUED])
+            for run in found:
                 if run.status is RunStatus.QUEUED:
                     self._store.queue.put(run.id)
-                else:
-                    await self.take_up(run)
 
     async def now_and_then(self) -> None:
-        """Go on with what dead replicas have left behind, and with what this one had to leave."""
-        for session_id in list(self._desk.left):
-            await self.look_after(session_id)
-        before_s = time.time() - _QUEUED_TOO_LONG_S
-        found = await self._store.replicas.orphans(queued_before_s=before_s, limit=_PAGE)
-        for run in (*found, *(run for _, run in self._unhosted.values())):
-            await self.take_up(run)
+        """Go on with what dead replicas have left behind, and with what this one had to leave. Raises StoreUnavailable."""
+        async with self._looking:
+            await self._many(self.look_after, list(self._desk.left))
+            before_s = time.time() - _QUEUED_TOO_LONG_S
+            found = await self._store.replicas.orphans(queued_before_s=before_s, limit=_PAGE)
+            unhosted = {run.id: run for _, run in self._unhosted.values()}
+            await self._many(self.take_up, list({**unhosted, **{run.id: run for run in found}}.values()))
+
+    async def _many(self, does: Callable[[T], Awaitable[None]], what: Sequence[T]) -> None:
+        """Do it with each of these, some at the same time: a dead replica may have had hundreds of runs."""
+        places = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(each: T) -> None:
+            async with places:
+                await does(each)
+
+        for answer in await asyncio.gather(*map(one, what), return_exceptions=True):
+            if isinstance(answer, BaseException):
+                raise answer
 
     async def take_up(self, run: RunRecord) -> None:
         """Go on with a stored run, if nobody else does. Raises StoreUnavailable."""
@@ -77,7 +95,7 @@ class Recovery:
         """Read a session again whose last run could not be brought to an end in the store: that does the rest."""
         with contextlib.suppress(ClaimedElsewhere, SessionNotFound, SessionsError):
             await self._desk.alive(session_id)
-        self._desk.forget(session_id)
+        await self._desk.forget(session_id)
 
     async def _give_up(self, run: RunRecord, error: SessionsError) -> None:
         self._unhosted.pop(run.id, None)

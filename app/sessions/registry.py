@@ -19,7 +19,10 @@ __all__ = ["Registry"]
 
 
 class Registry:
-    """Residents of this process, and its claims to them. `on_drop` is told of each session that another replica may have now."""
+    """Residents of this process, and its claims to them. `on_drop` is told of each session that another replica may have now.
+
+    `on_buried` is told when another replica was found dead.
+    """
 
     def __init__(
         self,
@@ -32,13 +35,14 @@ class Registry:
         claims: ClaimSettings,
         resume: Callable[[LiveSession], Awaitable[None]],
         on_drop: Callable[[LiveSession], None],
+        on_buried: Callable[[], None],
     ) -> None:
         self._store = store
         self._machines = machines
         self._resume = resume
         self._on_drop = on_drop
         self._loading: dict[str, asyncio.Task[LiveSession]] = {}
-        self.claims = Claims(store, claims, self._is_needed, self._drop_all)
+        self.claims = Claims(store, claims, self._is_needed, self._drop_all, on_buried)
         self.residents = Residents(limit=limit, idle_ttl_s=idle_ttl_s, event_capacity=event_capacity, on_leave=self.claims.let_go)
 
     def hosted(self, record: SessionRecord) -> Machine:
@@ -90,7 +94,9 @@ class Registry:
 
     def _made(self, loaded: LoadedSession) -> LiveSession:
         record = loaded.record
-        return LiveSession.of(loaded, self.hosted(record), self.residents.stream(record.id, record.last_event_id))
+        stream = self.residents.stream(record.id, record.last_event_id)
+        stream.catch_up(record.last_event_id)
+        return LiveSession.of(loaded, self.hosted(record), stream)
 
     async def _load(self, session_id: str) -> LiveSession:
         try:

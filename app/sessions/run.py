@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any
 
 from app.engine.errors import InvalidInputs, UnknownAction, UnknownTag
@@ -14,16 +13,17 @@ from app.engine.ports import ActionOutcome, BlockingCall, Step, StepBegun, StepE
 from app.executors.errors import ExecutorsClosed, PoolExhausted, RungUnavailable
 from app.executors.ladder import Executors
 from app.executors.owner import CallOwner, current_owner
-from app.persistence.records import RunRecord, RunStatus, SessionStatus, StepCommit
+from app.persistence.records import RunStatus, SessionStatus, StepCommit
 from app.persistence.store import ClaimLost, Store, StoreError, StoreUnavailable
 from app.sessions.errors import ActionFailed, MachineChanged, RunCancelled, SessionsError, ShuttingDown
 from app.sessions.failures import frames_of, message_of, type_of
 from app.sessions.journal import Journal
+from app.sessions.leftovers import Resumption, UnclosedEnd
 from app.sessions.live import LiveSession
 from app.sessions.requests import RunOrder, RunOutcome
 from app.sessions.rollback import Origin, origin_at, rollback_step
 
-__all__ = ["SHUTDOWN", "Resumption", "Run"]
+__all__ = ["SHUTDOWN", "Run"]
 
 SHUTDOWN = "shutdown"  # the reason of a run that the end of the service has ended
 _LOST = "lost"
@@ -34,15 +34,6 @@ _REFUSALS = (InvalidInputs, UnknownAction, UnknownTag, SessionsError)
 _UNAVAILABLE = (PoolExhausted, RungUnavailable, ExecutorsClosed)
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Resumption:
-    """A run that is stored already: as queued, or as under way, with so many `steps` after `origin_seq`."""
-
-    record: RunRecord
-    steps: int = 0
-    origin_seq: int | None = None
 
 
 class Run:
@@ -63,7 +54,7 @@ class Run:
         self.journal = Journal(order, live, store)
         self.task: asyncio.Task[None] | None = None
         self.is_open = False  # left without an end: somebody goes on with it later
-        self.is_unclosed = False  # its end could not be stored: somebody stores it later
+        self.unclosed: UnclosedEnd | None = None  # its end, which could not be stored: somebody stores it later
         self._request = order.request
         self._resumption = resumption
         self._store = store
@@ -137,6 +128,12 @@ class Run:
         if self._outcome is None:
             raise self._error or ShuttingDown()
         return self._outcome
+
+    def show_end(self) -> None:
+        """Tell followers how the run ended, of which the store has never heard."""
+        end = self.unclosed
+        if end is not None and self.journal.has_begun and self.journal.end is None:
+            self.journal.show_end(end.status, end.reason, end.error)
 
     async def secure(self) -> None:
         """Store the start of the run, if nothing of it is stored yet. A store that refuses is asked again with the first step."""
@@ -268,14 +265,16 @@ class Run:
 
     async def _settled(self) -> bool:
         """Whether all that was handed in is stored; if not, `_store_error` says why."""
-        if self.store_error is None:
-            self._is_writing = True
-            try:
+        self._is_writing = True
+        try:
+            if self.store_error is None:
                 await self.journal.settle()
-            except StoreError as exc:
-                self.store_error = exc
-            finally:
-                self._is_writing = False
+            else:
+                await self.journal.let_finish()
+        except StoreError as exc:
+            self.store_error = exc
+        finally:
+            self._is_writing = False
         return self.store_error is None
 
     async def _end_refused(self) -> None:
@@ -288,10 +287,14 @@ class Run:
             logger.warning("another replica has taken the session over", extra=self._names())
         elif isinstance(exc, StoreUnavailable) and self.order.is_promised:
             self.is_open = True
-            logger.warning("the database is away; the run goes on when it is back", exc_info=exc, extra=self._names())
+            logger.warning("the database is away; the run goes on when it is back", extra={**self._names(), "error": str(exc)})
         else:
-            logger.warning("the store refused a step", exc_info=exc, extra=self._names())
             told = {"type": "step-refused", "error_type": type_of(exc) if exc else ""}
+            if self.journal.is_in_doubt:
+                logger.warning("whether a step was stored is not known until the database is back", extra=self._names())
+                self.unclosed = UnclosedEnd(RunStatus.FAILED, None, told, rolls_back=False)
+                return
+            logger.warning("the store refused a step", exc_info=exc, extra=self._names())
             await self._close(RunStatus.FAILED, self._resting_status(), None, told)
 
     @property
@@ -329,9 +332,13 @@ class Run:
                 session_status = SessionStatus.ENDED if back.next_action is None else SessionStatus.IDLE
             await self.journal.close(status, session_status, reason, error, back)
         except StoreError as exc:
-            self.live.is_stale = self.is_unclosed = True
+            self.live.is_stale = True
+            self.unclosed = UnclosedEnd(status, reason, error, rolls_back=back is not None)
             self._error = exc
-            logger.error("the end of a run could not be stored", exc_info=exc, extra=self._names())
+            if isinstance(exc, StoreUnavailable):
+                logger.warning("the end of a run is stored when the database is back", extra={**self._names(), "error": str(exc)})
+            else:
+                logger.error("the end of a run could not be stored", exc_info=exc, extra=self._names())
         finally:
             self._is_writing = False
 

@@ -12,10 +12,11 @@ from app.persistence.store import KeyTaken, RunNotFound, SessionNotFound, Store
 from app.sessions.active_runs import ActiveRuns
 from app.sessions.endings import close_stored
 from app.sessions.errors import KeyReused, MachineNotHosted, SeqMismatch, SessionBusy, ShuttingDown
+from app.sessions.leftovers import Resumption
 from app.sessions.live import LiveSession
 from app.sessions.outcomes import PastRun
 from app.sessions.requests import OnBusy, RunOrder, RunOutcome, RunRequest
-from app.sessions.run import Resumption, Run
+from app.sessions.run import Run
 from app.sessions.turns import Turn, Turns
 
 __all__ = ["RunDesk", "RunHandle", "require_seq"]
@@ -164,11 +165,18 @@ class RunDesk:
         """Go on with a run that has begun, on its session, which nobody else has; None if it is ended instead."""
         resumption = await _resumption_of(self._store, live, record)
         unclosed = self._unclosed.pop(record.id, None)
-        end = None if unclosed is None else unclosed.journal.end
+        end = None if unclosed is None else unclosed.unclosed
+        if end is not None and end.rolls_back:
+            run = self._runs.start(live, _stored_order(record), resumption)
+            run.cancel(end.reason or "", rolls_back=True)
+            return run
         if end is not None:
             await close_stored(self._store, live, record, resumption.steps, end.status, end.reason, end.error)
             return None
         attempts = await self._store.begin_attempt(record.id, resumption.steps)
+        known = self._runs.get(record.id)
+        if known is not None:  # somebody else goes on with it already
+            return known
         if attempts > MOST_ATTEMPTS:
             message = f"it was taken up {attempts - 1} times without getting on, and is given up"
             error = {"type": "recovery-failed", "message": message}
@@ -180,18 +188,22 @@ class RunDesk:
 
     def ended(self, run: Run) -> None:
         """A run has ended, one way or another."""
-        if run.is_unclosed:
+        if run.unclosed is not None:
             self._unclosed[run.id] = run
-        if run.is_unclosed or run.is_open:
+        if run.unclosed is not None or run.is_open:
             self.left.add(run.live.id)
         if run.order.key is not None:
             self._by_key.pop(run.order.key.digest, None)
 
-    def forget(self, session_id: str) -> None:
-        """The session has been read again: what was left of it is in order."""
-        self.left.discard(session_id)
+    async def forget(self, session_id: str) -> None:
+        """The session has been read again: what was left of it is in order. Raises StoreUnavailable."""
         for run in [run for run in self._unclosed.values() if run.live.id == session_id]:
-            del self._unclosed[run.id]
+            try:
+                await self._store.get_run(run.id)
+            except RunNotFound:
+                run.show_end()
+            self._unclosed.pop(run.id, None)
+        self.left.discard(session_id)
 
     def close(self) -> None:
         """Take no new runs, and send away all that wait."""

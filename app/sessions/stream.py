@@ -95,6 +95,14 @@ class EventStream:
                 self._released = asyncio.get_running_loop().create_future()
             await asyncio.wait([self._released])
 
+    def catch_up(self, last_event_id: int) -> None:
+        """The session is read again, and stored up to `last_event_id`: what was held back in doubt is in the store or nowhere."""
+        if self._holding:
+            self.floor = max(self.floor, last_event_id)
+            self._last_id = max(self._last_id, last_event_id)
+            self._wake()
+            self.release()
+
     def append(self, event: Event) -> None:
         """Add `event`, whose id is above that of every event before it, and wake the followers."""
         events = self._events
@@ -132,6 +140,7 @@ class EventStream:
     def close(self) -> None:
         """Nothing will come any more: followers read what is there and go."""
         self.closed = True
+        self.release()
         self._wake()
 
     async def changed(self, timeout_s: float) -> bool:

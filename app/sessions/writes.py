@@ -11,7 +11,7 @@ from typing import Any
 
 from app.engine.ports import Step
 from app.persistence.records import Commit, RunEnd, RunStart, StepCommit
-from app.persistence.store import Store
+from app.persistence.store import Store, StoreUnavailable
 from app.sessions.events import Event, EventType
 from app.sessions.live import LiveSession
 from app.sessions.requests import Durability
@@ -34,6 +34,9 @@ class Entry:
 class Writes:
     """What one run has handed in. `steps` are stored, `last` is the last of them; `end` is set once the end is stored.
 
+    `is_in_doubt` says that something may be stored that the store has not confirmed: nothing more is shown then before the
+    session is read again.
+
     `on_release` is called when events with new ids may be shown again, before those that were held back.
     """
 
@@ -47,6 +50,7 @@ class Writes:
         "_writing",
         "end",
         "has_stored_start",
+        "is_in_doubt",
         "last",
         "steps",
     )
@@ -59,6 +63,7 @@ class Writes:
         self._kept: list[Entry] = []
         self._writing: asyncio.Task[None] | None = None
         self._is_storing = False
+        self.is_in_doubt = False
         self.has_stored_start = False
         self.steps = 0
         self.last: Step | None = None
@@ -152,13 +157,15 @@ class Writes:
             await self._store_all(entries)
             self._move(entries)
             self._show(last, last.events)
-        except Exception:
-            if shows_always:  # but for steps: what a client is told of as finished is stored
+        except Exception as exc:
+            self.is_in_doubt = len(entries) > 1 or (isinstance(exc, StoreUnavailable) and exc.in_doubt)
+            if shows_always and not self.is_in_doubt:  # but for steps: what a client is told of as finished is stored
                 self._show(last, [event for event in last.events if event.type is not EventType.STEP_FINISHED])
             raise
         finally:
             self._is_storing = False
-            self._release()
+            if not self.is_in_doubt:
+                self._release()
 
     async def _store_all(self, entries: list[Entry]) -> None:
         if len(entries) == 1:
