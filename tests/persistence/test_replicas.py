@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from app.persistence.records import Commit, SessionStatus
+from app.engine.operations import Increment, Set
+from app.persistence.records import Commit, Key, SessionStatus
 from app.persistence.replicas import ClaimedElsewhere, FileReplica
-from app.persistence.store import ClaimLost, SessionNotFound, Store, StoreUnavailable
-from tests.persistence.making import ended, new, opened, queried, started, step, step_commit
+from app.persistence.sql_store import SqlStore
+from app.persistence.store import ClaimLost, RunNotFound, SessionNotFound, StepConflict, Store, StoreUnavailable
+from tests.persistence.making import ended, failed, new, opened, queried, started, step, step_commit
 
 
 @pytest.fixture
@@ -128,6 +130,7 @@ async def test_orphans_are_the_runs_that_no_living_replica_has(postgres_url: str
             await first.commit(Commit(name, SessionStatus.IDLE, 5, run_start=started(name)))
     await first.replicas.release(["free", "queued"])
     await first.queue_run("queued", started("waits", started_at_s=now_s))
+    await queried(postgres_url, "DELETE FROM stepwell_pgqueuer WHERE dedupe_key = 'waits' RETURNING 1")  # the queue forgets it
 
     async def orphans(store: Store, queued_before_s: float = now_s + 1) -> list[str]:
         return sorted(run.id for run in await store.replicas.orphans(queued_before_s=queued_before_s, limit=10))
@@ -139,6 +142,34 @@ async def test_orphans_are_the_runs_that_no_living_replica_has(postgres_url: str
     assert await orphans(second) == ["dead", "free", "owned", "waits"]
     await second.claim_session("dead")
     assert await orphans(second) == ["free", "owned", "waits"], "what it has claimed is under way"
+
+
+async def test_of_two_who_both_believe_that_they_own_a_session_one_commits(pair: tuple[Store, Store]) -> None:
+    """Claims lie, as after a clock that jumped or a row that somebody changed by hand: `seq` is the fence that is left."""
+    first, second = pair
+    assert isinstance(second, SqlStore)
+    second._database.writer.claimant = first.replicas.id
+    await first.create_session(new(is_claimed=True))
+    for seq in range(20):
+        moves = [
+            step_commit(
+                "s",
+                step(seq, (Set("by", name), Increment("n", 1)), {"by": name, "n": seq + 1}),
+                run_start=started(f"{name}{seq}", 10 * seq + 5, key=Key(f"{name}{seq}".encode(), b"", 0.0)),
+                failure=failed(seq, 10 * seq + number + 8, run_id=f"{name}{seq}"),
+                run_id=f"{name}{seq}",
+            )
+            for number, name in enumerate(("a", "b"))
+        ]
+        outcomes = await asyncio.gather(first.commit(moves[0]), second.commit(moves[1]), return_exceptions=True)
+        winner, loser = ("a", "b") if outcomes[0] is None else ("b", "a")
+        assert [type(outcome) for outcome in outcomes if outcome is not None] == [StepConflict]
+        assert (await first.get_step("s", seq)).run_id == f"{winner}{seq}"
+        assert (await second.state_at("s", seq)) == {"by": winner, "n": seq + 1}
+        assert [each.run_id for each in await first.list_failures("s", after_event_id=10 * seq)] == [f"{winner}{seq}"]
+        assert await first.find_key(f"{loser}{seq}".encode()) is None
+        with pytest.raises(RunNotFound):
+            await first.get_run(f"{loser}{seq}")
 
 
 async def test_a_store_without_replicas_lets_everything_be_claimed(store: Store) -> None:

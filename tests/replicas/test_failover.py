@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
@@ -68,8 +69,19 @@ async def replicas(postgres_url: str, tmp_path: Path) -> AsyncIterator[list[Repl
             service = stack.enter_context(running_service("--database-url", postgres_url, "clock.py", cwd=tmp_path))
             client = await stack.enter_async_context(httpx.AsyncClient(base_url=service.url, timeout=60))
             made.append(Replica(service, client))
-        await asyncio.sleep(1.2)  # a heartbeat: from now on each knows of the other
+        await until_acquainted(postgres_url)
         yield made
+
+
+async def until_acquainted(url: str) -> None:
+    """Return when each replica has said that it lives after the other had come: from now on they know of each other."""
+    connection = await asyncpg.connect(url)
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            while not await connection.fetchval("SELECT min(heartbeat_at) > max(started_at) FROM replicas"):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+    finally:
+        await connection.close()
 
 
 async def session_at(replica: Replica, name: str) -> str:

@@ -1,0 +1,123 @@
+"""What is done to a cluster, one thing at a time. Each harm returns when whatever it stopped has been started again."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
+
+from tests.chaos.cluster import Cluster, Replica
+from tests.chaos.witness import Witness
+
+__all__ = ["HARMS", "Harm", "plan"]
+
+DEAD_AFTER_S = 4.0  # of silence, as ClaimSettings has it
+
+Harm = Callable[[Cluster, Witness, random.Random], Awaitable[None]]
+
+
+def plan(rounds: int, chance: random.Random) -> Sequence[str]:
+    """Return which harm each round does: each kind once, before any comes again."""
+    planned: list[str] = []
+    while len(planned) < rounds:
+        kinds = list(HARMS)
+        chance.shuffle(kinds)
+        planned += kinds
+    return planned[:rounds]
+
+
+async def kill(cluster: Cluster, witness: Witness, chance: random.Random) -> None:
+    """`kill -9` of a replica; it is started again a little later."""
+    replica = chance.choice(cluster.replicas)
+    await asyncio.to_thread(replica.kill)
+    await _note_orphans(cluster, witness, replica)
+    await asyncio.sleep(chance.uniform(0.0, 6.0))
+    await asyncio.to_thread(replica.start)
+
+
+async def kill_all(cluster: Cluster, witness: Witness, chance: random.Random) -> None:
+    """`kill -9` of every replica."""
+    for replica in cluster.replicas:
+        await asyncio.to_thread(replica.kill)
+    for replica in cluster.replicas:
+        await asyncio.to_thread(replica.start)
+
+
+async def freeze(cluster: Cluster, witness: Witness, chance: random.Random) -> None:
+    """A replica stands still for longer than it takes to be taken for dead, and goes on as if nothing had been."""
+    replica = chance.choice(cluster.replicas)
+    frozen = asyncio.create_task(asyncio.to_thread(replica.freeze, DEAD_AFTER_S + chance.uniform(2.0, 4.0)))
+    await asyncio.sleep(0.1)
+    await _note_orphans(cluster, witness, replica)
+    await frozen
+
+
+async def stop_database(cluster: Cluster, witness: Witness, chance: random.Random) -> None:
+    """PostgreSQL is stopped in order, and started again."""
+    await _without_database(cluster, "fast", chance.uniform(0.0, 5.0))
+
+
+async def crash_database(cluster: Cluster, witness: Witness, chance: random.Random) -> None:
+    """PostgreSQL is stopped as by a power cut, and has to recover."""
+    await _without_database(cluster, "immediate", chance.uniform(0.0, 5.0))
+
+
+async def cut(cluster: Cluster, witness: Witness, chance: random.Random) -> None:
+    """Every connection of one replica, or of all, to the database breaks, a few times in a row."""
+    for _ in range(chance.randint(1, 5)):
+        for replica in chance.sample(cluster.replicas, chance.randint(1, len(cluster.replicas))):
+            await asyncio.to_thread(replica.line.order, "cut")
+        await asyncio.sleep(chance.uniform(0.0, 0.3))
+
+
+async def lose_answers(cluster: Cluster, witness: Witness, chance: random.Random) -> None:
+    """What the database says next does not arrive: what was asked of it is carried out, and nobody knows."""
+    for _ in range(chance.randint(1, 5)):
+        await asyncio.to_thread(chance.choice(cluster.replicas).line.order, "lose")
+        await asyncio.sleep(chance.uniform(0.0, 0.5))
+
+
+async def terminate(cluster: Cluster, witness: Witness, chance: random.Random) -> None:
+    """The database throws out some of its clients."""
+    for _ in range(chance.randint(1, 5)):
+        question = (
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' AND random() < $1"
+        )
+        await cluster.ask(f"{question} AND pid <> pg_backend_pid()", chance.choice((0.3, 0.6, 1.0)))
+        await asyncio.sleep(chance.uniform(0.0, 0.3))
+
+
+async def hang(cluster: Cluster, witness: Witness, chance: random.Random) -> None:
+    """Nothing passes between one replica and the database for a while, long enough to be taken for dead, or not."""
+    replica = chance.choice(cluster.replicas)
+    await asyncio.to_thread(replica.line.order, "hold")
+    await asyncio.sleep(chance.uniform(1.0, DEAD_AFTER_S + 4.0))
+    await asyncio.to_thread(replica.line.order, "release")
+
+
+async def restart(cluster: Cluster, witness: Witness, chance: random.Random) -> None:
+    """A replica is replaced in order, as by a deployment."""
+    replica = chance.choice(cluster.replicas)
+    code = await asyncio.to_thread(replica.stop)
+    if code != 0:
+        witness.wrong.append(f"a replica that was asked to stop ended with {code}")
+    await asyncio.to_thread(replica.start)
+
+
+HARMS: Mapping[str, Harm] = MappingProxyType(
+    {
+        harm.__name__: harm
+        for harm in (kill, freeze, stop_database, cut, lose_answers, crash_database, kill_all, terminate, hang, restart)
+    }
+)
+
+
+async def _note_orphans(cluster: Cluster, witness: Witness, replica: Replica) -> None:
+    now_s = time.time()
+    witness.orphaned += [(run_id, now_s) for run_id in await cluster.runs_of(replica)]
+
+
+async def _without_database(cluster: Cluster, mode: str, seconds: float) -> None:
+    await asyncio.to_thread(cluster.database.stop, mode)
+    await asyncio.sleep(seconds)
+    await asyncio.to_thread(cluster.database.start)

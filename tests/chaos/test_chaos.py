@@ -1,0 +1,20 @@
+"""Two replicas over one PostgreSQL under load, harmed in each way that a data centre knows; then the log is read from outside.
+
+`make chaos` does the same a hundred times, with two hundred sessions.
+"""
+
+from tests.chaos.rounds import survive
+
+SESSIONS = 32
+SEED = 20261125
+
+
+async def test_nothing_is_lost_doubled_or_left_in_five_rounds_of_harm() -> None:
+    rounds = ["kill", "cut", "crash_database", "lose_answers", "freeze"]
+    told: list[str] = [f"seed {SEED}"]
+    report = await survive(rounds, sessions=SESSIONS, seed=SEED, tell=told.append)
+    assert report.violations == [], "\n".join(told)
+    figures = report.verdict.figures
+    assert figures["sessions"] == SESSIONS
+    assert figures["steps that clients were told of"] > SESSIONS
+    assert figures["runs that lost their replica"] > 0

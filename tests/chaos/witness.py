@@ -1,0 +1,34 @@
+"""What the clients were told, for the checker to hold against the log."""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Witness"]
+
+
+@dataclass
+class Witness:
+    """Everything that an answer or an event has promised, and everything that should not have come."""
+
+    steps: dict[str, dict[int, tuple[str, Any]]] = field(default_factory=lambda: defaultdict(dict))  # (action, result) by seq
+    accepted: dict[str, str] = field(default_factory=dict)  # run id -> session, of runs answered with 202
+    ended: dict[str, tuple[str, int]] = field(default_factory=dict)  # run id -> status and steps that a client was told of
+    wanted: dict[str, int] = field(default_factory=Counter)  # steps of answered requests, in sessions of one careful client
+    events: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))  # ids that a follower of a session saw
+    followed: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))  # seqs of its `step.finished`
+    orphaned: list[tuple[str, float]] = field(default_factory=list)  # run id, and when it lost its replica
+    answers: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+
+    def told(self, session: str, seq: int, action: str, result: Any) -> None:
+        """A client has been told that this step is committed."""
+        known = self.steps[session].setdefault(seq, (action, result))
+        if known != (action, result):
+            self.wrong.append(f"step {seq} of {session} was told twice, and differently")
+
+    def ran(self, run_id: str, status: str, steps: int) -> None:
+        """A client has been told how a run ended."""
+        known = self.ended.setdefault(run_id, (status, steps))
+        if known != (status, steps):
+            self.wrong.append(f"run {run_id} ended as {known} and as {(status, steps)}")

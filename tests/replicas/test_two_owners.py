@@ -1,0 +1,59 @@
+"""Two replicas that both believe that they own a session: claims have failed, and `seq` alone keeps the log in order."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+
+from app.persistence.sql_store import SqlStore
+from app.sessions.host import SessionHost
+from tests.replicas.conftest import Pair
+
+
+async def name_of(host: SessionHost) -> str:
+    assert host.store.replicas.id is not None
+    return host.store.replicas.id
+
+
+def impersonate(pair: Pair) -> None:
+    """Let the second replica write under the name of the first."""
+    name = pair.servers[0].call(name_of)
+
+    async def rename(host: SessionHost) -> None:
+        store = host.store
+        assert isinstance(store, SqlStore)
+        store._database.writer.claimant = name
+        store.replicas.id = name  # type: ignore[misc]  # to be lied about is what this test is for
+
+    pair.servers[1].call(rename)
+
+
+def steps_of(client: httpx.Client, path: str) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = client.get(f"{path}/steps").json()["items"]
+    return items
+
+
+def test_one_of_two_owners_commits_and_the_other_gets_a_conflict(pair: Pair) -> None:
+    impersonate(pair)
+    path = f"/v1/sessions/{pair.create('gated')}"
+    assert pair.clients[0].post(f"{path}/steps", json={}).status_code == 200
+    with ThreadPoolExecutor(2) as threads:
+        asked = []
+        for client in pair.clients:  # each has the session in memory, at the same step, and runs the next one
+            pair.gate.reached.clear()
+            asked.append(threads.submit(client.post, f"{path}/steps", json={}))
+            assert pair.gate.reached.wait(10)
+        pair.gate.open()
+        answers = [each.result() for each in asked]
+    winner, loser = sorted(answers, key=lambda answer: answer.status_code)
+    assert (winner.status_code, winner.json()["seq"]) == (200, 1)
+    assert (loser.status_code, loser.json()["type"]) == (409, "urn:stepwell:problem:step-conflict")
+    for client in pair.clients:
+        assert [step["run_id"] for step in steps_of(client, path)][1:] == [winner.json()["run_id"]]
+        assert client.get(path).json()["state"] == {"held": 1, "prepared": True}
+        runs = client.get(f"{path}/runs").json()["items"]
+        assert sorted((run["status"], run["steps"]) for run in runs) == [("failed", 0), ("finished", 1), ("finished", 1)]
+    # the loser has read the session again: whoever is asked next goes on from what is stored
+    again = pair.clients[answers.index(loser)].post(f"{path}/steps", json={})
+    assert (again.status_code, again.json()["seq"]) == (200, 2)
+    assert [step["seq"] for step in steps_of(pair.clients[0], path)] == [0, 1, 2]
