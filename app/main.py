@@ -24,8 +24,10 @@ from app.persistence.store import Store, StoreError
 from app.persistence.urls import DatabaseUrlInvalid
 from app.routes.api import build_api
 from app.serving import told_of_signals
+from app.sessions.errors import WebhookInvalid
 from app.sessions.host import HostSettings, SessionHost
 from app.sessions.loading import MachineLoadError, load_machines
+from app.sessions.webhook_messages import WebhookSettings
 from app.settings import Settings, SettingsInvalid, read_settings
 
 __all__ = ["StartupError", "create_app"]
@@ -44,7 +46,7 @@ def create_app(settings: Settings, machines: Sequence[Machine], address: str | N
         raise StartupError("no machine to host: name one, as in `stepwell serve examples/counter.py`, or set STEPWELL_MACHINES")
     try:
         host = SessionHost(machines, _store(settings), _host_settings(settings, address))
-    except ExecutorError as exc:
+    except (ExecutorError, WebhookInvalid) as exc:
         raise StartupError(str(exc)) from exc
 
     @contextlib.asynccontextmanager
@@ -104,6 +106,13 @@ def _host_settings(settings: Settings, address: str | None) -> HostSettings:
         shutdown_grace_s=settings.shutdown_grace_s,
         key_ttl_s=settings.idempotency_ttl_s,
         url=settings.replica_url or address or f"http://{settings.host}:{settings.port}",
+        webhooks=WebhookSettings(
+            secret=settings.webhook_secret,
+            hosts=tuple(host.lower() for host in settings.webhook_hosts),
+            is_private_allowed=settings.webhook_private,
+            attempts=settings.webhook_attempts,
+            timeout_s=settings.webhook_timeout_s,
+        ),
         executors=_executor_settings(settings),
     )
 

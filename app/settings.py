@@ -17,7 +17,7 @@ ExecutorName = Literal["thread", "process", "dask", "auto"]
 ProcessStart = Literal["forkserver", "spawn"]
 
 _SEPARATORS = re.compile(r"[,\s]+")
-_SECRET = frozenset({"database_url"})  # a wrong value of these is not repeated in a message
+_SECRET = frozenset({"database_url", "webhook_secret"})  # a wrong value of these is not repeated in a message
 
 
 class SettingsInvalid(Exception):
@@ -86,9 +86,22 @@ class Settings(BaseSettings):
     max_live_sessions: int = Field(default=10_000, ge=1, description="Idle sessions above this number leave memory at once.")
     sse_ping_s: float = Field(default=15.0, gt=0, description="A silent event stream gets a comment this often.")
     idempotency_ttl_s: float = Field(default=86_400.0, ge=1, description="An Idempotency-Key is remembered for so long.")
+    webhook_secret: str = Field(
+        default="",
+        pattern=r"^(whsec_[A-Za-z0-9+/]{32,86}={0,2})?$",
+        repr=False,
+        description="Signs the webhooks that come without a secret of their own: `whsec_` and the base64 of 24 to 64 bytes.",
+    )
+    webhook_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Hosts that webhooks may go to, with those under them; any by default. These may have private addresses.",
+    )
+    webhook_private: bool = Field(default=False, description="Webhooks may go to private addresses, this machine's among them.")
+    webhook_attempts: int = Field(default=10, ge=1, le=100, description="Attempts to deliver a webhook, over about four hours.")
+    webhook_timeout_s: float = Field(default=10.0, gt=0, le=300, description="An attempt to deliver a webhook ends after this.")
     shutdown_grace_s: float = Field(default=10.0, ge=0, description="Running steps have this long to commit at shutdown.")
 
-    @field_validator("machines", mode="before")
+    @field_validator("machines", "webhook_hosts", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(filter(None, _SEPARATORS.split(value))) if isinstance(value, str) else value

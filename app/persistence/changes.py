@@ -18,7 +18,7 @@ __all__ = ["Enqueue", "begin_attempt", "delete_session", "purge_keys", "queue_ru
 
 Enqueue: TypeAlias = Callable[[Connection, str, str], None]  # stores the job of a run: connection, session id, run id
 
-_QUEUED = ("id", "session_key", "status", "parameters", "webhook", "started_at", "steps", "started_event_id")
+_QUEUED = ("id", "session_key", "status", "parameters", "webhook", "webhook_at", "started_at", "steps", "started_event_id")
 _QUEUE_RUN = insert(runs).from_select(
     _QUEUED,
     select(
@@ -27,6 +27,7 @@ _QUEUE_RUN = insert(runs).from_select(
         literal(RunStatus.QUEUED.value),
         bindparam("parameters", type_=runs.c.parameters.type),
         bindparam("webhook", type_=runs.c.webhook.type),
+        bindparam("webhook_at", type_=runs.c.webhook_at.type),
         bindparam("queued_at", type_=runs.c.started_at.type),
         literal(0),
         literal(0),
@@ -61,6 +62,7 @@ def queue_run(connection: Connection, session_id: str, start: RunStart, enqueue:
         "run_id": start.run_id,
         "parameters": pack(encode(dict(start.parameters))),
         "webhook": None if start.webhook is None else pack(encode(dict(start.webhook))),
+        "webhook_at": None if start.webhook is None else start.started_at_s,
         "queued_at": start.started_at_s,
         "session_id": session_id,
     }

@@ -11,9 +11,12 @@ from typing import Any
 
 from app.persistence.codec import decode_operations, decode_payload, decode_state, encode_payload, encode_state
 from app.persistence.cursors import decode_cursor, encode_cursor
+from app.persistence.memory_schedules import MemorySchedules
+from app.persistence.outbox import MemoryOutbox
 from app.persistence.records import (
     Commit,
     FailureRecord,
+    Key,
     KeyRecord,
     LoadedSession,
     NewSession,
@@ -80,6 +83,8 @@ class MemoryStore:
         self._keys: dict[bytes, _Key] = {}
         self.replicas = LoneReplica()
         self.queue = LocalQueue(background_runs)
+        self.outbox = MemoryOutbox(self._runs)
+        self.schedules = MemorySchedules(self._keep_key, self.queue_run)
         self._last_position = 0
 
     async def open(self) -> None:
@@ -242,14 +247,22 @@ class MemoryStore:
             session.running.add(start.run_id)
         elif known.status is RunStatus.QUEUED and known.session_id == session.record.id:
             session.running.add(start.run_id)
-            self._runs[start.run_id] = replace(begun, parameters=known.parameters, attempts=known.attempts)
+            begun = replace(begun, parameters=known.parameters, webhook=known.webhook)
+            self._runs[start.run_id] = replace(begun, attempts=known.attempts)
 
     def _keep_run(self, session: _Session, start: RunStart, run: RunRecord) -> None:
         self._runs[run.id] = run
         session.run_ids.append(run.id)
+        if start.webhook is not None:
+            self.outbox.keep(run.id, start.webhook)
         if start.key and start.key.digest not in self._keys:
             record = KeyRecord(start.key.request, run.id, start.key.answer)
             self._keys[start.key.digest] = _Key(session.record.id, start.key.created_at_s, record)
+
+    def _keep_key(self, key: Key) -> None:
+        if key.digest in self._keys:
+            raise KeyTaken
+        self._keys[key.digest] = _Key("", key.created_at_s, KeyRecord(key.request, None, key.answer))
 
     def _session(self, session_id: str) -> _Session:
         try:

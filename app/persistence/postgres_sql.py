@@ -36,7 +36,7 @@ PARTS: dict[str, tuple[str, ...]] = {
 }
 
 _BLOBS = {"answer", "digest", "error", "label", "metadata", "parameters", "payload", "request", "state", "webhook"}
-_TIMES = {"created_at", "finished_at", "started_at", "updated_at"}
+_TIMES = {"created_at", "finished_at", "started_at", "updated_at", "webhook_at"}
 _NUMBERS = {
     "event_id",
     "expected_seq",

@@ -15,6 +15,7 @@ from app.engine.operations import Operation
 
 __all__ = [
     "Commit",
+    "Delivery",
     "FailureRecord",
     "Key",
     "KeyRecord",
@@ -31,6 +32,7 @@ __all__ = [
     "StepCommit",
     "StepKind",
     "StepRecord",
+    "Undelivered",
 ]
 
 
@@ -135,7 +137,10 @@ class LoadedSession:
 
 @frozen
 class RunStart:
-    """A run that begins. `parameters` is what the client asked for (inputs, halts, limits); `webhook` is told of its end."""
+    """A run that begins. `parameters` is what the client asked for (inputs, halts, limits).
+
+    `webhook` holds the `url` that is told of its end, and perhaps a `secret`.
+    """
 
     run_id: str
     event_id: int
@@ -229,6 +234,22 @@ class StepRecord:
 
 
 @frozen
+class Delivery:
+    """How far the news of a run's end has got to `url`.
+
+    `due_at_s` is None when nothing more is to be tried. `answer` is what the last attempt got: the status of a response, or what
+    kept it from getting one.
+    """
+
+    url: str
+    due_at_s: float | None = None
+    attempts: int = 0
+    last_at_s: float | None = None
+    answer: str | None = None
+    is_delivered: bool = False
+
+
+@frozen
 class RunRecord:
     """A run. One that is queued has the event id 0; `attempts` counts how often it was taken up after its replica died."""
 
@@ -244,6 +265,16 @@ class RunRecord:
     started_event_id: int
     finished_event_id: int | None
     attempts: int = 0
+    webhook: Delivery | None = None
+
+
+@frozen
+class Undelivered:
+    """A run that has ended, of which `delivery` is to be told; `secret` is the one that the run's client gave."""
+
+    run: RunRecord
+    delivery: Delivery
+    secret: str | None = field(repr=False)
 
 
 @frozen

@@ -4,7 +4,16 @@ from typing import Any
 
 from app.engine.serde import decode
 from app.persistence.codec import decode_payload, unpack
-from app.persistence.records import FailureRecord, RunRecord, RunStatus, SessionRecord, SessionStatus, StepKind, StepRecord
+from app.persistence.records import (
+    Delivery,
+    FailureRecord,
+    RunRecord,
+    RunStatus,
+    SessionRecord,
+    SessionStatus,
+    StepKind,
+    StepRecord,
+)
 
 __all__ = ["failure_record", "run_record", "session_record", "step_record"]
 
@@ -77,4 +86,11 @@ def run_record(row: Any) -> RunRecord:
         started_event_id=row.started_event_id,
         finished_event_id=row.finished_event_id,
         attempts=row.attempts,
+        webhook=None if row.webhook is None else _delivery(row),
     )
+
+
+def _delivery(row: Any) -> Delivery:
+    url = decode(unpack(row.webhook))["url"]
+    so_far = {} if row.delivery is None else decode(unpack(row.delivery))
+    return Delivery(url, row.webhook_at, **so_far)

@@ -7,6 +7,7 @@ from typing import Any
 from app.persistence import changes
 from app.persistence.database import Database
 from app.persistence.group_commit import Committer
+from app.persistence.outbox import SqlOutbox
 from app.persistence.reader import Reader
 from app.persistence.records import (
     Commit,
@@ -23,6 +24,7 @@ from app.persistence.records import (
 )
 from app.persistence.replicas import Replicas
 from app.persistence.run_queue import RunQueue
+from app.persistence.sql_schedules import SqlSchedules
 from app.persistence.store import ClaimLost, KeyTaken, SessionNotFound, StepConflict
 from app.persistence.texts import is_storable, require_key
 from app.persistence.waves import Entry, entry_of_commit, entry_of_new
@@ -36,6 +38,8 @@ class SqlStore:
 
     def __init__(self, database: Database, *, patience_s: float = 2.0) -> None:
         self._database = database
+        self.outbox = SqlOutbox(database)
+        self.schedules = SqlSchedules(database)
         self._reader = Reader(database.reader)
         self._committer = Committer(database.writer, patience_s=patience_s)
 

@@ -18,14 +18,17 @@ from app.persistence.records import (
 )
 
 if TYPE_CHECKING:
+    from app.persistence.outbox import Outbox
     from app.persistence.replicas import Replicas
     from app.persistence.run_queue import RunQueue
+    from app.persistence.schedules import Schedules
 
 __all__ = [
     "ClaimLost",
     "CursorInvalid",
     "KeyTaken",
     "RunNotFound",
+    "ScheduleNotFound",
     "SessionExists",
     "SessionNotFound",
     "StepConflict",
@@ -64,6 +67,12 @@ class RunNotFound(StoreError):
     def __init__(self, run_id: str) -> None:
         super().__init__(f"no run has the id {run_id!r}")
         self.run_id = run_id
+
+
+class ScheduleNotFound(StoreError):
+    def __init__(self, schedule_id: str) -> None:
+        super().__init__(f"no schedule has the id {schedule_id!r}")
+        self.schedule_id = schedule_id
 
 
 class StepConflict(StoreError):
@@ -128,6 +137,16 @@ class Store(Protocol):
     @property
     def queue(self) -> "RunQueue":
         """Where runs that wait come from."""
+        ...
+
+    @property
+    def outbox(self) -> "Outbox":
+        """The webhooks of runs that have ended."""
+        ...
+
+    @property
+    def schedules(self) -> "Schedules":
+        """What is to run at its time."""
         ...
 
     async def open(self) -> None:

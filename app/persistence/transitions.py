@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from app.persistence.records import (
     Commit,
+    Delivery,
     NewSession,
     RunEnd,
     RunRecord,
@@ -115,6 +116,7 @@ def started_run(session_id: str, start: RunStart) -> RunRecord:
         error=None,
         started_event_id=start.event_id,
         finished_event_id=None,
+        webhook=None if start.webhook is None else Delivery(start.webhook["url"], start.started_at_s),
     )
 
 

@@ -77,7 +77,7 @@ STEP_COLUMNS = (
 )
 FAILURE_COLUMNS = ("event_id", "first_event_id", "seq", "run_id", "action", "started_at", "finished_at", "error")
 _END_COLUMNS = ("status", "finished_at", "steps", "reason", "error", "finished_event_id")
-RUN_START_COLUMNS = ("id", "started_event_id", "started_at", "parameters", "webhook", *_END_COLUMNS)
+RUN_START_COLUMNS = ("id", "started_event_id", "started_at", "parameters", "webhook", "webhook_at", *_END_COLUMNS)
 RUN_END_COLUMNS = ("id", *_END_COLUMNS)
 KEY_COLUMNS = ("digest", "request", "run_id", "answer", "created_at")
 
@@ -145,7 +145,8 @@ def run_start_row(start: RunStart, end: RunEnd | None) -> Row:
     """Return the row of a run that begins, and ends too if `end` is given."""
     ended = (RunStatus.RUNNING.value, None, 0, None, None, None) if end is None else _end_values(end)
     webhook = None if start.webhook is None else pack(encode(dict(start.webhook)))
-    return (start.run_id, start.event_id, start.started_at_s, pack(encode(dict(start.parameters))), webhook, *ended)
+    due_at_s = None if webhook is None else start.started_at_s
+    return (start.run_id, start.event_id, start.started_at_s, pack(encode(dict(start.parameters))), webhook, due_at_s, *ended)
 
 
 def key_row(key: Key, run_id: str | None) -> Row:

@@ -48,6 +48,7 @@ from app.sessions.errors import (
     SessionBusy,
     SessionEnded,
     ShuttingDown,
+    WebhookInvalid,
 )
 
 __all__ = ["answer_to", "handle_errors", "problem_of"]
@@ -94,6 +95,7 @@ TABLE: Mapping[type[Exception], Row] = {
     InvalidInputs: Row(422, "inputs-invalid", "The inputs are not those of the action", ("action", "missing", "unexpected")),
     UnknownAction: Row(422, "action-unknown", "The machine has no such action"),
     UnknownTag: Row(422, "tag-unknown", "The machine has no such tag", ("tag",)),
+    WebhookInvalid: Row(422, "webhook-invalid", "The webhook cannot be one, or is not allowed", ("field",)),
     ActionFailed: Row(
         424, "step-failed", "An action failed", ("session_id", "run_id", "seq", "action", "error_type", "message", "steps")
     ),

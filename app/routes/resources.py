@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.engine.state import State
-from app.persistence.records import LoadedSession, RunRecord, RunStatus, SessionRecord, StepKind, StepRecord
+from app.persistence.records import Delivery, LoadedSession, RunRecord, RunStatus, SessionRecord, StepKind, StepRecord
 from app.sessions.events import describe_operation
 from app.sessions.requests import RunOutcome
 from app.sessions.times import rfc3339
@@ -90,4 +90,23 @@ def run_resource(run: RunRecord) -> dict[str, Any]:
         "parameters": dict(run.parameters),
         "started_at": None if run.status is RunStatus.QUEUED else rfc3339(run.started_at_s),
         "finished_at": None if run.finished_at_s is None else rfc3339(run.finished_at_s),
+        "webhook": None if run.webhook is None else _delivery(run.webhook, is_over=run.finished_at_s is not None),
+    }
+
+
+def _delivery(delivery: Delivery, *, is_over: bool) -> dict[str, Any]:
+    if not is_over:
+        status = "waiting"
+    elif delivery.due_at_s is not None:
+        status = "pending"
+    else:
+        status = "delivered" if delivery.is_delivered else "failed"
+    next_at_s = delivery.due_at_s if status == "pending" else None
+    return {
+        "url": delivery.url,
+        "status": status,
+        "attempts": delivery.attempts,
+        "last_at": None if delivery.last_at_s is None else rfc3339(delivery.last_at_s),
+        "last_answer": delivery.answer,
+        "next_at": None if next_at_s is None else rfc3339(next_at_s),
     }

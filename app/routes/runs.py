@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Query
 from fastapi.routing import APIRoute
@@ -94,12 +94,15 @@ class RunRoutes:
             run_id=incoming.run_id,
             may_be_known=incoming.attempt > 1,
             key=key_of(incoming, body),
+            webhook=_webhook_of(body),
         )
         incoming.run_id = run.id
         return run
 
     async def _accepted(self, incoming: Incoming, asked: RunRequest, body: BaseModel) -> ASGIApp:
-        queued = await self._host.queue(session_id_of(incoming), asked, expected_seqs(incoming), key=key_of(incoming, body))
+        queued = await self._host.queue(
+            session_id_of(incoming), asked, expected_seqs(incoming), key=key_of(incoming, body), webhook=_webhook_of(body)
+        )
         return json_answer(run_resource(queued), 202, is_accepted=True, location=f"/v1/runs/{queued.id}")
 
     async def list_runs(
@@ -131,6 +134,10 @@ class RunRoutes:
             return Response(status_code=204)  # tells an EventSource not to come back
         after = before if position is None else position
         return self._streams.response(record.session_id, after=after, run_id=record.id)
+
+
+def _webhook_of(body: BaseModel) -> dict[str, Any] | None:
+    return body.webhook.model_dump() if isinstance(body, StartRun) and body.webhook is not None else None
 
 
 def run_routes(routes: RunRoutes, anywhere: Callable[[Endpoint], Endpoint]) -> list[APIRoute]:

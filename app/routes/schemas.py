@@ -73,6 +73,14 @@ class TakeStep(_Body):
     on_busy: OnBusy = "reject"
 
 
+class Webhook(_Body):
+    url: Annotated[str, Field(description="Where to POST to, http or https.")]
+    secret: Annotated[
+        str | None,
+        Field(repr=False, description="`whsec_` and the base64 of 24 to 64 bytes: signs the message. Never shown again."),
+    ] = None
+
+
 class StartRun(_Body):
     inputs: Inputs = {}
     halt_before: Annotated[list[str], Field(description="Actions, or `@tag:name` for all that have a tag.")] = []
@@ -84,6 +92,19 @@ class StartRun(_Body):
         Field(description="Steps are committed before the next action starts, while it runs, or when the run ends."),
     ] = "sync"
     on_busy: OnBusy = "reject"
+    webhook: Annotated[Webhook | None, Field(description="Whom to tell of the end of the run.")] = None
+
+
+class Delivery(BaseModel):
+    url: str
+    status: Annotated[
+        Literal["waiting", "pending", "delivered", "failed"],
+        Field(description="The run has not ended; to be tried (again) at `next_at`; accepted with a 2xx; given up."),
+    ]
+    attempts: int
+    last_at: Time | None
+    last_answer: Annotated[str | None, Field(description="The HTTP status of the last answer, or what kept it from coming.")]
+    next_at: Time | None
 
 
 class SessionSummary(BaseModel):
@@ -170,6 +191,7 @@ class Run(BaseModel):
     parameters: dict[str, Any]
     started_at: Time | None
     finished_at: Time | None
+    webhook: Delivery | None
 
 
 class RunPage(BaseModel):

@@ -19,6 +19,7 @@ __all__ = [
     "SessionEnded",
     "SessionsError",
     "ShuttingDown",
+    "WebhookInvalid",
 ]
 
 
@@ -156,3 +157,11 @@ class ShuttingDown(SessionsError):
 
     def __init__(self) -> None:
         super().__init__("the service is shutting down and takes no new work")
+
+
+class WebhookInvalid(SessionsError):
+    """A webhook that cannot be, or that is not allowed here. `field` is the part of it that is wrong."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"webhook.{field} {reason}")
+        self.field = f"webhook.{field}"

@@ -49,6 +49,8 @@ from app.sessions.registry import Registry
 from app.sessions.requests import ForkRequest, NewSessionRequest, RunOrder, RunOutcome, RunRequest, StateEdit
 from app.sessions.run import Run
 from app.sessions.run_desk import RunDesk, RunHandle, require_seq
+from app.sessions.webhook_messages import WebhookSettings
+from app.sessions.webhooks import Webhooks
 
 __all__ = ["HostSettings", "SessionHost"]
 
@@ -75,6 +77,7 @@ class HostSettings:
     key_ttl_s: float = 86_400.0
     url: str = ""
     claims: ClaimSettings = field(default_factory=ClaimSettings)
+    webhooks: WebhookSettings = field(default_factory=WebhookSettings)
     executors: ExecutorSettings = field(default_factory=ExecutorSettings)
 
 
@@ -114,6 +117,7 @@ class SessionHost:
         self.residents = self.registry.residents
         self.claims = self.registry.claims
         self._recovery = Recovery(store, self.desk, self.registry.own)
+        self.webhooks = Webhooks(store, self.settings.webhooks)
         self._dispatcher = Dispatcher(store, self.desk, self._recovery)
         self._draining: asyncio.Task[None] | None = None
         self._resources = AsyncExitStack()
@@ -129,6 +133,8 @@ class SessionHost:
             stack.push_async_callback(self.claims.leave)
             stack.push_async_callback(self.store.queue.end)
             stack.push_async_callback(self._errands.close)
+            self.webhooks.start()
+            stack.push_async_callback(self.webhooks.close)
             for interval_s, chores in (
                 (_CARE_INTERVAL_S, [self._let_idle_sessions_go, self.claims.release]),
                 (_RECOVERY_INTERVAL_S, [self._recovery.now_and_then, self.store.queue.tend]),
@@ -259,12 +265,14 @@ class SessionHost:
     ) -> RunHandle:
         """Start a run. With a `key` that was used, or a `run_id` that `may_be_known`, return what was started then.
 
-        Raises SessionNotFound, SessionBusy, SeqMismatch, MachineNotHosted, KeyReused, ClaimedElsewhere, ShuttingDown.
+        Raises SessionNotFound, SessionBusy, SeqMismatch, MachineNotHosted, KeyReused, ClaimedElsewhere, WebhookInvalid,
+        ShuttingDown.
         What is wrong with the request itself is raised by the run's `begun` and `outcome`.
         """
         self._require_open()
         live = await self._resident(session_id) or await self._alive(session_id)
         self.residents.touch(live, asyncio.get_running_loop().time())
+        webhook = self.webhooks.accept(webhook)
         order = RunOrder(run_id or new_id(), request, key, webhook, is_forwarded=run_id is not None)
         return await self.desk.start(live, order, expected, may_be_known=may_be_known)
 
@@ -294,6 +302,7 @@ class SessionHost:
         self.registry.hosted(record)
         if expected is not None and record.seq not in expected:
             raise SeqMismatch(session_id, record.seq)
+        webhook = self.webhooks.accept(webhook)
         order = RunOrder(new_id(), replace(request, is_background=True), key, webhook)
         queued = await self.desk.queue(session_id, order)
         if queued.finished_at_s is None:
@@ -402,6 +411,8 @@ class SessionHost:
     def _run_ended(self, run: Run) -> None:
         live = run.live
         self.desk.ended(run)
+        if run.order.webhook is not None:
+            self.webhooks.look()
         if not live.is_stale:
             live.stream.let_go()
             self.residents.touch(live, asyncio.get_running_loop().time())

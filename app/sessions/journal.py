@@ -13,6 +13,7 @@ from typing import Any
 from app.engine.ports import ItemStreamed, Step, StepBegun, StepFailure
 from app.persistence.records import (
     Commit,
+    Delivery,
     FailureRecord,
     RunEnd,
     RunRecord,
@@ -212,6 +213,7 @@ class Journal:
             error=end.error if end else None,
             started_event_id=start.event_id,
             finished_event_id=end.event_id if end else None,
+            webhook=None if self._order.webhook is None else Delivery(self._order.webhook["url"], start.started_at_s),
         )
 
     def _commit(self, status: SessionStatus, **parts: Any) -> Commit:

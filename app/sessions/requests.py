@@ -112,7 +112,7 @@ class RunOrder:
     run_id: str
     request: RunRequest
     key: Key | None = None
-    webhook: Mapping[str, Any] | None = None
+    webhook: Mapping[str, Any] | None = field(default=None, repr=False)
     is_resumed: bool = False
     is_forwarded: bool = False
 

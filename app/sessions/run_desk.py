@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from typing import Protocol
 
-from app.persistence.records import Key, RunRecord, RunStart, RunStatus
+from app.persistence.records import Delivery, Key, RunRecord, RunStart, RunStatus
 from app.persistence.store import KeyTaken, RunNotFound, SessionNotFound, Store
 from app.sessions.active_runs import ActiveRuns
 from app.sessions.endings import close_stored
@@ -92,9 +92,7 @@ class RunDesk:
             if known is None:
                 raise
             return known
-        return RunRecord(
-            order.run_id, session_id, RunStatus.QUEUED, start.parameters, start.started_at_s, None, 0, None, None, 0, None
-        )
+        return _queued_record(order, session_id, start.started_at_s)
 
     async def _queued_under(self, key: Key | None) -> RunRecord | None:
         known = None if key is None else await self._store.find_key(key.digest)
@@ -298,10 +296,17 @@ def _as_queued(run: RunRecord) -> RunRecord:
 
 
 def _waiting_record(turn: Turn) -> RunRecord:
-    order = turn.order
+    return _queued_record(turn.order, turn.session_id, turn.asked_at_s)
+
+
+def _queued_record(order: RunOrder, session_id: str, asked_at_s: float) -> RunRecord:
     parameters = order.request.parameters()
-    return RunRecord(order.run_id, turn.session_id, RunStatus.QUEUED, parameters, turn.asked_at_s, None, 0, None, None, 0, None)
+    webhook = None if order.webhook is None else Delivery(order.webhook["url"], asked_at_s)
+    return RunRecord(
+        order.run_id, session_id, RunStatus.QUEUED, parameters, asked_at_s, None, 0, None, None, 0, None, webhook=webhook
+    )
 
 
 def _stored_order(record: RunRecord) -> RunOrder:
-    return RunOrder(record.id, RunRequest.from_parameters(record.parameters), is_resumed=True)
+    webhook = None if record.webhook is None else {"url": record.webhook.url}  # the store has the rest
+    return RunOrder(record.id, RunRequest.from_parameters(record.parameters), webhook=webhook, is_resumed=True)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.persistence.records import Commit, Key, KeyRecord, RunRecord, RunStatus, SessionStatus
+from app.persistence.records import Commit, Delivery, Key, KeyRecord, RunRecord, RunStatus, SessionStatus
 from app.persistence.store import KeyTaken, RunNotFound, SessionExists, SessionNotFound, Store
 from tests.persistence.making import T0, ended, new, started, step, step_commit
 
@@ -53,7 +53,8 @@ async def test_a_run_waits_until_it_begins(store: Store) -> None:
     await store.create_session(new())
     start = started(started_at_s=T0, webhook={"url": "http://example.net"})
     await store.queue_run("s", start)
-    queued = RunRecord("r", "s", RunStatus.QUEUED, start.parameters, T0, None, 0, None, None, 0, None)
+    hook = Delivery("http://example.net", T0)
+    queued = RunRecord("r", "s", RunStatus.QUEUED, start.parameters, T0, None, 0, None, None, 0, None, webhook=hook)
     assert await store.get_run("r") == queued
     assert list(await store.unfinished_runs()) == [queued]
     assert list(await store.list_runs("s", after_event_id=-1)) == [queued]
