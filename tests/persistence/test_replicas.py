@@ -135,8 +135,6 @@ async def test_orphans_are_the_runs_that_no_living_replica_has(postgres_url: str
     async def orphans(store: Store, queued_before_s: float = now_s + 1) -> list[str]:
         return sorted(run.id for run in await store.replicas.orphans(queued_before_s=queued_before_s, limit=10))
 
-    assert await orphans(second) == ["free"], "what waits has a job in the queue"
-    await queried(postgres_url, "DELETE FROM stepwell_pgqueuer RETURNING id")
     assert await orphans(second) == ["free", "waits"]
     assert await orphans(second, now_s - 1) == ["free"]
     await silence(postgres_url, first)

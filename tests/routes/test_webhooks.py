@@ -21,7 +21,7 @@ from tests.server import RunningServer, running_server
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OTHER_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
-QUICK = WebhookSettings(is_private_allowed=True, first_pause_s=0.05, attempts=4, timeout_s=2.0)
+QUICK = WebhookSettings(is_private_allowed=True, first_pause_s=0.05, attempts=4, timeout_s=15.0)
 ASYNC = {"Prefer": "respond-async"}
 
 
