@@ -1,6 +1,7 @@
 """The topology of the compose file, run for real: nginx, two replicas, one PostgreSQL. Clients know nginx's address alone."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from tests.deploy.topology import Topology, running_topology
 from tests.postgres import fresh_database
 from tests.sse import events
 
+SESSIONS = 24  # enough for each replica to have some
 LIMIT_S = 30.0
 
 
@@ -19,6 +21,14 @@ LIMIT_S = 30.0
 def topology(postgres_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topology]:
     """One that everybody leaves as it is."""
     with fresh_database(postgres_server) as url, running_topology(url, tmp_path_factory.mktemp("topology")) as started:
+        yield started
+
+
+@pytest.fixture
+def mortal_topology(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Topology]:
+    """One for a single test, over a database that is reached straight or through a pooler."""
+    url = request.getfixturevalue(f"{database}_url")
+    with running_topology(url, tmp_path, STEPWELL_PGBOUNCER=str(database == "pgbouncer")) as started:
         yield started
 
 
@@ -117,3 +127,90 @@ async def test_a_stream_goes_on_at_the_other_replica(client: httpx.AsyncClient, 
         assert [event_id for event_id, _, _ in again] == sorted({event_id for event_id, _, _ in again})
         texts.append(again)
     assert texts[0] == texts[1] == texts[2]
+
+
+async def keep_stepping(client: httpx.AsyncClient, path: str, steps: int, seen: asyncio.Queue[int]) -> list[int]:
+    """Take `steps` steps one by one, each until it is answered, as the documents tell a client to: with a key of its own."""
+    taken = []
+    for number in range(steps):
+        while True:
+            with contextlib.suppress(httpx.TransportError):
+                answer = await client.post(f"{path}/steps", json={}, headers={"Idempotency-Key": f"{path} {number}"})
+                if answer.status_code == 200:
+                    break
+                assert answer.status_code in (502, 503), answer.text
+                assert answer.headers["content-type"] == "application/problem+json"
+                assert int(answer.headers["Retry-After"]) >= 1
+            await asyncio.sleep(0.1)
+        taken.append(answer.json()["seq"])
+        seen.put_nowait(1)
+    return taken
+
+
+async def keep_following(client: httpx.AsyncClient, path: str, until_seq: int) -> tuple[list[int], int]:
+    """The `seq` of each finished step up to `until_seq`, as told by as many streams as it takes, and how many those were."""
+    told, last_id, streams = [], 0, 0
+    while True:
+        streams += 1
+        with contextlib.suppress(httpx.TransportError):
+            async with client.stream("GET", f"{path}/events", headers={"Last-Event-ID": str(last_id)}) as response:
+                async for event_id, kind, data in events(response):
+                    assert event_id > last_id
+                    last_id = event_id
+                    if kind == "step.finished":
+                        told.append(data["seq"])
+                        if data["seq"] == until_seq:
+                            return told, streams
+        await asyncio.sleep(0.1)
+
+
+async def until_ended(client: httpx.AsyncClient, run: str) -> dict[str, Any]:
+    while True:
+        with contextlib.suppress(httpx.TransportError):
+            found: dict[str, Any] = (await client.get(run)).json()
+            if found.get("finished_at"):
+                return found
+        await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize(("how", "database"), [("killed", "postgres"), ("stopped", "postgres"), ("killed", "pgbouncer")])
+async def test_requests_and_streams_go_on_when_a_replica_is(how: str, mortal_topology: Topology) -> None:
+    topology, steps = mortal_topology, 40
+    limits = httpx.Limits(max_connections=4 * SESSIONS)
+    async with httpx.AsyncClient(base_url=topology.url, timeout=LIMIT_S, limits=limits) as client, asyncio.timeout(60):
+        paths = [await create(client) for _ in range(SESSIONS)]
+        seen: asyncio.Queue[int] = asyncio.Queue()
+        stepping = [asyncio.create_task(keep_stepping(client, path, steps, seen)) for path in paths]
+        following = [asyncio.create_task(keep_following(client, path, steps - 1)) for path in paths]
+        promised = []
+        for _ in range(6):
+            accepted = await client.post(
+                f"{await create(client)}/runs", json={"max_steps": 100}, headers={"Prefer": "respond-async"}
+            )
+            assert accepted.status_code == 202
+            promised.append(accepted.headers["Location"])
+        for _ in range(5 * SESSIONS):
+            await seen.get()
+        gone = topology.replicas["replica-1"]
+        if how == "killed":
+            gone.kill()
+        else:
+            stopped = asyncio.create_task(asyncio.to_thread(gone.stop))
+        for _ in range(SESSIONS):
+            await create(client)
+        assert [await task for task in stepping] == [list(range(steps))] * SESSIONS
+        followed = [await task for task in following]
+        assert [told for told, _ in followed] == [list(range(steps))] * SESSIONS
+        assert {streams > 1 for _, streams in followed} == {True, False}, "each replica had followers"
+        ended = [await until_ended(client, run) for run in promised]
+        assert [(run["status"], run["steps"]) for run in ended] == [("finished", 100)] * len(promised)
+        for path in paths:
+            items = (await client.get(f"{path}/steps", params={"limit": 100})).json()["items"]
+            assert [step["result"]["n"] for step in items] == list(range(1, steps + 1))
+        if how == "stopped":
+            assert await stopped == 0
+            assert "Traceback" not in gone.text()
+        topology.replicas["replica-2"].kill()
+        unanswered = await client.post("/v1/sessions", json={"machine": "clock"})
+        assert (unanswered.status_code, unanswered.json()["status"], unanswered.headers["Retry-After"]) == (502, 502, "2")
+        assert unanswered.headers["content-type"] == "application/problem+json"
