@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from app.engine.compiled import CompiledAction
 from app.engine.core import Instance, Limits
-from app.engine.effects import Listeners
 from app.engine.errors import MixedModeError, UnknownAction, UnknownTag
 from app.engine.graph import ApplicationGraph
 from app.engine.hook_set import HookSet
@@ -24,6 +23,7 @@ from app.engine.mode_warnings import (
     sync_hooks_after_abuild,
     sync_hooks_in_async_run,
 )
+from app.engine.moments import Moments, run_hooks
 from app.engine.state import State, make_state
 from app.engine.typing import TypingSystem
 
@@ -31,50 +31,12 @@ if TYPE_CHECKING:
     from app.engine.application import Application
     from app.engine.builder import ApplicationBuilder
 
-__all__ = ["RUN_MOMENTS", "Blueprint", "Moments"]
+__all__ = ["Blueprint"]
 
 TAG = "@tag:"
 _HERE = os.path.join(os.path.dirname(__file__), "")
 
-RUN_MOMENTS = (
-    "pre_run_execute_call",
-    "post_run_execute_call",
-    "pre_run_step",
-    "post_run_step",
-    "pre_start_stream",
-    "post_stream_item",
-    "post_end_stream",
-)
-"""The moments that a run calls hooks at. Spans call theirs from inside an action."""
-
-
-@dataclass(slots=True)
-class Moments:
-    """The hooks of each moment of a run; None where nobody listens, and then there is no effect."""
-
-    pre_execute: Listeners | None
-    post_execute: Listeners | None
-    pre_step: Listeners | None
-    post_step: Listeners | None
-    start_stream: Listeners | None
-    item: Listeners | None
-    end_stream: Listeners | None
-    has_execute: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.has_execute = self.pre_execute is not None or self.post_execute is not None
-
-    @classmethod
-    def of(cls, hooks: HookSet, *, is_async: bool) -> "Moments":
-        """Return the moments of a run in one colour: a sync one has no async hooks."""
-        if not hooks.sync_hooks and not (is_async and hooks.async_hooks):
-            return _NO_MOMENTS
-        found = (Listeners(hooks.sync(name), hooks.async_(name) if is_async else ()) for name in RUN_MOMENTS)
-        return cls(*(each if each.sync or each.async_ else None for each in found))
-
-
 _NO_TAGS: Mapping[str, frozenset[str]] = {}
-_NO_MOMENTS = Moments(*[None] * len(RUN_MOMENTS))
 
 
 @dataclass(eq=False)
@@ -102,13 +64,10 @@ class Blueprint:
     _warned: tuple[str, ...] = field(init=False, default=())
 
     def __post_init__(self) -> None:
-        self.sync_moments = Moments.of(self.hooks, is_async=False)
-        self.async_moments = Moments.of(self.hooks, is_async=True)
-        self.has_span_hooks = any(
-            self.hooks.sync(name) or self.hooks.async_(name) for name in ("pre_start_span", "post_end_span", "do_log_attributes")
-        )
-        self._sync_names = _listening(self.hooks.sync_names)
-        self._async_names = _listening(self.hooks.async_names)
+        hooks = run_hooks(self.hooks)
+        self.sync_moments, self.async_moments = hooks.in_sync_runs, hooks.in_async_runs
+        self.has_span_hooks = hooks.has_span_hooks
+        self._sync_names, self._async_names = hooks.sync_names, hooks.async_names
         self._tags = _tags(self.graph)
         self._default = State(self.default_state, self.typing_system)
 
@@ -219,13 +178,8 @@ class Blueprint:
 
 def _tags(graph: ApplicationGraph) -> Mapping[str, frozenset[str]]:
     """Return the names of the actions that have each tag."""
-    tags = dict.fromkeys(tag for action in graph.actions for tag in action.tags)
-    return {tag: frozenset(action.name for action in graph.get_actions_by_tag(tag)) for tag in tags} if tags else _NO_TAGS
-
-
-def _listening(names: Iterable[str]) -> tuple[str, ...]:
-    """Return those of the hooks, given as `Class.method`, that a run calls: all but those of the making."""
-    return tuple(name for name in names if not name.endswith(".post_application_create"))
+    tagged = graph.tagged
+    return {tag: frozenset(action.name for action in actions) for tag, actions in tagged.items()} if tagged else _NO_TAGS
 
 
 def _frames_of_the_engine() -> int:

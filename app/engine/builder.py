@@ -29,6 +29,7 @@ from app.engine.persistence_ports import (
     PersisterHookAsync,
 )
 from app.engine.pointers import ParentPointer
+from app.engine.shared_graphs import forget, shared_graph
 from app.engine.starting import Beginning, Initializer
 from app.engine.state import PLAIN, State
 from app.engine.typing import TypingSystem
@@ -301,12 +302,14 @@ class ApplicationBuilder(Generic[S]):
     def _compile(self, beginning: Beginning, saver_hooks: tuple[LifecycleAdapter, ...], is_async: bool | None) -> Blueprint:
         if self.graph_builder is None:
             raise BuildError("an application needs actions; call with_actions or with_graph")
-        graph = self.graph_builder.build()
+        # a host changes how actions are called, and must do so to its own machine alone
+        graph = self.graph_builder.build() if is_async is None else shared_graph(self.graph_builder)
         if beginning.entrypoint not in graph.action_names:
             raise UnknownAction(beginning.entrypoint, graph.action_names, "the entrypoint")
-        if beginning.prior_action is None:
-            # a resumed application may begin anywhere: it is the machine that is looked at
-            report(graph, self.start or beginning.entrypoint, beginning.state.keys(), self.validation)
+        # a resumed application may begin anywhere: it is the machine that is looked at
+        keys, start = beginning.state.keys(), self.start or beginning.entrypoint
+        if beginning.prior_action is None and report(graph, start, keys, self.validation):
+            forget(graph)  # whoever builds it again is to hear of it again
         adapters = (*self.lifecycle_adapters, *saver_hooks)
         return Blueprint(
             graph=ApplicationGraph.of(graph, beginning.entrypoint),

@@ -5,7 +5,7 @@ A condition decides and does nothing else. Expressions are interpreted by `safe_
 
 import operator
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, ClassVar, SupportsIndex
 
 from app.engine.actions import Function
@@ -57,8 +57,7 @@ class Condition(Function):
         and methods of builtin values. Raises UnsafeExpression for anything else. One that fails on a state raises
         ConditionError, which says how, and shows no value.
         """
-        parsed = parse(expr, FULL)
-        return Condition(list(parsed.keys), _asking(parsed), name=expr)._made(Condition.expr, expr)
+        return _expr(expr)
 
     @staticmethod
     def safe_expr(expr: str) -> "Condition":
@@ -82,11 +81,8 @@ class Condition(Function):
         `key=value` means equal; a suffix asks something else: `eq`, `ne`, `lt`, `lte`, `gt`, `gte`, `in`, `notin`, `contains`,
         `is` and `isnot`, as in `age__gte=18`.
         """
-        tests = [_Test(key, value) for key, value in kwargs.items()]
-        keys = list(dict.fromkeys(test.key for test in tests))
-        name = ", ".join(str(test) for test in sorted(tests, key=lambda test: test.key))
-        asked = Condition(keys, _passing(tests), name=name)
-        return asked._made(partial(Condition.when, **kwargs))
+        is_plain = all(type(value) in (str, int, bool, type(None)) for value in kwargs.values())
+        return _known_when(**kwargs) if is_plain else _when(**kwargs)
 
     @property
     def name(self) -> str:
@@ -221,6 +217,23 @@ class _Test:
 
     def __str__(self) -> str:
         return f"{self.key}={self.value}" if self.is_plain else f"{self.key}{self.symbol}{self.value!r}"
+
+
+@lru_cache(maxsize=1024)  # builders ask for the same ones again and again
+def _expr(text: str) -> Condition:
+    parsed = parse(text, FULL)
+    return Condition(list(parsed.keys), _asking(parsed), name=text)._made(Condition.expr, text)
+
+
+def _when(**kwargs: Any) -> Condition:
+    tests = [_Test(key, value) for key, value in kwargs.items()]
+    keys = list(dict.fromkeys(test.key for test in tests))
+    name = ", ".join(str(test) for test in sorted(tests, key=lambda test: test.key))
+    asked = Condition(keys, _passing(tests), name=name)
+    return asked._made(partial(Condition.when, **kwargs))
+
+
+_known_when = lru_cache(maxsize=1024, typed=True)(_when)
 
 
 def _passing(tests: list[_Test]) -> Resolver:

@@ -25,7 +25,8 @@ from app.engine.state import State, make_state
 from app.engine.view import operations_of, settle, show
 
 if TYPE_CHECKING:
-    from app.engine.blueprint import Blueprint, Moments
+    from app.engine.blueprint import Blueprint
+    from app.engine.moments import Moments
 
 __all__ = ["NO_INPUTS", "NO_LIMITS", "Instance", "Limits", "Run", "Taken", "Verdict", "decide", "prepare", "take_step"]
 

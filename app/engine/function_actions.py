@@ -3,6 +3,7 @@
 A decorated function stays callable as it is; its action is an attribute of it, which the graph builder takes.
 """
 
+import copy
 import functools
 import inspect
 import types
@@ -57,6 +58,7 @@ class _FunctionBased(SingleStepAction):
         executor: str | None = None,
     ) -> None:
         super().__init__()
+        self._named: dict[str, Self] = {}  # itself under each name that a builder has asked for
         self._fn = fn
         self._reads = _names(reads, "reads", fn)
         self._writes = _names(writes, "writes", fn)
@@ -106,9 +108,18 @@ class _FunctionBased(SingleStepAction):
     def with_name(self, name: str) -> Self:
         if self._name is not None:
             return super().with_name(name)  # which says what is wrong
-        named = type(self).__new__(type(self))
-        vars(named).update(vars(self), _name=name)
+        named = copy.copy(self)
+        named._name = name
         return named
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_named": {}, "_graphs": {}}  # what was made of it is made again where it is needed
+
+    def named(self, name: str) -> Self:
+        """Return what `with_name` does, and the same object each time: builders ask for the same one again and again."""
+        if self._name is not None or type(self) not in (FunctionBasedAction, FunctionBasedStreamingAction):
+            return self.with_name(name)
+        return self._named.get(name) or self._named.setdefault(name, self.with_name(name))
 
     def with_params(self, **kwargs: Any) -> Self:
         """Return the same action with values bound to some of its parameters: they are no inputs any more."""
@@ -302,7 +313,7 @@ def create_action(action_: Any, name: str) -> Action:
     if not isinstance(found, Action):
         kind = f"function {action_.__name__!r}" if inspect.isfunction(action_) else f"a {type(action_).__name__}"
         raise GraphError(f"{name!r} is {kind}, not an action; decorate it with @action or @streaming_action")
-    return found.with_name(name)
+    return found.named(name) if isinstance(found, _FunctionBased) else found.with_name(name)
 
 
 def derive_inputs_from_fn(bound_params: Mapping[str, Any], fn: Callable[..., Any]) -> InputSpec:

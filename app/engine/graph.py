@@ -58,6 +58,11 @@ class Graph:
         """The names of the actions, in order."""
         return self._action_map.keys()
 
+    @property
+    def tagged(self) -> dict[str, list[Action]]:
+        """The actions that have each tag, in order."""
+        return self._action_tag_map
+
     def get_next_node(self, prior_step: str | None, state: State[Any], entrypoint: str) -> Action | None:
         """Return the action that comes after `prior_step`, or `entrypoint` when that is None; None when no transition holds."""
         if prior_step is None:

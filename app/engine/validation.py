@@ -73,21 +73,22 @@ def validate(graph: Graph, entrypoint: str, state_keys: Collection[str] = ()) ->
     ]
 
 
-def report(graph: Graph, entrypoint: str, state_keys: Collection[str], mode: ValidationMode) -> None:
-    """Warn of each finding, raise InvalidGraph for all of them, or do not look, as `mode` says.
+def report(graph: Graph, entrypoint: str, state_keys: Collection[str], mode: ValidationMode) -> bool:
+    """Warn of each finding, raise InvalidGraph for all of them, or do not look, as `mode` says. Returns whether it warned.
 
     A graph that many applications are made of is looked at, and warned of, once.
     """
     known: tuple[Any, ...] = vars(graph).get("_reported", ())
     question = (entrypoint, tuple(sorted(state_keys)), mode)
     if mode == "off" or question in known:
-        return
+        return False
     findings = validate(graph, entrypoint, state_keys)
     if findings and mode == "error":
         raise InvalidGraph(findings)
     vars(graph)["_reported"] = (*known, question)
     for finding in findings:
         warnings.warn(finding.message, GraphWarning, stacklevel=5)
+    return bool(findings)
 
 
 def assert_set(value: Any, field: str, method: str) -> None:
