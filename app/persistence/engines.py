@@ -20,7 +20,7 @@ def sqlite_writer(database: Sqlite, *, is_power_safe: bool, busy_timeout_s: floa
         isolation_level="AUTOCOMMIT",
         poolclass=NullPool,
         hide_parameters=True,
-        connect_args={"timeout": busy_timeout_s, "cached_statements": 256},
+        connect_args={"timeout": busy_timeout_s, "cached_statements": 512},
     )
     # in WAL mode NORMAL loses nothing when the process dies, FULL nothing when the power does: docs/adr/0003
     pragmas = ("journal_mode = WAL", f"synchronous = {'FULL' if is_power_safe else 'NORMAL'}", "wal_autocheckpoint = 2000")

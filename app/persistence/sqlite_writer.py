@@ -1,8 +1,8 @@
 """Waves on SQLite: a connection in a thread of its own, and one hop to that thread per wave.
 
 The thread is ours, and not aiosqlite's, because that one takes a statement at a time: on a busy event loop every further hop
-costs a turn of the loop. For the same reason rows go in as a few long statements: SQLite gives up and retakes the
-interpreter's lock for each one.
+costs a turn of the loop. Rows go in as a few long statements, and one row comes back: SQLite gives up and retakes the
+interpreter's lock for each, which a busy event loop may keep for 5 ms.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from functools import cache
 from itertools import chain
 from typing import Any, TypeVar
 
+import orjson
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -26,25 +27,29 @@ __all__ = ["SqliteWriter"]
 
 T = TypeVar("T")
 
-_CHUNKS = (64, 16, 4, 1)  # lengths of statements, so that a few of each kind serve a wave of any length
+_MOST_ROWS = 256  # of one statement
+_EXACT_ROWS = 64  # up to which there is a statement for each number of rows
 
+# which sessions move, in a single row: the interpreter's lock is given up and retaken for each row that comes back
+_ADMIT = """
+SELECT json_group_array(json_array(m.column1, key, log_bytes, snapshot_at))
+FROM (VALUES {rows}) AS m CROSS JOIN sessions ON id = m.column2
+WHERE (m.column3 IS NULL OR seq = m.column3)
+    AND (m.column4 IS NULL OR key = m.column4)
+    AND (m.column5 IS NULL OR snapshot_seq < m.column5)
+"""
 _MOVE = """
 UPDATE sessions SET
-    seq = coalesce(m.column3, seq),
-    status = coalesce(m.column4, status),
-    prior_action = coalesce(m.column5, prior_action),
-    next_action = CASE WHEN m.column3 IS NULL THEN next_action ELSE m.column6 END,
-    updated_at = max(updated_at, m.column7),
-    last_event_id = max(last_event_id, m.column8),
-    log_bytes = log_bytes + m.column9,
-    snapshot_seq = coalesce(m.column10, snapshot_seq),
-    snapshot_at = coalesce(m.column11, snapshot_at)
-FROM (VALUES {rows}) AS m
-WHERE id = m.column1
-    AND (m.column2 IS NULL OR seq = m.column2)
-    AND (m.column12 IS NULL OR key = m.column12)
-    AND (m.column10 IS NULL OR snapshot_seq < m.column10)
-RETURNING id, key, log_bytes, snapshot_at
+    seq = coalesce(m.column2, seq),
+    status = coalesce(m.column3, status),
+    prior_action = coalesce(m.column4, prior_action),
+    next_action = CASE WHEN m.column2 IS NULL THEN next_action ELSE m.column5 END,
+    updated_at = max(updated_at, m.column6),
+    last_event_id = max(last_event_id, m.column7),
+    log_bytes = log_bytes + m.column8,
+    snapshot_seq = coalesce(m.column9, snapshot_seq),
+    snapshot_at = coalesce(m.column10, snapshot_at)
+FROM (VALUES {rows}) AS m WHERE key = m.column1
 """
 _CREATE = """
 INSERT INTO sessions (id, machine, machine_version, partition_key, metadata, status, seq, prior_action, next_action, created_at,
@@ -52,6 +57,9 @@ INSERT INTO sessions (id, machine, machine_version, partition_key, metadata, sta
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?10, ?7, ?7, 0)
 ON CONFLICT (id) DO NOTHING RETURNING key
 """
+_ID, _EXPECTED_SEQ, _SEQ, _LOG_BYTES, _SNAPSHOT_SEQ, _SNAPSHOT_AT, _KEY = (
+    columns.MOVE_COLUMNS.index(name) for name in ("id", "expected_seq", "seq", "log_bytes", "snapshot_seq", "snapshot_at", "key")
+)
 _END_RUN = """
 UPDATE runs SET status = ?2, finished_at = ?3, steps = ?4, reason = ?5, error = ?6, finished_event_id = ?7
 WHERE id = ?1 AND session_key = ?8
@@ -150,14 +158,10 @@ def _apply(driver: sqlite3.Connection, wave: Wave) -> Written:
     created = _create(driver, wave)
     if not wave.moves:
         return Written(created, ())
-    moved: list[Moved] = []
+    moved = _move(driver, wave)
     keys: list[int | None] = [None] * len(wave.groups)
-    place_of = {group.session_id: place for place, group in enumerate(wave.groups)}
-    for statement, values in _chunked(_MOVE, wave.moves.rows):
-        for session_id, key, log_bytes, snapshot_at in driver.execute(statement, values).fetchall():
-            place = place_of[session_id]
-            keys[place] = key
-            moved.append(Moved(place, key, log_bytes, snapshot_at))
+    for one in moved:
+        keys[one.place] = one.key
     for table, names, rows, suffix in (
         ("steps", columns.STEP_COLUMNS, wave.steps, ""),
         ("snapshots", ("seq", "state"), wave.snapshots, ""),
@@ -170,6 +174,25 @@ def _apply(driver: sqlite3.Connection, wave: Wave) -> Written:
     if wave.run_ends:
         driver.executemany(_END_RUN, [(*row[1:], row[0]) for row in _with_keys(keys, wave.run_ends)])
     return Written(created, moved)
+
+
+def _move(driver: sqlite3.Connection, wave: Wave) -> list[Moved]:
+    """Move the sessions that stand where they are expected to; return these. Nobody else writes meanwhile."""
+    moved: list[Moved] = []
+    changes: list[Row] = []
+    questions = [
+        (place, row[_ID], row[_EXPECTED_SEQ], row[_KEY], row[_SNAPSHOT_SEQ])
+        for place, row in zip(wave.moves.places, wave.moves.rows, strict=True)
+    ]
+    for statement, values in _chunked(_ADMIT, questions):
+        [(admitted,)] = driver.execute(statement, values).fetchall()
+        for place, key, log_bytes, snapshot_at in orjson.loads(admitted):
+            row = wave.moves.rows[place]
+            moved.append(Moved(place, key, log_bytes + row[_LOG_BYTES], row[_SNAPSHOT_AT] or snapshot_at))
+            changes.append((key, *row[_SEQ:_KEY]))
+    for statement, values in _chunked(_MOVE, changes):
+        driver.execute(statement, values)
+    return moved
 
 
 def _create(driver: sqlite3.Connection, wave: Wave) -> list[int]:
@@ -205,13 +228,14 @@ def _insert_into(table: str, names: tuple[str, ...], suffix: str) -> str:
 
 
 def _chunked(template: str, rows: list[Row]) -> Iterator[tuple[str, list[Any]]]:
-    """Yield statements and their values, with as many rows at once as one of _CHUNKS allows."""
+    """Yield statements and their values: one for up to _EXACT_ROWS rows, and few for more."""
     start = 0
-    for length in _CHUNKS:
-        while len(rows) - start >= length:
-            chunk = rows[start : start + length]
-            start += length
-            yield _statement(template, length, len(chunk[0])), list(chain.from_iterable(chunk))
+    while start < len(rows):
+        left = len(rows) - start
+        length = left if left <= _EXACT_ROWS else min(left - left % _EXACT_ROWS, _MOST_ROWS)
+        chunk = rows[start : start + length]
+        start += length
+        yield _statement(template, length, len(chunk[0])), list(chain.from_iterable(chunk))
 
 
 @cache
