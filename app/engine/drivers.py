@@ -278,6 +278,10 @@ class AsyncDriver(Generic[T]):
     async def _perform(self, effect: Effect) -> Any:
         ports = self._ports
         match effect:
+            case Commit():
+                await ports.commit(effect.step)
+            case Emit():
+                ports.emit(effect.event)
             case AfterStep() | BeforeStep() | CallHooks():
                 if effect.listeners.sync:
                     await ports.call_hook(partial(sealed, "a hook", partial(_call_each, effect)))
@@ -291,10 +295,6 @@ class AsyncDriver(Generic[T]):
                     return await self._next_item(call)
             case OpenStream(call=call):
                 return await self._open(call)
-            case Commit():
-                await ports.commit(effect.step)
-            case Emit():
-                ports.emit(effect.event)
             case RecordFailure():
                 await ports.record_failure(effect.failure)
             case Sleep():

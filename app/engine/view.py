@@ -174,7 +174,12 @@ def changes_between(before: View[Any], after: State[Any]) -> Log:
 
 def operations_of(log: Log) -> tuple[Operation, ...]:
     """Return the changes as operations, one per key, in the order in which they were made."""
-    return tuple(_operation(kind, key, changes[key]) for _, kind, changes in _in_order(log) for key in changes)
+    if log is None:
+        return ()
+    if log[0] is None:  # one change, by far the most frequent way
+        _, kind, changes = log
+        return tuple([_operation(kind, key, changes[key]) for key in changes])
+    return tuple([_operation(kind, key, changes[key]) for _, kind, changes in _in_order(log) for key in changes])
 
 
 def settle(declared: Declared, before: Mapping[str, Any], log: Log, after: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -122,11 +122,11 @@ def _operations(document: Any) -> tuple[Operation, ...]:
 
 def _shared(operations: tuple[Operation, ...], result: Any) -> tuple[int | dict[str, int] | None, Any]:
     """Return `(references, rest)`: where in `operations` the parts of `result` are found, and what of it is not there."""
-    if type(result) is not dict:
+    if not result or type(result) is not dict:
         return None, result
     places: dict[Any, int] = {}
     for index, operation in enumerate(operations):
-        if isinstance(operation, Set | Append):
+        if isinstance(operation, Set) or isinstance(operation, Append):  # noqa: SIM101  # faster than both at once
             value = operation.value
             if type(value) is str:
                 if len(value) > _SHORT_TEXT:
@@ -148,17 +148,17 @@ def _shared(operations: tuple[Operation, ...], result: Any) -> tuple[int | dict[
 
 
 def _to_document(operation: Operation) -> list[Any]:
-    match operation:
-        case Set(key, value):
-            return ["s", encode(key), encode(value)]
-        case Append(key, value):
-            return ["a", encode(key), encode(value)]
-        case Extend(key, items):
-            return ["e", encode(key), [encode(item) for item in items]]
-        case Increment(key, by):
-            return ["i", encode(key), encode(by)]
-        case Delete(key):
-            return ["d", encode(key)]
+    key = encode(operation.key)
+    # not `match`, which costs a third of a step's payload
+    if isinstance(operation, Set):
+        return ["s", key, encode(operation.value)]
+    if isinstance(operation, Append):
+        return ["a", key, encode(operation.value)]
+    if isinstance(operation, Increment):
+        return ["i", key, encode(operation.by)]
+    if isinstance(operation, Extend):
+        return ["e", key, [encode(item) for item in operation.items]]
+    return ["d", key]
 
 
 def _from_document(document: Any) -> Operation:

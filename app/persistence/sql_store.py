@@ -27,7 +27,7 @@ from app.persistence.run_queue import RunQueue
 from app.persistence.sql_schedules import SqlSchedules
 from app.persistence.store import ClaimLost, KeyTaken, SessionNotFound, StepConflict
 from app.persistence.texts import is_storable, require_key
-from app.persistence.waves import Entry, entry_of_commit, entry_of_new
+from app.persistence.waves import entry_of_commit, entry_of_new
 from app.persistence.writer import WaveRefused
 
 __all__ = ["SqlStore"]
@@ -64,16 +64,20 @@ class SqlStore:
         await self._reader.ping()
 
     async def create_session(self, new: NewSession) -> None:
+        done = asyncio.get_running_loop().create_future()
+        self._committer.submit(entry_of_new(new, done, self._database.writer.claimant))
         try:
-            await self._written(entry_of_new(new, self._promise(), self._database.writer.claimant))
+            await done
         except WaveRefused:
             if new.key is not None and await self._reader.key(new.key.digest) is not None:
                 raise KeyTaken from None
             raise
 
     async def commit(self, commit: Commit) -> None:
+        done = asyncio.get_running_loop().create_future()
+        self._committer.submit(entry_of_commit(commit, done))
         try:
-            await self._written(entry_of_commit(commit, self._promise()))
+            await done  # a cancel of the caller ends only the waiting: the flush does not look at who waits
         except (StepConflict, SessionNotFound):
             claimed_by = await self._reader.claimant(commit.session_id)  # raises SessionNotFound if that is the reason
             if claimed_by != self._database.writer.claimant:
@@ -153,12 +157,3 @@ class SqlStore:
     def flushes(self) -> int:
         """How many batches were written since the store was opened."""
         return self._committer.flushes
-
-    def _promise(self) -> asyncio.Future[None]:
-        return asyncio.get_running_loop().create_future()
-
-    async def _written(self, entry: Entry) -> None:
-        self._committer.submit(entry)
-        if entry.done is not None:
-            # a cancel of the caller ends only the waiting: the flush does not look at who waits
-            await entry.done

@@ -4,12 +4,14 @@ Names and ids are columns and must be storable. State, results and error texts a
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from app.persistence.store import TextUnstorable
 
-__all__ = ["LONGEST_KEY", "is_storable", "require_key", "require_storable"]
+__all__ = ["is_storable", "require_key", "require_name", "require_storable"]
 
+_REASON = "must hold neither NUL nor lone surrogate characters"
 LONGEST_KEY = 600  # characters: an index entry of PostgreSQL holds 2,700 bytes
 
 
@@ -29,7 +31,15 @@ def require_key(what: str, text: str | None) -> None:
     if text is not None:
         if len(text) > LONGEST_KEY:
             raise TextUnstorable(what, f"must have at most {LONGEST_KEY} characters, not {len(text)}")
-        require_storable(what, text)
+        if not is_storable(text):
+            raise TextUnstorable(what, _REASON)
+
+
+@lru_cache(maxsize=4096)
+def require_name(text: str | None) -> None:
+    """Raise TextUnstorable if the name of an action, or of a reason, cannot be a column. There are few, and they come often."""
+    if text is not None:
+        require_storable("the name of an action, or the reason of an end,", text)
 
 
 def require_storable(what: str, value: Any) -> None:
@@ -37,7 +47,7 @@ def require_storable(what: str, value: Any) -> None:
     match value:
         case str():
             if not is_storable(value):
-                raise TextUnstorable(what, "must hold neither NUL nor lone surrogate characters")
+                raise TextUnstorable(what, _REASON)
         case Mapping():
             for key, item in value.items():
                 require_storable(what, key)

@@ -15,7 +15,7 @@ from app.persistence.records import (
     StepKind,
 )
 from app.persistence.store import SessionNotFound
-from app.persistence.texts import LONGEST_KEY, is_storable, require_key, require_storable
+from app.persistence.texts import is_storable, require_key, require_name, require_storable
 
 __all__ = ["after_commit", "check_commit", "check_new", "created", "ended_run", "started_run", "updated_at_s"]
 
@@ -37,25 +37,20 @@ def check_commit(commit: Commit) -> None:
         raise ValueError("a session is not stored as running: give the status that it has when nobody runs it")
     if not is_storable(commit.session_id):
         raise SessionNotFound(commit.session_id)
-    step, failure, start, end = commit.step, commit.failure, commit.run_start, commit.run_end
-    keys: list[str | None] = [commit.run_id]
-    names: list[str | None] = []
-    if step is not None:
-        names += (step.action, step.next_action)
-    if failure is not None:
-        keys.append(failure.run_id)
-        names.append(failure.action)
-    if start is not None:
-        keys.append(start.run_id)
+    step, failure, start, end, run_id = commit.step, commit.failure, commit.run_start, commit.run_end, commit.run_id
+    require_key("the run's id", run_id)
+    if start is not None and start.run_id != run_id:
+        require_key("the run's id", start.run_id)
     if end is not None:
-        keys.append(end.run_id)
-        names.append(end.reason)
-    together = "".join([text for text in (*keys, *names) if text])
-    if len(together) <= LONGEST_KEY and is_storable(together):  # nearly always: one look instead of eight
-        return
-    for key in keys:
-        require_key("the run's id", key)
-    require_storable("the name of an action, or the reason of an end,", names)
+        if end.run_id != run_id:
+            require_key("the run's id", end.run_id)
+        require_name(end.reason)
+    if step is not None:
+        require_name(step.action)
+        require_name(step.next_action)
+    if failure is not None:
+        require_key("the run's id", failure.run_id)
+        require_name(failure.action)
 
 
 def created(new: NewSession) -> SessionRecord:

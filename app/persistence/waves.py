@@ -67,9 +67,16 @@ class Group:
     """The entries of one session in one wave, in order."""
 
     session_id: str
-    entries: list[Entry] = field(default_factory=list)
-    first_seq: int | None = None
-    last_seq: int | None = None
+    entries: list[Entry]
+    first_seq: int | None
+    last_seq: int | None
+
+    @classmethod
+    def of(cls, entry: Entry) -> "Group":
+        """Return the group that begins with `entry`, which is no new session."""
+        step = entry.item.step if isinstance(entry.item, Commit) else None
+        seq = None if step is None else step.seq
+        return cls(entry.session_id, [entry], seq, seq)
 
     def takes(self, entry: Entry) -> bool:
         """Take `entry` in if it follows the ones before it, else return False."""
@@ -173,9 +180,8 @@ def assemble(entries: Iterable[Entry]) -> tuple[Wave, list[Entry]]:
             groups[session_id] = None
             _create(wave, entry, entry.item)
         else:
-            group = groups[session_id] = Group(session_id)
+            group = groups[session_id] = Group.of(entry)
             wave.groups.append(group)
-            group.takes(entry)
     for place, group in enumerate(wave.groups):
         _move(wave, place, group)
     return wave, later
@@ -205,16 +211,34 @@ def _move(wave: Wave, place: int, group: Group) -> None:
                 log_bytes -= item.covered_bytes
                 wave.snapshots.add(place, (item.seq, item.state))
         elif isinstance(item, Commit):
-            status = item.status.value
-            updated_at = max(updated_at, updated_at_s(item) or 0.0)
-            last_event_id = max(last_event_id, item.last_event_id)
-            if item.step is not None and entry.main is not None:
+            status = item.status._value_
+            at_s, step = updated_at_s(item), item.step
+            if at_s is not None and at_s > updated_at:
+                updated_at = at_s
+            if item.last_event_id > last_event_id:
+                last_event_id = item.last_event_id
+            if step is not None and entry.main is not None:
                 log_bytes += len(entry.main[-1]) + ROW_BYTES
-                next_action = item.step.next_action
-                prior_action = prior_action if item.step.kind is StepKind.EDIT else item.step.action
+                next_action = step.next_action
+                prior_action = prior_action if step.kind is StepKind.EDIT else step.action
     expected = None if group.first_seq is None else group.first_seq - 1
-    move = (group.session_id, expected, group.last_seq, status, prior_action, next_action)
-    wave.moves.add(place, (*move, updated_at, last_event_id, log_bytes, snapshot_seq, snapshot_at, key))
+    wave.moves.add(
+        place,
+        (
+            group.session_id,
+            expected,
+            group.last_seq,
+            status,
+            prior_action,
+            next_action,
+            updated_at,
+            last_event_id,
+            log_bytes,
+            snapshot_seq,
+            snapshot_at,
+            key,
+        ),
+    )
     _children(wave, place, group)
 
 

@@ -195,7 +195,8 @@ class SessionHost:
 
     async def get(self, session_id: str) -> LoadedSession:
         """Return a session with its state. Raises SessionNotFound."""
-        live = await self._resident(session_id)
+        await self._look_after(session_id)
+        live = self.residents.get(session_id)
         if live is not None:
             return LoadedSession(live.record(), dict(live.state))
         loaded = await self.store.load_session(session_id)
@@ -203,7 +204,8 @@ class SessionHost:
 
     async def record(self, session_id: str) -> SessionRecord:
         """Return a session without its state. Raises SessionNotFound."""
-        live = await self._resident(session_id)
+        await self._look_after(session_id)
+        live = self.residents.get(session_id)
         return as_running(await self.store.get_session(session_id)) if live is None else live.record()
 
     async def list_sessions(self, which: SessionFilter, limit: int, cursor: str | None) -> SessionPage:
@@ -270,7 +272,9 @@ class SessionHost:
         What is wrong with the request itself is raised by the run's `begun` and `outcome`.
         """
         self._require_open()
-        live = await self._resident(session_id) or await self._alive(session_id)
+        if self.claims.is_late or session_id in self.desk.left:
+            await self._look_after(session_id)
+        live = self.residents.get(session_id) or await self._alive(session_id)
         self.residents.touch(live, asyncio.get_running_loop().time())
         webhook = self.webhooks.accept(webhook)
         order = RunOrder(run_id or new_id(), request, key, webhook, is_forwarded=run_id is not None)
@@ -398,12 +402,12 @@ class SessionHost:
             self.registry.take_in(loaded)
         return loaded
 
-    async def _resident(self, session_id: str) -> LiveSession | None:
+    async def _look_after(self, session_id: str) -> None:
+        """Make sure that what is in memory is still ours, and that no run of the session is left behind."""
         if self.claims.is_late:
             await self.claims.confirm()
         if session_id in self.desk.left:
             await self._recovery.look_after(session_id)
-        return self.residents.get(session_id)
 
     async def _alive(self, session_id: str) -> LiveSession:
         return await self.registry.alive(session_id)

@@ -18,6 +18,6 @@ def new_id() -> str:
 
 def check_id(value: str, what: str) -> str:
     """Return `value`. Raises IdInvalid, which names `what`, for anything that would not stand in a URL as it is."""
-    if not _ID.fullmatch(value) or set(value) == {"."}:
+    if not _ID.fullmatch(value) or not value.strip("."):
         raise IdInvalid(what)
     return value

@@ -100,7 +100,8 @@ class Journal:
         if self._start is None:
             self.begin()
         self._begun = None, StepStarted(begun.seq, begun.action)
-        if not self._writes.is_writing:
+        # else ids are given out that are not shown yet: nothing with a higher id may be shown before them
+        if not self._live.stream.is_holding:
             self._show_step_begun()
 
     def item(self, item: ItemStreamed) -> None:
@@ -117,7 +118,7 @@ class Journal:
 
         def entry() -> Entry:
             events: list[Event] = []
-            failure = self._numbered_failure(events)
+            failure = None if self.failure is None else self._numbered_failure(events)
             done = self._numbered_step(step, events)
             end = None
             if step.halt is not None:
@@ -269,7 +270,8 @@ class Journal:
     def _begun_id(self, seq: int, action: str) -> int:
         if self._begun is None:
             self.step_begun(StepBegun(seq, action))
-        self._show_step_begun()
+        if self._begun is not None and self._begun[0] is None:
+            self._show_step_begun()
         return self._begun[0] or 0 if self._begun else 0
 
     def _numbered_end(

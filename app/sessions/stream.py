@@ -25,13 +25,13 @@ class EventStream:
         "_deferred",
         "_ephemeral_id",
         "_events",
-        "_holding",
         "_last_id",
         "_released",
         "_waiters",
         "closed",
         "floor",
         "followers",
+        "is_holding",
         "undurable",
     )
 
@@ -45,7 +45,7 @@ class EventStream:
         self._events: deque[Event] = deque()
         self._ephemeral_id = 0  # of the last event that is in no store
         self._waiters: list[asyncio.Future[bool]] = []
-        self._holding = False
+        self.is_holding = False  # whether what is emitted is kept back
         self._released: asyncio.Future[bool] | None = None
         self._deferred: list[tuple[EventType, str | None, Body]] = []
 
@@ -53,11 +53,6 @@ class EventStream:
     def last_id(self) -> int:
         """The id that was given out last."""
         return self._last_id
-
-    @property
-    def is_holding(self) -> bool:
-        """Whether what is emitted is kept back."""
-        return self._holding
 
     def next_id(self) -> int:
         """Return a new id: microseconds since 1970, or one more than the last where the clock does not move on."""
@@ -68,7 +63,7 @@ class EventStream:
 
     def emit(self, type_: EventType, run_id: str | None, body: Body) -> None:
         """Append an event that is not stored, with a new id, or after `release` while ids are reserved for a commit."""
-        if self._holding:
+        if self.is_holding:
             self._deferred.append((type_, run_id, body))
         else:
             self._ephemeral_id = self.next_id()
@@ -76,28 +71,29 @@ class EventStream:
 
     def hold(self) -> None:
         """Keep what is emitted from now on back, because events with lower ids wait for their commit."""
-        self._holding = True
+        self.is_holding = True
 
     def release(self) -> None:
         """Append what was kept back, with new ids."""
-        self._holding = False
+        self.is_holding = False
         if self._released is not None:
             _settle(self._released, True)
             self._released = None
-        deferred, self._deferred = self._deferred, []
-        for type_, run_id, body in deferred:
-            self.emit(type_, run_id, body)
+        if self._deferred:
+            deferred, self._deferred = self._deferred, []
+            for type_, run_id, body in deferred:
+                self.emit(type_, run_id, body)
 
     async def until_released(self) -> None:
         """Return when nothing is kept back. The caller may hold then, if it does not await anything before."""
-        while self._holding:
+        while self.is_holding:
             if self._released is None:
                 self._released = asyncio.get_running_loop().create_future()
             await asyncio.wait([self._released])
 
     def catch_up(self, last_event_id: int) -> None:
         """The session is read again, and stored up to `last_event_id`: what was held back in doubt is in the store or nowhere."""
-        if self._holding:
+        if self.is_holding:
             self.floor = max(self.floor, last_event_id)
             self._last_id = max(self._last_id, last_event_id)
             self._wake()

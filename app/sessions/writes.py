@@ -70,11 +70,6 @@ class Writes:
         self.end: RunEnd | None = None
 
     @property
-    def is_writing(self) -> bool:
-        """Whether ids are given out that are not shown yet: nothing with a higher id may be shown before them."""
-        return self._live.stream.is_holding
-
-    @property
     def has_start(self) -> bool:
         """Whether the start of the run is stored, or will be with what is kept."""
         return self.has_stored_start or bool(self._kept)
@@ -87,7 +82,7 @@ class Writes:
     @property
     def handed_in(self) -> int:
         """The number of steps that are stored or kept."""
-        return self.steps + sum(entry.step is not None for entry in self._kept)
+        return self.steps + sum([entry.step is not None for entry in self._kept]) if self._kept else self.steps
 
     @property
     def state(self) -> Mapping[str, Any]:
@@ -154,7 +149,10 @@ class Writes:
         last = entries[-1]
         self._is_storing = True
         try:
-            await self._store_all(entries)
+            if len(entries) == 1:
+                await self._store.commit(last.commit)
+            else:
+                await self._store_all(entries)
             self._move(entries)
             self._show(last, last.events)
         except Exception as exc:
@@ -168,9 +166,6 @@ class Writes:
                 self._release()
 
     async def _store_all(self, entries: list[Entry]) -> None:
-        if len(entries) == 1:
-            await self._store.commit(entries[0].commit)
-            return
         commits = [self._store.commit(entry.commit) for entry in entries]
         for answer in await asyncio.gather(*commits, return_exceptions=True):
             if isinstance(answer, BaseException):
