@@ -17,6 +17,9 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from app.routes.problems import problem
 
 __all__ = ["KEEP_ALIVE_S", "AddressUnavailable", "address_for_others", "address_of", "listen", "serve", "told_of_signals"]
 
@@ -70,7 +73,7 @@ def serve(app: FastAPI, listener: socket.socket, *, grace_s: float, ready: Calla
         app,
         lifespan="off",  # entered below, so that its errors are ours to tell
         loop="auto",
-        http="httptools",
+        http=_Protocol,
         ws="none",
         access_log=False,
         log_config=None,
@@ -94,6 +97,16 @@ async def _serve(app: FastAPI, server: "_Server", listener: socket.socket, ready
     async with app.router.lifespan_context(app):
         ready()
         await server.serve(sockets=[listener])
+
+
+class _Protocol(HttpToolsProtocol):
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - it says less
+        """Refuse what is not HTTP by a problem document, as everything else is refused."""
+        detail = "the request line or a header cannot be understood; in a path, everything but plain letters is percent-encoded"
+        answer = problem(400, "request-malformed", "The request is not HTTP", detail, headers={"Connection": "close"})
+        head = b"".join(b"%b: %b\r\n" % header for header in answer.raw_headers)
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n%b\r\n%b" % (head, bytes(answer.body)))
+        self.transport.close()
 
 
 class _Server(uvicorn.Server):

@@ -1,18 +1,21 @@
 """What a request says, read and checked: its body, its preconditions, its preferences.
 
-Bodies are parsed as strict JSON (no NaN, no numbers that lose digits) and checked by pydantic models; what is found wrong is told
-without the value that was found.
+Bodies are parsed as strict JSON (no NaN, no name twice in an object, no numbers that lose digits or are beyond all numbers) and
+checked by pydantic models; what is found wrong is told without the value that was found.
 """
 
 import re
+import time
 from collections.abc import Collection
 from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
+import jiter
+import orjson
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
 
 from app.routes.lean import Incoming
+from app.sessions.errors import PositionInvalid
 from app.sessions.ids import check_id
 
 __all__ = [
@@ -35,6 +38,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 _ETAG = re.compile(r'\s*(?:W/)?"([^"]*)"\s*')
 _EVENT_ID = re.compile(r"[0-9]{1,18}")
+_CLOCKS_DIFFER_BY_S = 86_400.0
 _SEQ = re.compile(r"-1|0|[1-9][0-9]{0,18}")
 
 
@@ -89,14 +93,17 @@ def run_id_of(incoming: Incoming) -> str:
 
 
 def last_event_id(incoming: Incoming) -> int | None:
-    """Return where a follower wants to go on; None when it does not say. Raises HeaderInvalid."""
+    """Return where a follower wants to go on; None when it does not say. Raises HeaderInvalid, PositionInvalid."""
     asked = parse_qs(incoming.scope["query_string"].decode("latin-1")).get("last_event_id")
     text = asked[0] if asked else incoming.header(b"last-event-id")
     if not text:
         return None
     if not _EVENT_ID.fullmatch(text):
         raise HeaderInvalid("Last-Event-ID", "the id of an event of this stream, or 0")
-    return int(text)
+    event_id = int(text)
+    if event_id > (time.time() + _CLOCKS_DIFFER_BY_S) * 1e6:  # ids are times: whoever waits for this one would wait for ever
+        raise PositionInvalid
+    return event_id
 
 
 async def read_body(incoming: Incoming, model: type[Model]) -> Model:
@@ -108,7 +115,8 @@ async def read_body(incoming: Incoming, model: type[Model]) -> Model:
     if not _is_json(media_type):
         raise MediaTypeUnsupported(media_type)
     try:
-        document = from_json(raw, allow_inf_nan=False)
+        document = jiter.from_json(raw, allow_inf_nan=False, catch_duplicate_keys=True)
+        orjson.loads(raw)  # refuses 1e999, which is an infinity in `document`; what it reads has lost digits of long numbers
     except ValueError as exc:
         raise BodyMalformed(f"the body is not JSON: {exc}") from None
     return _validated(document, model)

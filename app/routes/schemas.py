@@ -2,7 +2,8 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 __all__ = [
     "CreateSession",
@@ -55,6 +56,13 @@ class CreateSession(_Body):
 class StateEdit(_Body):
     set: dict[str, Any] = {}
     delete: list[str] = []
+
+    @field_validator("delete")
+    @classmethod
+    def _is_not_set(cls, delete: list[str], info: ValidationInfo) -> list[str]:
+        if not info.data.get("set", {}).keys().isdisjoint(delete):
+            raise PydanticCustomError("set_and_delete", "names a key that `set` names too")
+        return delete
 
 
 class EditSession(_Body):

@@ -56,6 +56,10 @@ def make(**fields: Any) -> Send:
     return post("/v1/sessions", json={"machine": "counter", **fields})
 
 
+def edit(**fields: Any) -> Send:
+    return lambda client, session: client.patch(ONE.format(session), json={"state": fields})
+
+
 def raw(content: bytes, **headers: str) -> Send:
     return post(STEPS, content=content, headers=headers or JSON)
 
@@ -81,6 +85,10 @@ CASES: dict[str, tuple[Send, int, str, tuple[str, ...]]] = {
     "an unknown run's events": (get("/v1/runs/nobody/events"), 404, "run-not-found", ("nobody",)),
     "malformed JSON": (raw(b'{"inputs": '), 400, "body-malformed", ("line 1",)),
     "JSON with NaN": (raw(b'{"inputs": {"name": NaN}}'), 400, "body-malformed", ()),
+    "JSON with a number beyond all numbers": (raw(b'{"inputs": {"name": 1e999}}'), 400, "body-malformed", ("column",)),
+    "JSON with many digits beyond all numbers": (raw(b'{"inputs": {"name": ' + b"9" * 400 + b".5}}"), 400, "body-malformed", ()),
+    "JSON that says a thing twice": (raw(b'{"inputs": {"name": 1, "name": 2}}'), 400, "body-malformed", ("name",)),
+    "JSON with half a character": (raw(b'{"inputs": {"name": "\\ud800"}}'), 400, "body-malformed", ()),
     "no text at all": (raw(b"\xff\xfe\x00"), 400, "body-malformed", ()),
     "a number of 5,000 digits": (raw(b'{"inputs": ' + b"9" * 5000 + b"}"), 400, "body-malformed", ()),
     "JSON of great depth": (raw(b"[" * 50_000), 400, "body-malformed", ("recursion",)),
@@ -127,6 +135,8 @@ CASES: dict[str, tuple[Send, int, str, tuple[str, ...]]] = {
     "a cursor of steps of one's own": (get("/v1/sessions/{}/steps?cursor=abc"), 422, "parameter-invalid", ("cursor",)),
     "an odd position": (get("/v1/sessions/{}/events", headers={"Last-Event-ID": "x"}), 400, "header-invalid", ("Last-Event-ID",)),
     "a negative position": (get("/v1/sessions/{}/events", headers={"Last-Event-ID": "-5"}), 400, "header-invalid", ()),
+    "a position in the future": (get("/v1/sessions/{}/events", headers={"Last-Event-ID": "9" * 18}), 400, "position-invalid", ()),
+    "a key that is set and deleted": (edit(set={"a": 1}, delete=["a"]), 422, "body-invalid", ("body.state.delete",)),
     "an odd precondition": (post(STEPS, json={}, headers={"If-Match": "3"}), 400, "header-invalid", ("If-Match",)),
     "a path that is none": (get("/v1/sesions"), 404, "path-unknown", ("/v1/sesions",)),
     "a path with a slash too many": (get("/v1/sessions/"), 404, "path-unknown", ()),
