@@ -15,6 +15,7 @@ from app.routes.health import health_routes
 from app.routes.history import history_routes
 from app.routes.machines import machine_routes
 from app.routes.runs import RunRoutes, run_routes
+from app.routes.schedules import schedule_routes
 from app.routes.sessions import session_routes
 from app.sessions.host import SessionHost
 
@@ -54,6 +55,7 @@ def build_api(
         *health_routes(host),
         *machine_routes(host),
         *graph_routes(host),
+        *schedule_routes(host),
     ]
     api.add_middleware(BodyLimit, limit_bytes=max_body_bytes)
     api.open_lane({"steps": forwarder.anywhere(runs.take_step), "runs": forwarder.anywhere(runs.start_run)})

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from app.routes.problems import Problem
+from app.routes.schedule_schemas import CreateSchedule, PauseSchedule
 from app.routes.schemas import CreateSession, EditSession, Fork, StartRun, TakeStep
 
 __all__ = [
@@ -24,7 +25,16 @@ __all__ = [
 ]
 
 _REF = "#/components/schemas/{model}"
-_REFERRED: tuple[type[BaseModel], ...] = (Problem, CreateSession, EditSession, Fork, StartRun, TakeStep)
+_REFERRED: tuple[type[BaseModel], ...] = (
+    Problem,
+    CreateSchedule,
+    CreateSession,
+    EditSession,
+    Fork,
+    PauseSchedule,
+    StartRun,
+    TakeStep,
+)
 
 SESSION_ID = {"name": "session_id", "in": "path", "required": True, "schema": {"type": "string"}}
 IF_MATCH = {

@@ -24,6 +24,7 @@ from app.persistence.store import (
     ClaimLost,
     CursorInvalid,
     RunNotFound,
+    ScheduleNotFound,
     SessionExists,
     SessionNotFound,
     StepConflict,
@@ -44,6 +45,7 @@ from app.sessions.errors import (
     PositionInvalid,
     RunCancelled,
     RunFailed,
+    ScheduleInvalid,
     SeqMismatch,
     SessionBusy,
     SessionEnded,
@@ -75,6 +77,7 @@ TABLE: Mapping[type[Exception], Row] = {
     SessionNotFound: Row(404, "session-not-found", "There is no such session", ("session_id",)),
     StepNotFound: Row(404, "step-not-found", "There is no such step", ("session_id", "seq")),
     RunNotFound: Row(404, "run-not-found", "There is no such run", ("run_id",)),
+    ScheduleNotFound: Row(404, "schedule-not-found", "There is no such schedule", ("schedule_id",)),
     SessionExists: Row(409, "session-exists", "The id is taken", ("session_id",)),
     SessionBusy: Row(409, "session-busy", "The session is running", ("session_id", "run_id")),
     SessionEnded: Row(409, "session-ended", "The session has ended", ("session_id", "seq")),
@@ -95,6 +98,7 @@ TABLE: Mapping[type[Exception], Row] = {
     InvalidInputs: Row(422, "inputs-invalid", "The inputs are not those of the action", ("action", "missing", "unexpected")),
     UnknownAction: Row(422, "action-unknown", "The machine has no such action"),
     UnknownTag: Row(422, "tag-unknown", "The machine has no such tag", ("tag",)),
+    ScheduleInvalid: Row(422, "schedule-invalid", "The schedule cannot be one", ("field",)),
     WebhookInvalid: Row(422, "webhook-invalid", "The webhook cannot be one, or is not allowed", ("field",)),
     ActionFailed: Row(
         424, "step-failed", "An action failed", ("session_id", "run_id", "seq", "action", "error_type", "message", "steps")

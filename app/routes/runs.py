@@ -33,7 +33,7 @@ from app.sessions.ids import check_id
 from app.sessions.requests import Durability, OnBusy, RunRequest
 from app.sessions.run_desk import RunHandle
 
-__all__ = ["RunRoutes", "run_routes"]
+__all__ = ["RunRoutes", "run_request_of", "run_routes", "webhook_of"]
 
 _RUN_ID = {"name": "run_id", "in": "path", "required": True, "schema": {"type": "string"}}
 _ON_BUSY = {each.value: each for each in OnBusy}
@@ -61,15 +61,7 @@ class RunRoutes:
     async def start_run(self, incoming: Incoming) -> ASGIApp:
         """Run actions until a halt condition, the end, or a limit. Answers then, or streams with `Accept: text/event-stream`."""
         body = await read_body(incoming, StartRun)
-        asked = RunRequest(
-            body.inputs,
-            tuple(body.halt_before),
-            tuple(body.halt_after),
-            body.max_steps,
-            body.timeout_s,
-            Durability(body.durability),
-            _ON_BUSY[body.on_busy],
-        )
+        asked = run_request_of(body)
         if wants_no_wait(incoming):
             return await self._accepted(incoming, asked, body)
         run = await self._started(incoming, asked, body)
@@ -94,14 +86,14 @@ class RunRoutes:
             run_id=incoming.run_id,
             may_be_known=incoming.attempt > 1,
             key=key_of(incoming, body),
-            webhook=_webhook_of(body),
+            webhook=webhook_of(body),
         )
         incoming.run_id = run.id
         return run
 
     async def _accepted(self, incoming: Incoming, asked: RunRequest, body: BaseModel) -> ASGIApp:
         queued = await self._host.queue(
-            session_id_of(incoming), asked, expected_seqs(incoming), key=key_of(incoming, body), webhook=_webhook_of(body)
+            session_id_of(incoming), asked, expected_seqs(incoming), key=key_of(incoming, body), webhook=webhook_of(body)
         )
         return json_answer(run_resource(queued), 202, is_accepted=True, location=f"/v1/runs/{queued.id}")
 
@@ -136,7 +128,21 @@ class RunRoutes:
         return self._streams.response(record.session_id, after=after, run_id=record.id)
 
 
-def _webhook_of(body: BaseModel) -> dict[str, Any] | None:
+def run_request_of(body: StartRun) -> RunRequest:
+    """Return what a body asks for."""
+    return RunRequest(
+        body.inputs,
+        tuple(body.halt_before),
+        tuple(body.halt_after),
+        body.max_steps,
+        body.timeout_s,
+        Durability(body.durability),
+        _ON_BUSY[body.on_busy],
+    )
+
+
+def webhook_of(body: BaseModel) -> dict[str, Any] | None:
+    """Return the webhook that a body names, if it can and does."""
     return body.webhook.model_dump() if isinstance(body, StartRun) and body.webhook is not None else None
 
 

@@ -6,11 +6,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from pydantic_core import PydanticCustomError
 
 __all__ = [
+    "Body",
     "CreateSession",
     "EditSession",
     "Fork",
+    "Id",
     "Machine",
     "MachinePage",
+    "Metadata",
     "Run",
     "RunAnswer",
     "RunPage",
@@ -23,6 +26,7 @@ __all__ = [
     "StepPage",
     "StepWithState",
     "TakeStep",
+    "Time",
 ]
 
 Inputs = Annotated[dict[str, Any], Field(description="Inputs of the first action, by name.")]
@@ -41,11 +45,11 @@ OnBusy = Annotated[
 Time = Annotated[str, Field(description="RFC 3339, UTC.", examples=["2026-01-31T12:00:00.000000Z"])]
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class CreateSession(_Body):
+class CreateSession(Body):
     machine: str
     id: Id | None = None
     state: Annotated[dict[str, Any], Field(description="Laid over the machine's own initial state.")] = {}
@@ -53,7 +57,7 @@ class CreateSession(_Body):
     metadata: Metadata = {}
 
 
-class StateEdit(_Body):
+class StateEdit(Body):
     set: dict[str, Any] = {}
     delete: list[str] = []
 
@@ -65,23 +69,23 @@ class StateEdit(_Body):
         return delete
 
 
-class EditSession(_Body):
+class EditSession(Body):
     state: StateEdit
 
 
-class Fork(_Body):
+class Fork(Body):
     seq: Annotated[int | None, Field(ge=0, le=2**63 - 1, description="The step to begin after; the last one by default.")] = None
     id: Id | None = None
     partition_key: Annotated[str | None, Field(description="That of the parent by default.")] = None
     metadata: Annotated[dict[str, Any] | None, Field(description="That of the parent by default.")] = None
 
 
-class TakeStep(_Body):
+class TakeStep(Body):
     inputs: Inputs = {}
     on_busy: OnBusy = "reject"
 
 
-class Webhook(_Body):
+class Webhook(Body):
     url: Annotated[str, Field(description="Where to POST to, http or https.")]
     secret: Annotated[
         str | None,
@@ -89,7 +93,7 @@ class Webhook(_Body):
     ] = None
 
 
-class StartRun(_Body):
+class StartRun(Body):
     inputs: Inputs = {}
     halt_before: Annotated[list[str], Field(description="Actions, or `@tag:name` for all that have a tag.")] = []
     halt_after: Annotated[list[str], Field(description="Actions, or `@tag:name` for all that have a tag.")] = []

@@ -14,6 +14,7 @@ __all__ = [
     "RunCancelled",
     "RunFailed",
     "RunUnknown",
+    "ScheduleInvalid",
     "SeqMismatch",
     "SessionBusy",
     "SessionEnded",
@@ -165,3 +166,11 @@ class WebhookInvalid(SessionsError):
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"webhook.{field} {reason}")
         self.field = f"webhook.{field}"
+
+
+class ScheduleInvalid(SessionsError):
+    """A schedule that cannot be. `field` is the part of it that is wrong."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field

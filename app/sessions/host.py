@@ -27,6 +27,7 @@ from app.persistence.records import (
     SessionStatus,
     StepRecord,
 )
+from app.persistence.schedules import ScheduleRecord
 from app.persistence.store import ClaimLost, KeyTaken, SessionExists, SessionNotFound, Store, StoreError
 from app.persistence.texts import require_storable
 from app.persistence.transitions import created
@@ -49,6 +50,7 @@ from app.sessions.registry import Registry
 from app.sessions.requests import ForkRequest, NewSessionRequest, RunOrder, RunOutcome, RunRequest, StateEdit
 from app.sessions.run import Run
 from app.sessions.run_desk import RunDesk, RunHandle, require_seq
+from app.sessions.schedules import Scheduler, ScheduleRequest
 from app.sessions.webhook_messages import WebhookSettings
 from app.sessions.webhooks import Webhooks
 
@@ -57,6 +59,7 @@ __all__ = ["HostSettings", "SessionHost"]
 _LOADER = "app.sessions.loading:load_machine"  # what a worker process calls to find a machine by its origin
 _CARE_INTERVAL_S = 0.25
 _RECOVERY_INTERVAL_S = 1.0
+_SCHEDULE_INTERVAL_S = 0.5
 _PURGE_INTERVAL_S = 600.0
 REQUESTED = "requested"  # the reason of a run that a client has cancelled
 
@@ -118,6 +121,7 @@ class SessionHost:
         self.claims = self.registry.claims
         self._recovery = Recovery(store, self.desk, self.registry.own)
         self.webhooks = Webhooks(store, self.settings.webhooks)
+        self.schedules = Scheduler(store, self.machines, self.webhooks, self.create)
         self._dispatcher = Dispatcher(store, self.desk, self._recovery)
         self._draining: asyncio.Task[None] | None = None
         self._resources = AsyncExitStack()
@@ -138,6 +142,7 @@ class SessionHost:
             for interval_s, chores in (
                 (_CARE_INTERVAL_S, [self._let_idle_sessions_go, self.claims.release]),
                 (_RECOVERY_INTERVAL_S, [self._recovery.now_and_then, self.store.queue.tend]),
+                (_SCHEDULE_INTERVAL_S, [self._fire_what_is_due]),
                 (_PURGE_INTERVAL_S, [self._forget_old_keys]),
             ):
                 caretaker = Caretaker(interval_s, chores)
@@ -313,6 +318,11 @@ class SessionHost:
             self.store.queue.put(queued.id)
         return queued
 
+    async def create_schedule(self, request: ScheduleRequest, key: Key | None = None) -> ScheduleRecord:
+        """Let runs begin at given times. Raises as `Scheduler.create`, and ShuttingDown."""
+        self._require_open()
+        return await self.schedules.create(request, key)
+
     async def get_run(self, run_id: str) -> RunRecord:
         """Return a run as it is now. Raises RunNotFound."""
         run = self.runs.get(run_id)
@@ -456,6 +466,10 @@ class SessionHost:
 
     async def _let_idle_sessions_go(self) -> None:
         self.registry.expire()
+
+    async def _fire_what_is_due(self) -> None:
+        if not self.is_draining:
+            await self.schedules.fire_due()
 
     async def _forget_old_keys(self) -> None:
         await self.store.purge_keys(time.time() - self.settings.key_ttl_s)
