@@ -85,7 +85,7 @@ def report(graph: Graph, entrypoint: str, state_keys: Collection[str], mode: Val
     findings = validate(graph, entrypoint, state_keys)
     if findings and mode == "error":
         raise InvalidGraph(findings)
-    vars(graph)["_reported"] = (*known, question)
+    vars(graph)["_reported"] = (*known[1 - _REMEMBERED :], question)  # a graph lives longer than what its states are like
     for finding in findings:
         warnings.warn(finding.message, GraphWarning, stacklevel=5)
     return bool(findings)
@@ -96,6 +96,8 @@ def assert_set(value: Any, field: str, method: str) -> None:
     if value is None:
         raise BuildError(f"{field.lstrip('_')} is not set; call {method} before building")
 
+
+_REMEMBERED = 8
 
 Edges = Mapping[str, Sequence[Transition]]
 

@@ -98,6 +98,13 @@ def test_actions_that_are_bound_anew_each_time_are_not_kept_for_ever() -> None:
     assert 1 <= len(vars(first)["_graphs"]) <= 8
 
 
+def test_states_that_are_never_alike_are_not_remembered_for_ever() -> None:
+    for index in range(20):
+        graph = counting(**{f"key_{index}": 1}).build().graph
+    assert records(counting(key_19=1).build()) is vars(graph)["_compiled"]
+    assert len(vars(graph)["_reported"]) == 8
+
+
 def test_a_condition_on_plain_values_is_made_once() -> None:
     assert when(n=1, name="x") is when(n=1, name="x")
     assert expr("n < 3") is expr("n < 3")
