@@ -17,7 +17,7 @@ import app
 from app.executors.notices import Place
 from app.executors.owner import CallOwner, current_owner
 
-__all__ = ["Base", "Blame", "CodeOwner", "Spot", "Stack", "base_of_callback", "blame", "capture", "is_starved", "owner_of_task"]
+__all__ = ["Base", "Blame", "CodeOwner", "Spot", "Stack", "base_of_callback", "blame", "capture", "inside", "owner_of_task"]
 
 CodeOwner: TypeAlias = Callable[[CodeType], tuple[str, str] | None]
 
@@ -29,11 +29,11 @@ LIBRARY_FOLDERS = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """One frame as it stands: a function, a line, and the instruction in it."""
+    """One frame as it stands: a function and a line in it. `frame` tells its calls apart while they last."""
 
     code: CodeType
     line: int
-    instruction: int
+    frame: int
 
 
 Stack: TypeAlias = tuple[Spot, ...]
@@ -60,14 +60,13 @@ def capture(thread_id: int) -> Stack:
     frame = sys._current_frames().get(thread_id)
     spots = []
     while frame is not None:
-        spots.append(Spot(frame.f_code, frame.f_lineno or 0, frame.f_lasti))
+        spots.append(Spot(frame.f_code, frame.f_lineno or 0, id(frame)))
         frame = frame.f_back
     return tuple(spots)
 
 
-def owner_of_task(loop: asyncio.AbstractEventLoop) -> CallOwner | None:
-    """Return on whose account the task runs that the loop is in now. May be called from any thread."""
-    task = asyncio.current_task(loop)
+def owner_of_task(task: "asyncio.Task[Any] | None") -> CallOwner | None:
+    """Return on whose account `task` runs. May be called from any thread."""
     if task is None:
         return None
     context = _context_of(task)
@@ -84,37 +83,29 @@ def base_of_callback() -> Base:
     return tuple(reversed(codes))
 
 
-def blame(stack: Stack, base: Base, owner: CallOwner | None, owner_of_code: CodeOwner) -> Blame | None:
-    """Return what to tell about a loop that is held at `stack`; None when it only waits for events.
-
-    The place is the innermost line of the user's own code: what it calls in a library is its doing.
-    """
-    inside = _inside(stack, base)
-    if not inside:
-        return None
-    depth, machine, action = _find_action(inside, owner_of_code)
-    if owner is not None and action in (None, owner.action):
-        machine, action = owner.machine, owner.action
-    inner = inside if depth is None else inside[: depth + 1]
-    fallback = inside[0] if depth is None else inside[depth]
-    spot = next((spot for spot in inner if not _is_library(spot.code.co_filename)), fallback)
-    return Blame(owner, machine, action, (spot.code.co_filename, spot.line), spot.code.co_name, _text(inner))
-
-
-def is_starved(waited_s: float, loop_cpu_s: float, other_cpu_s: float) -> bool:
-    """Whether the loop was late because other threads computed, and not because of what it was doing itself."""
-    return other_cpu_s >= 0.5 * waited_s and loop_cpu_s < 0.5 * waited_s
-
-
-def _inside(stack: Stack, base: Base) -> Stack:
-    """The frames inside the loop's own: what it runs now. Empty when that is its selector."""
+def inside(stack: Stack, base: Base) -> Stack:
+    """Return the frames inside the loop's own: what it runs now. Empty when it only waits for events."""
     depth = 0
     for spot, code in zip(reversed(stack), base, strict=False):
         if spot.code is not code:
             break
         depth += 1
-    inside = stack[: len(stack) - depth]
-    return () if all(spot.code.co_filename.endswith("selectors.py") for spot in inside) else inside
+    frames = stack[: len(stack) - depth]
+    return () if all(spot.code.co_filename.endswith("selectors.py") for spot in frames) else frames
+
+
+def blame(frames: Stack, owner: CallOwner | None, owner_of_code: CodeOwner) -> Blame:
+    """Return what to tell about a loop that is held in `frames`, of which there is at least one.
+
+    The place is the innermost line of the user's own code: what it calls in a library is its doing.
+    """
+    depth, machine, action = _find_action(frames, owner_of_code)
+    if owner is not None and action in (None, owner.action):
+        machine, action = owner.machine, owner.action
+    inner = frames if depth is None else frames[: depth + 1]
+    fallback = frames[0] if depth is None else frames[depth]
+    spot = next((spot for spot in inner if not _is_library(spot.code.co_filename)), fallback)
+    return Blame(owner, machine, action, (spot.code.co_filename, spot.line), spot.code.co_name, _text(inner))
 
 
 def _find_action(stack: Stack, owner_of_code: CodeOwner) -> tuple[int | None, str | None, str | None]:

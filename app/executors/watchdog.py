@@ -1,23 +1,25 @@
 """A thread that asks the event loop, many times a second, whether it is still there, and says who keeps it when it is not.
 
-A loop that other threads starve of the GIL is not the fault of the code that it happens to be in: such lags are counted,
-but nobody is named for them, unless it does not move at all.
+Nobody is named for a lag that others cause, threads that compute or a busy machine, nor for the sum of many short callbacks:
+only what itself has held the loop for most of the budget.
 """
 
 import asyncio
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 
-from app.executors.blame import Base, Blame, CodeOwner, Stack, base_of_callback, blame, capture, is_starved, owner_of_task
+from app.executors.blame import Base, Blame, CodeOwner, base_of_callback, blame, capture, inside, owner_of_task
 from app.executors.gil import ShortTurns
+from app.executors.lateness import Cause, LoopClocks, Reading, cause_of, kept_from_gil_s
 from app.executors.notices import Place
 
 __all__ = ["LoopStats", "LoopWatchdog", "Stall"]
 
-STILL_SAMPLES = 4
+MOST = 0.4
+"""Of the budget: for so long somebody must have been seen to hold the loop before it is named."""
 RELIEF_S = 5.0
 """For so long after computing threads have starved the loop, nobody keeps the GIL for more than a short turn."""
 
@@ -34,13 +36,53 @@ class Stall:
 
 @dataclass(frozen=True, slots=True)
 class LoopStats:
-    """How late the loop has been, in seconds. `starved` counts lags that computing threads caused."""
+    """How late the loop has been, in seconds, and how often it was asked, was later than the budget, and was so because of
+    computing threads or of a busy machine.
+    """
 
     last_lag_s: float
     longest_lag_s: float
     probes: int
     late: int
     starved: int
+
+
+@dataclass(slots=True, eq=False)
+class _Probe:
+    """One question to the loop, until it answers.
+
+    `due_s` is when the watchdog meant to go on, and `last` what it read before. `holder` has been seen to hold the loop
+    since `since`.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    thread_id: int
+    clocks: LoopClocks
+    begun: Reading
+    last: Reading
+    since: Reading
+    due_s: float
+    asked_s: float
+    holder: object = None
+    found: Stall | None = None
+
+
+class _Answer:
+    """What the loop gives, when it comes to it."""
+
+    __slots__ = ("_lock", "given_s")
+
+    def __init__(self) -> None:
+        self._lock = _held()
+        self.given_s = 0.0
+
+    def give(self) -> None:
+        self.given_s = time.perf_counter()
+        self._lock.release()
+
+    def comes_within(self, seconds: float) -> bool:
+        # the second look is for what came while the caller's thread waited for the GIL
+        return self._lock.acquire(timeout=seconds) or self._lock.acquire(blocking=False)
 
 
 class LoopWatchdog:
@@ -63,9 +105,10 @@ class LoopWatchdog:
 
     def start(self) -> None:
         """Begin to watch the running loop."""
-        loop, thread_id = asyncio.get_running_loop(), threading.get_ident()
+        loop = asyncio.get_running_loop()
         loop.call_soon(self._learn_base)
-        self._thread = threading.Thread(target=self._watch, args=(loop, thread_id), name="stepwell-watchdog", daemon=True)
+        ids = threading.get_ident(), threading.get_native_id()
+        self._thread = threading.Thread(target=self._watch, args=(loop, *ids), name="stepwell-watchdog", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -84,39 +127,62 @@ class LoopWatchdog:
     def _learn_base(self) -> None:
         self._base = base_of_callback()
 
-    def _watch(self, loop: asyncio.AbstractEventLoop, thread_id: int) -> None:
-        cpu_clock = time.pthread_getcpuclockid(thread_id)
-        with suppress(RuntimeError, OSError):  # the loop is closed, or its thread is gone: nothing is left to watch
-            while not self._stop.acquire(timeout=self._budget_s / 2):
-                self._probe(loop, thread_id, cpu_clock)
+    def _watch(self, loop: asyncio.AbstractEventLoop, thread_id: int, native_id: int) -> None:
+        # the loop is closed, or its thread is gone: nothing is left to watch
+        with suppress(RuntimeError, OSError), closing(LoopClocks(thread_id, native_id)) as clocks:
+            last = clocks.read()
+            pause_s = self._budget_s / 2
+            while not self._stop.acquire(timeout=pause_s):
+                probe = _Probe(loop, thread_id, clocks, last, last, last, last.at_s + pause_s, time.perf_counter())
+                last = self._ask(probe)
                 self._turns.check()
         self._turns.end()
 
-    def _probe(self, loop: asyncio.AbstractEventLoop, thread_id: int, cpu_clock: int) -> None:
-        answered = _held()
-        sent_s = time.perf_counter()
-        loop_cpu_s, all_cpu_s = time.clock_gettime(cpu_clock), time.process_time()
-        loop.call_soon_threadsafe(answered.release)
-        found: Stall | None = None
-        first: Stack | None = None
-        samples = 0
-        while not answered.acquire(timeout=self._budget_s / 4 if first is not None else self._budget_s):
+    def _ask(self, probe: _Probe) -> Reading:
+        """Ask the loop, and wait for its answer; after each step that lets go of the GIL, see how long that took."""
+        self._look_if_kept(probe)
+        answer = _Answer()
+        probe.due_s = time.perf_counter()
+        probe.loop.call_soon_threadsafe(answer.give)
+        self._look_if_kept(probe)
+        patience_s = self._budget_s / 2
+        probe.due_s = time.perf_counter() + patience_s
+        while not answer.comes_within(patience_s):
             if self._is_stopped:
-                return
-            stack = capture(thread_id)
-            first = stack if first is None else first
-            samples += 1
-            is_still = samples >= STILL_SAMPLES and stack == first
-            waited_s = time.perf_counter() - sent_s
-            own_s = time.clock_gettime(cpu_clock) - loop_cpu_s
-            other_s = time.process_time() - all_cpu_s - own_s
-            if found is None and (is_still or not is_starved(waited_s, own_s, other_s)):
-                found = self._accuse(blame(stack, self._base, owner_of_task(loop), self._owner_of_code))
-        self._note(time.perf_counter() - sent_s, found, is_late=first is not None)
+                return probe.last
+            self._look(probe)
+            patience_s = self._budget_s / 4
+            probe.due_s = time.perf_counter() + patience_s
+        ended_s = answer.given_s
+        if time.perf_counter() - ended_s >= self._budget_s / 2:  # it has gone on to something that keeps the GIL
+            probe.asked_s = probe.due_s = ended_s
+            self._look(probe)
+            ended_s = time.perf_counter()
+        now = probe.clocks.read()
+        self._note(probe, now, ended_s - probe.asked_s)
+        return now
 
-    def _accuse(self, found: Blame | None) -> Stall | None:
-        if found is None:
-            return None
+    def _look_if_kept(self, probe: _Probe) -> None:
+        """Whoever has kept the GIL from this thread has not gone on yet: nobody else has had a turn."""
+        if time.perf_counter() - probe.due_s >= self._budget_s / 2:
+            self._look(probe)
+
+    def _look(self, probe: _Probe) -> None:
+        """See who holds the loop, and name it if that is clear by now."""
+        frames, task = inside(capture(probe.thread_id), self._base), asyncio.current_task(probe.loop)
+        now = probe.clocks.read()
+        holder = task or (frames[-1].frame if frames else None)
+        if kept_from_gil_s(probe.last, now, probe.due_s) >= self._budget_s / 2:
+            probe.holder, probe.since = holder, probe.last
+            probe.asked_s = min(probe.asked_s, probe.due_s)
+        elif holder is None or holder != probe.holder:
+            probe.holder, probe.since = holder, now
+        probe.last = now
+        is_due = now.at_s - probe.asked_s >= self._budget_s and now.at_s - probe.since.at_s >= MOST * self._budget_s
+        if probe.found is None and frames and is_due and cause_of(probe.since, now, self._budget_s) is Cause.ITSELF:
+            probe.found = self._accuse(blame(frames, owner_of_task(task), self._owner_of_code))
+
+    def _accuse(self, found: Blame) -> Stall:
         stall = self._stalls.get(found.place)
         if stall is None:
             stall = self._stalls[found.place] = Stall(found)
@@ -124,17 +190,19 @@ class LoopWatchdog:
         self._on_stall(stall)
         return stall
 
-    def _note(self, lag_s: float, stall: Stall | None, *, is_late: bool) -> None:
+    def _note(self, probe: _Probe, now: Reading, lag_s: float) -> None:
         self._probes += 1
         self._last_lag_s = lag_s
         self._longest_lag_s = max(self._longest_lag_s, lag_s)
-        self._late += is_late
-        if is_late and stall is None:
-            self._starved += 1
-            self._turns.extend(RELIEF_S)
-        if stall is not None:
-            stall.total_s += lag_s
-            stall.longest_s = max(stall.longest_s, lag_s)
+        if probe.found is not None:
+            probe.found.total_s += lag_s
+            probe.found.longest_s = max(probe.found.longest_s, lag_s)
+        if lag_s >= self._budget_s:
+            self._late += 1
+            cause = Cause.ITSELF if probe.found is not None else cause_of(probe.begun, now, self._budget_s)
+            self._starved += cause is not Cause.ITSELF
+            if cause is Cause.THREADS:
+                self._turns.extend(RELIEF_S)
 
 
 def _held() -> threading.Lock:

@@ -127,6 +127,39 @@ async def test_code_that_computes_on_the_loop_is_named() -> None:
 
 
 @on_both_loops
+async def test_a_single_call_that_keeps_the_gil_is_named_though_the_watchdog_cannot_look_meanwhile() -> None:
+    with watching() as watch:
+        for _ in range(5):  # whether the watchdog asks before the call or after it is chance
+            await asyncio.sleep(0.03)
+            count = len(watch.seen)
+            line = sys._getframe().f_lineno + 1
+            sum(range(10_000_000))
+            await until(lambda: len(watch.seen) > count)  # noqa: B023 - called before the next turn
+
+    assert {stall.blame.function for stall in watch.seen} == {
+        "test_a_single_call_that_keeps_the_gil_is_named_though_the_watchdog_cannot_look_meanwhile"
+    }
+    assert {stall.blame.place[1] - line for stall in watch.seen} <= {0, 1}
+
+
+@on_both_loops
+async def test_nobody_is_named_for_the_sum_of_many_short_turns() -> None:
+    async def compute_a_little(until_late: int) -> None:
+        while watch.watchdog.stats().late < until_late:
+            end_s = time.thread_time() + 0.001
+            while time.thread_time() < end_s:
+                sum(range(100))
+            await asyncio.sleep(0)
+
+    with watching() as watch:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(200):
+                group.create_task(compute_a_little(until_late=3))
+
+    assert watch.seen == []
+
+
+@on_both_loops
 async def test_a_loop_that_waits_for_events_is_nobodys_fault() -> None:
     with watching() as watch:
         await until(lambda: watch.watchdog.stats().probes > 5, every_s=0.2)
