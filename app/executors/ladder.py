@@ -6,7 +6,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ from app.executors.errors import CannotTravel, ExecutorsClosed, PoolExhausted, R
 from app.executors.gil import ShortTurns
 from app.executors.jobs import Usage
 from app.executors.loop_guard import LoopGuard
-from app.executors.measure import CpuLimits
+from app.executors.measure import ActionFigures, CpuLimits
 from app.executors.notices import Notice, NoticeKind, Notify, tell
 from app.executors.owner import CallOwner
 from app.executors.pool_stats import PoolStats
@@ -187,6 +187,12 @@ class Executors:
     def describe(self, machine: str) -> Mapping[str, Mapping[str, Any]]:
         """Return, per action of `machine`, the executor it asks for, where it runs now, and its mean times."""
         return {entry.action: entry.report() for entry in self._roster.entries(machine)}
+
+    def figures(self) -> Sequence[tuple[str, str, str, ActionFigures]]:
+        """Return machine, action, where it runs now, and its figures, of every sync action that was called."""
+        return [
+            (each.machine, each.action, each.rung.value, each.figures) for each in self._roster.entries() if each.figures.calls
+        ]
 
     def notices(self, machine: str | None = None) -> tuple[Notice, ...]:
         """Return what has been told so far, about one machine or all."""

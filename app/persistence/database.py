@@ -1,7 +1,7 @@
 """What differs between SQLite and PostgreSQL: how to connect, who may change the schema, and where a delete runs."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection
@@ -17,6 +17,7 @@ from app.persistence.reader import available
 from app.persistence.replicas import FileReplica, Replicas
 from app.persistence.run_queue import LocalQueue, RunQueue
 from app.persistence.sqlite_writer import SqliteWriter
+from app.persistence.store_stats import Connections, connections_of
 from app.persistence.tables import HEAD_REVISION
 from app.persistence.urls import Postgres, Sqlite
 from app.persistence.writer import Writer
@@ -52,6 +53,10 @@ class Database(Protocol):
         """Stores the job of a run, in the transaction that stores the run."""
         ...
 
+    def pools(self) -> Mapping[str, Connections]:
+        """The connections at this moment, by what they are for."""
+        ...
+
     async def run(self, change: Callable[[Connection], T]) -> T:
         """Return what `change` does, in a transaction of its own. Raises StoreUnavailable."""
         ...
@@ -78,6 +83,9 @@ class SqliteDatabase:
 
     def enqueue(self, _connection: Connection, _session_id: str, _run_id: str) -> None:
         """The run itself is all that is stored: at the next start it is found by its status."""
+
+    def pools(self) -> Mapping[str, Connections]:
+        return {"read": connections_of(self.reader)}
 
     async def run(self, change: Callable[[Connection], T]) -> T:
         async with available():
@@ -114,6 +122,9 @@ class PostgresDatabase:
         found = await migrating.on_postgres(self._database, is_upgrade=self._is_migrating)
         if found != HEAD_REVISION:
             raise SchemaMismatch(found)
+
+    def pools(self) -> Mapping[str, Connections]:
+        return {"all": connections_of(self._engine)}
 
     async def run(self, change: Callable[[Connection], T]) -> T:
         async with available(), self._engine.begin() as connection:

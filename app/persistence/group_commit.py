@@ -35,6 +35,7 @@ class Committer:
         self._writer = writer
         self.most_entries = 1024  # of one flush
         self.flushes = 0
+        self.commits = 0  # that went into them
         self._patience_s = patience_s
         self._waiting: list[Entry] = []
         self._notes: list[Entry] = []
@@ -42,6 +43,11 @@ class Committer:
         self._is_closing = False
         self._was_lost = False
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many calls go with the next flush."""
+        return len(self._waiting)
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="group commit")
@@ -68,6 +74,7 @@ class Committer:
             while self._waiting:
                 batch, self._waiting = self._waiting[: self.most_entries], self._waiting[self.most_entries :]
                 notes, self._notes = self._notes, []
+                self.commits += len(batch)
                 await self._flush_or_fail(batch, notes)
             if self._is_closing:
                 return

@@ -34,6 +34,7 @@ from app.persistence.replicas import LoneReplica
 from app.persistence.run_queue import LocalQueue
 from app.persistence.snapshots import replay
 from app.persistence.store import KeyTaken, RunNotFound, SessionExists, SessionNotFound, StepConflict, StepNotFound
+from app.persistence.store_stats import StoreStats
 from app.persistence.transitions import after_commit, check_commit, check_new, created, ended_run, started_run
 
 __all__ = ["MemoryStore"]
@@ -86,6 +87,9 @@ class MemoryStore:
         self.outbox = MemoryOutbox(self._runs)
         self.schedules = MemorySchedules(self._keep_key, self.queue_run)
         self._last_position = 0
+
+    def stats(self) -> StoreStats:
+        return StoreStats()
 
     async def open(self) -> None:
         pass

@@ -26,6 +26,7 @@ from app.persistence.replicas import Replicas
 from app.persistence.run_queue import RunQueue
 from app.persistence.sql_schedules import SqlSchedules
 from app.persistence.store import ClaimLost, KeyTaken, SessionNotFound, StepConflict
+from app.persistence.store_stats import StoreStats
 from app.persistence.texts import is_storable, require_key
 from app.persistence.waves import entry_of_commit, entry_of_new
 from app.persistence.writer import WaveRefused
@@ -50,6 +51,10 @@ class SqlStore:
     @property
     def queue(self) -> RunQueue:
         return self._database.queue
+
+    def stats(self) -> StoreStats:
+        committer = self._committer
+        return StoreStats(committer.flushes, committer.commits, committer.waiting, self._database.pools())
 
     async def open(self) -> None:
         """Raises StoreUnavailable, SchemaMismatch."""

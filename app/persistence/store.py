@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from app.persistence.replicas import Replicas
     from app.persistence.run_queue import RunQueue
     from app.persistence.schedules import Schedules
+    from app.persistence.store_stats import StoreStats
 
 __all__ = [
     "ClaimLost",
@@ -147,6 +148,10 @@ class Store(Protocol):
     @property
     def schedules(self) -> "Schedules":
         """What is to run at its time."""
+        ...
+
+    def stats(self) -> "StoreStats":
+        """The store's figures at this moment."""
         ...
 
     async def open(self) -> None:

@@ -14,6 +14,7 @@ from app.routes.graphs import graph_routes
 from app.routes.health import health_routes
 from app.routes.history import history_routes
 from app.routes.machines import machine_routes
+from app.routes.metrics import metrics_routes
 from app.routes.runs import RunRoutes, run_routes
 from app.routes.schedules import schedule_routes
 from app.routes.sessions import session_routes
@@ -53,6 +54,7 @@ def build_api(
         *session_routes(host, forwarder.anywhere),
         *history_routes(host, forwarder.streams),
         *health_routes(host),
+        *metrics_routes(host, api.tally),
         *machine_routes(host),
         *graph_routes(host),
         *schedule_routes(host),

@@ -10,6 +10,7 @@ from app.sessions.leftovers import Resumption
 from app.sessions.live import LiveSession
 from app.sessions.requests import RunOrder
 from app.sessions.run import SHUTDOWN, Run
+from app.sessions.tally import RunTally
 
 __all__ = ["ActiveRuns"]
 
@@ -25,6 +26,7 @@ class ActiveRuns:
         self._executors = executors
         self._errands = errands
         self._on_end = on_end
+        self.tally = RunTally()
         self._runs: dict[str, Run] = {}
         # runs of which no row may be stored yet, by whether they were there at the last tick
         self._young: dict[str, Run] = {}
@@ -87,4 +89,5 @@ class ActiveRuns:
             self._old.pop(run.id, None)
         if not self._runs:
             self._all_ended.set()
+        self.tally.take(run)
         self._on_end(run)

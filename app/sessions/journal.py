@@ -75,6 +75,11 @@ class Journal:
         return self._steps_before + self._writes.steps
 
     @property
+    def steps_here(self) -> int:
+        """The number of steps that this process has committed."""
+        return self._writes.steps
+
+    @property
     def last(self) -> Step | None:
         return self._writes.last
 

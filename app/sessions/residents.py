@@ -33,6 +33,11 @@ class Residents:
     def __iter__(self) -> Iterator[LiveSession]:
         return iter(list(self._sessions.values()))
 
+    @property
+    def followers(self) -> int:
+        """How many follow a session here."""
+        return sum(stream.followers for stream in self._followed.values())
+
     def get(self, session_id: str) -> LiveSession | None:
         """Return the session if it is in memory."""
         return self._sessions.get(session_id)
