@@ -88,9 +88,9 @@ class _Apt:
         return done.stdout
 
     def libraries(self, package: str) -> list[str]:
-        """The shared libraries that `package` depends on."""
+        """The shared libraries that `package` depends on, but for the C library: that goes with the system's loader."""
         depends = self.run("apt-cache", "depends", "--important", package)
-        return re.findall(r"^ {2}(?:Pre)?Depends: (lib\S+)$", depends, re.MULTILINE)
+        return re.findall(r"^ {2}(?:Pre)?Depends: (lib(?!c6)\S+)$", depends, re.MULTILINE)
 
     def unpack(self, package: str) -> None:
         self.run("apt-get", "-qq", "download", package)

@@ -8,6 +8,7 @@ import asyncpg  # type: ignore[import-untyped]  # it has no types of its own
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.persistence.poolers import pooler_hint
 from app.persistence.postgres_sql import LANDED_CREATES, LANDED_MOVES, PARTS, write_statement
 from app.persistence.waves import Rows, Wave
 from app.persistence.writer import ConnectionLost, Moved, WaveRefused, Written
@@ -78,6 +79,10 @@ class PostgresWriter:
             rows: list[Any] = await self._driver.fetch(statement, *arguments, timeout=self._timeout_s)
         except asyncpg.PostgresError as exc:
             state = exc.sqlstate or ""
+            hint = pooler_hint(state)
+            if hint is not None:
+                await self._drop()
+                raise ConnectionLost(hint, in_doubt=False) from None
             # `from None`, here and below: the message may quote a value
             if state.startswith(_PASSING):
                 if not state.startswith("40"):

@@ -15,6 +15,7 @@ from app.engine.serde import decode
 from app.persistence import statements as sql
 from app.persistence.codec import PayloadInvalid, decode_operations, decode_state, unpack
 from app.persistence.cursors import decode_cursor, encode_cursor
+from app.persistence.poolers import pooler_hint
 from app.persistence.records import (
     FailureRecord,
     KeyRecord,
@@ -46,8 +47,9 @@ async def available() -> AsyncIterator[None]:
     except ConnectionLost as exc:
         raise StoreUnavailable(str(exc)) from None
     except (SQLAlchemyError, OSError, TimeoutError) as exc:
-        kind = type(getattr(exc, "orig", None) or exc).__name__
-        raise StoreUnavailable(f"the database does not answer ({kind})") from exc
+        found = getattr(exc, "orig", None) or exc
+        hint = pooler_hint(getattr(found, "sqlstate", None))
+        raise StoreUnavailable(hint or f"the database does not answer ({type(found).__name__})") from exc
 
 
 class Reader:

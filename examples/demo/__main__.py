@@ -16,6 +16,7 @@ from examples.demo.service import ServiceFailed, running_service
 
 OPENINGS = 200
 OPENING_HALF_MOVES = 6
+PATIENCE_S = 600.0  # for an answer: all openings are asked for at once, and computed by as many processes as there are cores
 
 Play = Callable[[], Awaitable[Outcome]]
 Played = tuple[list[Outcome], list[str], float]  # what came out right, what did not, seconds
@@ -67,7 +68,7 @@ class Demo:
         for failure in failures:
             if not isinstance(failure, Disagreement | httpx.HTTPError | TimeoutError):
                 raise failure
-            self.failures.append(f"{type(failure).__name__}: {failure}")
+            self.failures.append(f"{type(failure).__name__}: {failure}".removesuffix(": "))
         steps = sum(outcome.steps for outcome in outcomes if isinstance(outcome, Outcome))
         self._console.print(f"  {what}: {steps} steps in {seconds:.1f} s, [bold]{steps / seconds:.0f} steps/s[/]")
 
@@ -80,7 +81,7 @@ async def perform(url: str, console: Console) -> list[str]:
     """Play everything against the service at `url`; return a line for each thing that did not come out right."""
     # an idle connection is given up before the server does that, or a request could meet the closing
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=2.0)
-    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=120) as client:
+    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=PATIENCE_S) as client:
         demo = Demo(client, console)
         await demo.replay_games(read_games())
         await demo.play_openings()

@@ -1,10 +1,11 @@
 """A PgBouncer in transaction mode between stores and PostgreSQL; the contract tests run behind one too."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 
-from app.persistence.store import StepConflict, StoreError
+from app.persistence.store import StepConflict, StoreUnavailable
 from tests.persistence.making import new, opened, started, step, step_commit
 
 IDS = [f"s{number}" for number in range(20)]
@@ -25,13 +26,30 @@ async def test_stores_share_a_pooler_in_transaction_mode(pgbouncer_url: str) -> 
         await other.delete_session("s0")
 
 
-async def ten_steps(url: str) -> None:
+async def write(url: str, name: str) -> None:
     async with opened(url, is_pgbouncer=False, patience_s=0.2) as store:
-        await store.create_session(new())
-        for seq in range(10):
-            await store.commit(step_commit("s", step(seq)))
+        await store.create_session(new(name))
+        for seq in range(20):
+            await store.commit(step_commit(name, step(seq)))
 
 
-async def test_a_store_that_is_not_told_of_the_pooler_fails(pgbouncer_url: str) -> None:
-    with pytest.raises(StoreError):
-        await asyncio.gather(*(ten_steps(pgbouncer_url) for _ in range(2)))
+async def read(url: str, name: str) -> None:
+    async with opened(url, is_pgbouncer=False, patience_s=0.2) as store:
+        for _ in range(20):
+            await store.load_session(name)
+
+
+@pytest.mark.parametrize("use", [write, read])
+async def test_a_store_that_is_not_told_of_the_pooler_says_what_to_set(
+    pgbouncer_url: str, use: Callable[[str, str], Awaitable[None]]
+) -> None:
+    names = [f"{use.__name__} {number}" for number in range(4)]
+    async with opened(pgbouncer_url) as told:
+        if use is read:
+            await asyncio.gather(*(told.create_session(new(name)) for name in names))
+        outcomes = await asyncio.gather(*(use(pgbouncer_url, name) for name in names), return_exceptions=True)
+    errors = [outcome for outcome in outcomes if outcome is not None]
+    assert errors
+    for error in errors:
+        assert isinstance(error, StoreUnavailable)
+        assert "set STEPWELL_PGBOUNCER" in str(error)
