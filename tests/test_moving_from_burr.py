@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from tests.documents import commands, machines
+from tests.engine.moving import SED, moved
 from tests.service_process import ROOT
 
 DOCUMENT = ROOT / "docs" / "moving-from-burr.md"
-IMPORT = re.compile(r"^( *)from burr(\.\w+)* import", re.MULTILINE)
 
 
 def load(text: str, name: str) -> Any:
@@ -28,12 +28,11 @@ def examples() -> dict[str, str]:
 
 def test_the_command_is_the_replacement_that_is_tested() -> None:
     (command,) = commands(DOCUMENT)
-    assert command.line.split("'")[1] == r"s/^( *)from burr(\.\w+)* import/\1from app.engine import/"
+    assert command.line.split("'")[1] == SED
 
 
 def test_only_the_imports_differ(examples: dict[str, str]) -> None:
-    moved = IMPORT.sub(r"\1from app.engine import", examples["before.py"])
-    imports = [line for line in moved.splitlines() if line.startswith("from ")]
+    imports = [line for line in moved(examples["before.py"]).splitlines() if line.startswith("from ")]
     assert imports == [line for line in examples["after.py"].splitlines() if line.startswith("from ")]
 
 
@@ -45,7 +44,7 @@ def test_a_conversation_that_burr_has_stored_goes_on(
         warnings.simplefilter("ignore")  # Burr's own
         before = load(examples["before.py"], "before")
         before.application("chat", path).run(halt_after=["answer"], inputs={"question": "first?"})
-    after = load(IMPORT.sub(r"\1from app.engine import", examples["before.py"]), "after")
+    after = load(moved(examples["before.py"]), "after")
     app = after.application("chat", path)
     action, result, state = app.run(halt_after=["answer"], inputs={"question": "second?"})
     assert (action.name, result) == ("answer", {"text": "You asked: second?"})

@@ -195,7 +195,7 @@ def settle(declared: Declared, before: Mapping[str, Any], log: Log, after: Mappi
     values = dict(before)
     for _, kind, changes in _in_order(log):
         if kind is not Delete and not changes.keys() <= writes:
-            raise UndeclaredWrite(declared.action, changes.keys() - writes, writes)
+            raise UndeclaredWrite(declared.action, _written(log) - writes, writes)
         if kind is Set:
             values.update(changes)
             continue
@@ -209,6 +209,10 @@ def settle(declared: Declared, before: Mapping[str, Any], log: Log, after: Mappi
     if not writes <= values.keys():
         raise MissingWrite(declared.action, writes - values.keys(), writes)
     return values
+
+
+def _written(log: Log) -> set[str]:
+    return {key for _, kind, changes in _in_order(log) if kind is not Delete for key in changes}
 
 
 def log_of(operations: Collection[Operation]) -> Log:

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from tests.engine.moving import moved
+
 FOLDER = Path(__file__).parent / "burr_applications"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
-IMPORT = re.compile(r"^from burr(\.\w+)* import", re.MULTILINE)
 
 
 def model(prompt: str) -> str:
@@ -42,18 +43,16 @@ def quiet() -> Iterator[None]:
 @pytest.mark.parametrize("name", NAMES)
 def test_an_application_for_burr_does_the_same_here(name: str, tmp_path: Path) -> None:
     text = (FOLDER / f"{name}.py").read_text()
-    moved, count = IMPORT.subn("from app.engine import", text)
-    assert count >= 3
-    assert "burr" not in re.sub(r'"""[\s\S]*?"""', "", moved, count=1)
+    assert text.count("\nfrom burr") >= 3
+    assert "burr" not in re.sub(r'"""[\s\S]*?"""', "", moved(text), count=1)
     theirs = load(f"{name}_for_burr", text).play(model, str(tmp_path / "theirs.db"))
-    ours = load(f"{name}_moved", moved).play(model, str(tmp_path / "ours.db"))
+    ours = load(f"{name}_moved", moved(text)).play(model, str(tmp_path / "ours.db"))
     assert ours == theirs
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_application_for_burr_runs_here_without_a_warning_that_it_did_not_earn(name: str, tmp_path: Path) -> None:
-    moved = IMPORT.sub("from app.engine import", (FOLDER / f"{name}.py").read_text())
-    module = load(f"{name}_alone", moved)
+    module = load(f"{name}_alone", moved((FOLDER / f"{name}.py").read_text()))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         module.play(model, str(tmp_path / "ours.db"))
