@@ -4,6 +4,7 @@ A cold session is read from the store and comes alive when it is to run; a look 
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -468,7 +469,8 @@ class SessionHost:
         self.registry.expire()
 
     async def _fire_what_is_due(self) -> None:
-        if not self.is_draining:
+        with contextlib.suppress(ShuttingDown):
+            self._require_open()
             await self.schedules.fire_due()
 
     async def _forget_old_keys(self) -> None:
