@@ -1,6 +1,7 @@
 """Fixtures that several suites need."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -34,3 +35,11 @@ def pgbouncer_url(pgbouncer_server: str) -> Iterator[str]:
     """The url of an empty database behind a PgBouncer, for one test."""
     with fresh_database(pgbouncer_server) as url:
         yield url
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a store of each kind can be opened: what holds for all of them is one test."""
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("postgres_url"))
+    return "memory:" if request.param == "memory" else f"sqlite:///{tmp_path}/sessions.db"

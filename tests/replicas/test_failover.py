@@ -60,16 +60,24 @@ class Told:
             await self.changed.wait()
 
 
-@pytest.fixture
-async def replicas(postgres_url: str, tmp_path: Path) -> AsyncIterator[list[Replica]]:
-    (tmp_path / "clock.py").write_text(textwrap.dedent(MACHINE))
+@contextlib.asynccontextmanager
+async def two_replicas(url: str, folder: Path, **variables: str) -> AsyncIterator[list[Replica]]:
+    """Two services with these settings, which know of each other."""
+    (folder / "clock.py").write_text(textwrap.dedent(MACHINE))
     async with contextlib.AsyncExitStack() as stack:
         made = []
         for _ in range(2):
-            service = stack.enter_context(running_service("--database-url", postgres_url, "clock.py", cwd=tmp_path))
+            arguments = ("--database-url", url, "clock.py")
+            service = stack.enter_context(running_service(*arguments, cwd=folder, variables=variables))
             client = await stack.enter_async_context(httpx.AsyncClient(base_url=service.url, timeout=60))
             made.append(Replica(service, client))
-        await until_acquainted(postgres_url)
+        await until_acquainted(url)
+        yield made
+
+
+@pytest.fixture
+async def replicas(postgres_url: str, tmp_path: Path) -> AsyncIterator[list[Replica]]:
+    async with two_replicas(postgres_url, tmp_path) as made:
         yield made
 
 

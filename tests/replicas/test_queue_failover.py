@@ -1,19 +1,15 @@
 """A replica is killed that holds background runs, with more of them waiting: all end, once, and everybody is told."""
 
 import asyncio
-import contextlib
-import textwrap
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx
 import pytest
 from standardwebhooks import Webhook
 
 from tests.endpoint import receiving
-from tests.replicas.test_failover import MACHINE, Replica, check_log, until_acquainted, until_ended
-from tests.service_process import running_service
+from tests.replicas.test_failover import Replica, check_log, two_replicas, until_ended
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 SETTINGS = {"STEPWELL_BACKGROUND_RUNS": "2", "STEPWELL_WEBHOOK_PRIVATE": "true", "STEPWELL_WEBHOOK_SECRET": SECRET}
@@ -23,15 +19,7 @@ STEPS = 12
 
 @pytest.fixture
 async def replicas(postgres_url: str, tmp_path: Path) -> AsyncIterator[list[Replica]]:
-    (tmp_path / "clock.py").write_text(textwrap.dedent(MACHINE))
-    async with contextlib.AsyncExitStack() as stack:
-        made = []
-        for _ in range(2):
-            arguments = ("--database-url", postgres_url, "clock.py")
-            service = stack.enter_context(running_service(*arguments, cwd=tmp_path, variables=SETTINGS))
-            client = await stack.enter_async_context(httpx.AsyncClient(base_url=service.url, timeout=60))
-            made.append(Replica(service, client))
-        await until_acquainted(postgres_url)
+    async with two_replicas(postgres_url, tmp_path, **SETTINGS) as made:
         yield made
 
 

@@ -30,16 +30,6 @@ def settings(**changes: Any) -> HostSettings:
     return HostSettings(webhooks=WebhookSettings(**{**made, **changes}))
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql"])
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    match request.param:
-        case "memory":
-            return "memory:"
-        case "sqlite":
-            return f"sqlite:///{tmp_path}/sessions.db"
-    return str(request.getfixturevalue("postgres_url"))
-
-
 def until_told(client: httpx.Client, run_id: str) -> dict[str, Any]:
     """The state of a run's webhook when nothing more is tried."""
     until_s = time.monotonic() + 30

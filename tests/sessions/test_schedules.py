@@ -7,12 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from app.persistence.factory import open_store
 from app.persistence.records import RunStatus, SessionFilter
 from app.persistence.schedules import ScheduleRecord
-from app.persistence.store import Store
 from app.sessions.host import SessionHost
 from app.sessions.requests import NewSessionRequest, OnBusy, RunRequest
 from app.sessions.rhythm import Rhythm
@@ -22,15 +19,6 @@ from tests.sessions.hosting import create, hosting
 
 LIMIT_S = 30.0
 ONE_STEP = RunRequest(max_steps=1)
-
-
-@pytest.fixture(params=["memory", "sqlite", "postgresql"])
-def open_one(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Store]:
-    """Opens the same store again, but for the one in memory."""
-    if request.param == "memory":
-        return lambda: open_store("memory:")
-    url = f"sqlite:///{tmp_path}/sessions.db" if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
-    return lambda: open_store(url, migrate=True)
 
 
 async def until(host: SessionHost, schedule_id: str, is_so: Callable[[ScheduleRecord], Any]) -> ScheduleRecord:
@@ -54,8 +42,8 @@ async def make_due(host: SessionHost, schedule: ScheduleRecord, late_s: float = 
     return due_s
 
 
-async def test_a_run_begins_on_a_session_when_its_time_comes(open_one: Callable[[], Store]) -> None:
-    async with hosting([counter()], open_one()) as host:
+async def test_a_run_begins_on_a_session_when_its_time_comes(store_url: str) -> None:
+    async with hosting([counter()], open_store(store_url, migrate=True)) as host:
         session = await create(host)
         schedule = await host.create_schedule(ScheduleRequest(Rhythm(every_s=1.0), ONE_STEP, session))
         assert schedule.next_at_s == schedule.created_at_s + 1.0
@@ -68,9 +56,9 @@ async def test_a_run_begins_on_a_session_when_its_time_comes(open_one: Callable[
         assert (await host.record(session)).seq >= 1
 
 
-async def test_each_run_gets_a_session_of_its_own(open_one: Callable[[], Store]) -> None:
+async def test_each_run_gets_a_session_of_its_own(store_url: str) -> None:
     wanted = NewSessionRequest("counter", None, {"n": 40}, "eu", {"made": "daily"})
-    async with hosting([counter()], open_one()) as host:
+    async with hosting([counter()], open_store(store_url, migrate=True)) as host:
         run = RunRequest({"by": 2}, max_steps=1)
         schedule = await host.create_schedule(ScheduleRequest(Rhythm(cron="0 0 1 1 *"), run, session=wanted))
         seen: set[str | None] = {None}
@@ -87,8 +75,8 @@ async def test_each_run_gets_a_session_of_its_own(open_one: Callable[[], Store])
         assert len(found.sessions) == 2
 
 
-async def test_what_was_missed_is_made_up_for_once(open_one: Callable[[], Store]) -> None:
-    async with hosting([counter()], open_one()) as host:
+async def test_what_was_missed_is_made_up_for_once(store_url: str) -> None:
+    async with hosting([counter()], open_store(store_url, migrate=True)) as host:
         session = await create(host)
         schedule = await host.create_schedule(ScheduleRequest(Rhythm(every_s=600), ONE_STEP, session))
         due_s = await make_due(host, schedule, late_s=86_400)
@@ -111,8 +99,8 @@ async def test_a_schedule_survives_a_restart(tmp_path: Path) -> None:
         assert await over(host, fired.last_run_id or "") is RunStatus.FINISHED
 
 
-async def test_a_moment_comes_once_and_that_is_the_end_of_it(open_one: Callable[[], Store]) -> None:
-    async with hosting([counter()], open_one()) as host:
+async def test_a_moment_comes_once_and_that_is_the_end_of_it(store_url: str) -> None:
+    async with hosting([counter()], open_store(store_url, migrate=True)) as host:
         session = await create(host)
         rhythm = Rhythm(at="2999-01-01T00:00:00Z")
         schedule = await host.create_schedule(ScheduleRequest(rhythm, ONE_STEP, session))
@@ -125,9 +113,9 @@ async def test_a_moment_comes_once_and_that_is_the_end_of_it(open_one: Callable[
         assert fired.next_at_s is None
 
 
-async def test_a_busy_session_is_left_alone_or_waited_for_as_the_run_says(open_one: Callable[[], Store]) -> None:
+async def test_a_busy_session_is_left_alone_or_waited_for_as_the_run_says(store_url: str) -> None:
     gate = Gate()
-    async with hosting([gated(gate)], open_one()) as host:
+    async with hosting([gated(gate)], open_store(store_url, migrate=True)) as host:
         session = await create(host, "gated")
         first = await host.queue(session, RunRequest(halt_after=("hold",)))
         await gate.until_reached()
@@ -144,8 +132,8 @@ async def test_a_busy_session_is_left_alone_or_waited_for_as_the_run_says(open_o
         assert await over(host, fired.last_run_id or "") is RunStatus.FINISHED
 
 
-async def test_a_schedule_whose_session_is_gone_comes_to_its_end(open_one: Callable[[], Store]) -> None:
-    async with hosting([counter()], open_one()) as host:
+async def test_a_schedule_whose_session_is_gone_comes_to_its_end(store_url: str) -> None:
+    async with hosting([counter()], open_store(store_url, migrate=True)) as host:
         session = await create(host)
         schedule = await host.create_schedule(ScheduleRequest(Rhythm(every_s=600), ONE_STEP, session))
         await host.delete(session)
@@ -154,8 +142,8 @@ async def test_a_schedule_whose_session_is_gone_comes_to_its_end(open_one: Calla
         assert (ended.last_error, ended.next_at_s) == ({"type": "session-not-found", "session_id": session}, None)
 
 
-async def test_what_falls_into_a_pause_is_left_out(open_one: Callable[[], Store]) -> None:
-    async with hosting([counter()], open_one()) as host:
+async def test_what_falls_into_a_pause_is_left_out(store_url: str) -> None:
+    async with hosting([counter()], open_store(store_url, migrate=True)) as host:
         session = await create(host)
         schedule = await host.create_schedule(ScheduleRequest(Rhythm(every_s=1.0), ONE_STEP, session, is_paused=True))
         assert schedule.next_at_s is None
