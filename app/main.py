@@ -26,6 +26,7 @@ from app.routes.api import build_api
 from app.serving import told_of_signals
 from app.sessions.errors import WebhookInvalid
 from app.sessions.host import HostSettings, SessionHost
+from app.sessions.housekeeping import Retention
 from app.sessions.loading import MachineLoadError, load_machines
 from app.sessions.webhook_messages import WebhookSettings
 from app.settings import Settings, SettingsInvalid, read_settings
@@ -105,6 +106,8 @@ def _host_settings(settings: Settings, address: str | None) -> HostSettings:
         ping_s=settings.sse_ping_s,
         shutdown_grace_s=settings.shutdown_grace_s,
         key_ttl_s=settings.idempotency_ttl_s,
+        session_ttl_s=settings.session_ttl_s,
+        retention=Retention(settings.history_steps, settings.history_days),
         url=settings.replica_url or address or f"http://{settings.host}:{settings.port}",
         webhooks=WebhookSettings(
             secret=settings.webhook_secret,

@@ -31,7 +31,7 @@ class SettingsInvalid(Exception):
 class Settings(BaseSettings):
     """What the service can be told. Times are in seconds, sizes in bytes."""
 
-    model_config = SettingsConfigDict(env_prefix="STEPWELL_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix="STEPWELL_", env_parse_none_str="None", frozen=True, extra="forbid")
 
     machines: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
@@ -84,6 +84,13 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=4_000_000, ge=1_000, description="A larger request body is answered with 413.")
     idle_ttl_s: float = Field(default=300.0, gt=0, description="A session without requests leaves memory after this.")
     max_live_sessions: int = Field(default=10_000, ge=1, description="Idle sessions above this number leave memory at once.")
+    session_ttl_s: float | None = Field(
+        default=None, gt=0, description="A session expires, with all of its history, when nothing has happened in it for so long."
+    )
+    history_steps: int | None = Field(
+        default=None, ge=1, description="Of a long history at least the last so many steps are kept; the others go by and by."
+    )
+    history_days: float | None = Field(default=None, gt=0, description="Steps that are older go by and by.")
     sse_ping_s: float = Field(default=15.0, gt=0, description="A silent event stream gets a comment this often.")
     idempotency_ttl_s: float = Field(default=86_400.0, ge=1, description="An Idempotency-Key is remembered for so long.")
     webhook_secret: str = Field(

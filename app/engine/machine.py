@@ -32,10 +32,21 @@ class MachineRejected(EngineError, ValueError):
 class MachineOptions:
     """What a machine asks of its host. None leaves the choice to the host's settings.
 
-    `executor` names the executor of its sync actions that name none themselves.
+    `executor` names the executor of its sync actions that name none themselves. Sessions expire after `ttl_s` seconds in which
+    nothing happens (infinity: never). Of their history at least the last `history_steps` are kept, and what is older than
+    `history_days` is not.
     """
 
     executor: str | None = None
+    ttl_s: float | None = None
+    history_steps: int | None = None
+    history_days: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("ttl_s", "history_steps", "history_days"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise MachineRejected(f"{name} must be above 0, or None; it is {value!r}")
 
 
 @dataclass(frozen=True)
@@ -88,6 +99,9 @@ def machine(
     name: str | None = None,
     version: str | None = None,
     executor: str | None = None,
+    ttl_s: float | None = None,
+    history_steps: int | None = None,
+    history_days: float | None = None,
 ) -> Callable[[MachineFactory], Machine]: ...
 
 
@@ -98,13 +112,17 @@ def machine(
     name: str | None = None,
     version: str | None = None,
     executor: str | None = None,
+    ttl_s: float | None = None,
+    history_steps: int | None = None,
+    history_days: float | None = None,
 ) -> Machine | Callable[[MachineFactory], Machine]:
     """Make a Machine of a function without arguments that returns an ApplicationBuilder.
 
     Used bare (`@machine`) or with options. The name defaults to the function's, the description is its docstring.
+    What the options mean is said by MachineOptions.
     Raises MachineRejected for a function that takes arguments, and for a name that would not fit into a URL.
     """
-    options = MachineOptions(executor=executor)
+    options = MachineOptions(executor, ttl_s, history_steps, history_days)
 
     def wrap(function: MachineFactory) -> Machine:
         label: str = getattr(function, "__name__", type(function).__name__)

@@ -1,6 +1,6 @@
 """Changes that need a transaction of their own, on whichever database: what no session's next step waits for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, bindparam, case, delete, insert, literal, null, select, update
@@ -9,12 +9,12 @@ from sqlalchemy.exc import IntegrityError
 from app.engine.serde import encode
 from app.persistence.codec import pack
 from app.persistence.records import RunStart, RunStatus
-from app.persistence.statements import CHILDREN, DELETE_SESSION
+from app.persistence.statements import CHILDREN, DELETE_SESSION, IS_IT
 from app.persistence.store import KeyTaken, RunNotFound, SessionNotFound
 from app.persistence.tables import keys, runs, sessions
 from app.persistence.wave_rows import KEY_COLUMNS, key_row
 
-__all__ = ["Enqueue", "begin_attempt", "delete_session", "purge_keys", "queue_run"]
+__all__ = ["Enqueue", "begin_attempt", "delete_children", "delete_session", "purge_keys", "queue_run"]
 
 Enqueue: TypeAlias = Callable[[Connection, str, str], None]  # stores the job of a run: connection, session id, run id
 
@@ -31,7 +31,9 @@ _QUEUE_RUN = insert(runs).from_select(
         bindparam("queued_at", type_=runs.c.started_at.type),
         literal(0),
         literal(0),
-    ).where(sessions.c.id == bindparam("session_id")),
+    )
+    .where(IS_IT)
+    .with_for_update(read=True, key_share=True),  # or it could be deleted meanwhile, and the run would stay
 )
 _KEY_OF_SESSION = select(sessions.c.key).where(sessions.c.id == bindparam("session_id"))
 _BEGIN_ATTEMPT = (
@@ -52,8 +54,13 @@ def delete_session(connection: Connection, session_id: str) -> None:
     key = connection.execute(DELETE_SESSION, {"session_id": session_id}).scalar_one_or_none()
     if key is None:
         raise SessionNotFound(session_id)
+    delete_children(connection, [key])
+
+
+def delete_children(connection: Connection, session_keys: Sequence[int]) -> None:
+    """Delete what belongs to these sessions."""
     for statement in CHILDREN:
-        connection.execute(statement, {"key": key})
+        connection.execute(statement, {"keys": session_keys})
 
 
 def queue_run(connection: Connection, session_id: str, start: RunStart, enqueue: Enqueue) -> None:

@@ -4,7 +4,8 @@ It keeps what a database would keep, the encoded blobs, so that a value which no
 can change what was stored.
 """
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -16,6 +17,7 @@ from app.persistence.outbox import MemoryOutbox
 from app.persistence.records import (
     Commit,
     FailureRecord,
+    History,
     Key,
     KeyRecord,
     LoadedSession,
@@ -33,9 +35,17 @@ from app.persistence.records import (
 from app.persistence.replicas import LoneReplica
 from app.persistence.run_queue import LocalQueue
 from app.persistence.snapshots import replay
-from app.persistence.store import KeyTaken, RunNotFound, SessionExists, SessionNotFound, StepConflict, StepNotFound
+from app.persistence.store import (
+    KeyTaken,
+    RunNotFound,
+    SessionExists,
+    SessionNotFound,
+    StepConflict,
+    StepNotFound,
+    StepTrimmed,
+)
 from app.persistence.store_stats import StoreStats
-from app.persistence.transitions import after_commit, check_commit, check_new, created, ended_run, started_run
+from app.persistence.transitions import after_commit, check_commit, check_new, created, ended_run, has_expired, started_run
 
 __all__ = ["MemoryStore"]
 
@@ -60,6 +70,10 @@ class _Session:
     failures: list[FailureRecord] = field(default_factory=list)
     run_ids: list[str] = field(default_factory=list)
     running: set[str] = field(default_factory=set)
+
+    def history(self) -> History:
+        oldest_s = self.steps[0].record.finished_at_s if self.steps else None
+        return History(self.record.id, self.record.machine, self.position, self.record.seq, self.base_seq, oldest_s)
 
     def state_at(self, seq: int) -> dict[str, Any]:
         steps = self.steps[: seq - self.base_seq]
@@ -128,7 +142,11 @@ class MemoryStore:
         before = None if cursor is None else decode_cursor(cursor)
         newest_first = reversed(self._sessions.values())
         found = (
-            session for session in newest_first if _matches(which, session) and (before is None or session.position < before)
+            session
+            for session in newest_first
+            if _matches(which, session)
+            and (before is None or session.position < before)
+            and not self._has_expired(session, time.time())
         )
         page = list(islice(found, limit + 1))
         more = limit > 0 and len(page) > limit
@@ -136,7 +154,11 @@ class MemoryStore:
         return SessionPage(shown, encode_cursor(page[limit - 1].position) if more else None)
 
     async def delete_session(self, session_id: str) -> None:
-        for run_id in self._session(session_id).run_ids:
+        self._session(session_id)
+        self._drop(session_id)
+
+    def _drop(self, session_id: str) -> None:
+        for run_id in self._sessions[session_id].run_ids:
             del self._runs[run_id]
         for digest in [digest for digest, key in self._keys.items() if key.session_id == session_id]:
             del self._keys[digest]
@@ -145,7 +167,7 @@ class MemoryStore:
     async def commit(self, commit: Commit) -> None:
         check_commit(commit)
         payload = encode_payload(commit.step.operations, commit.step.result) if commit.step else b""
-        session = self._session(commit.session_id)
+        session = self._stored(commit.session_id)
         if commit.step and commit.step.seq != session.record.seq + 1:
             raise StepConflict(commit.session_id, commit.step.seq)
         session.record = after_commit(session.record, commit)
@@ -182,28 +204,28 @@ class MemoryStore:
         session = self._session(session_id)
         index = seq - session.base_seq - 1
         if not 0 <= index < len(session.steps):
-            raise StepNotFound(session_id, seq)
+            raise _no_step(session, seq)
         return session.steps[index].read()
 
     async def state_at(self, session_id: str, seq: int) -> dict[str, Any]:
         session = self._session(session_id)
         if not session.base_seq <= seq <= session.record.seq:
-            raise StepNotFound(session_id, seq)
+            raise _no_step(session, seq)
         return session.state_at(seq)
 
     async def list_failures(self, session_id: str, *, after_event_id: int = 0, limit: int = 100) -> Sequence[FailureRecord]:
-        session = self._sessions.get(session_id)
+        session = self._found(session_id)
         failures = session.failures if session else []
         return [failure for failure in failures if failure.event_id > after_event_id][:limit]
 
     async def get_run(self, run_id: str) -> RunRecord:
-        try:
-            return self._runs[run_id]
-        except KeyError:
-            raise RunNotFound(run_id) from None
+        run = self._runs.get(run_id)
+        if run is None or self._found(run.session_id) is None:
+            raise RunNotFound(run_id)
+        return run
 
     async def list_runs(self, session_id: str, *, after_event_id: int = 0, limit: int = 100) -> Sequence[RunRecord]:
-        session = self._sessions.get(session_id)
+        session = self._found(session_id)
         runs = [self._runs[run_id] for run_id in session.run_ids] if session else []
         return [run for run in runs if max(run.started_event_id, run.finished_event_id or 0) > after_event_id][:limit]
 
@@ -243,6 +265,48 @@ class MemoryStore:
             del self._keys[digest]
         return len(old)
 
+    async def maybe_expired(self, now_s: float, limit: int) -> Sequence[str]:
+        expired = (session_id for session_id, session in self._sessions.items() if self._has_expired(session, now_s))
+        return list(islice(expired, limit))
+
+    async def purge_expired(self, session_ids: Collection[str], now_s: float) -> Sequence[str]:
+        there = (session_id for session_id in session_ids if session_id in self._sessions)
+        gone = [session_id for session_id in there if self._has_expired(self._sessions[session_id], now_s)]
+        for session_id in gone:
+            self._drop(session_id)
+        return gone
+
+    async def histories(self, after: int, limit: int) -> Sequence[History]:
+        behind = (session for session in self._sessions.values() if session.position > after)
+        return [session.history() for session in islice(behind, limit)]
+
+    async def trim(self, session_id: str, *, before_seq: int = 0, before_s: float | None = None) -> int:
+        session = self._session(session_id)
+        if before_s is not None:
+            older = (step.record.seq for step in session.steps if step.record.finished_at_s <= before_s)
+            before_seq = max(before_seq, max(older, default=-1) + 1)
+        base_seq = min(before_seq - 1, session.record.seq)
+        for run_id in session.running:
+            started = self._runs[run_id].started_event_id
+            own = (step.record.seq for step in session.steps if step.record.event_id > started)
+            base_seq = min(base_seq, next(own, session.record.seq + 1) - 2)
+        if base_seq > session.base_seq:
+            self._cut(session, base_seq)
+        return session.base_seq + 1
+
+    def _cut(self, session: _Session, base_seq: int) -> None:
+        count = base_seq - session.base_seq
+        base_state, last = encode_state(session.state_at(base_seq)), session.steps[count - 1].record.event_id
+        session.base_seq, session.base_state, session.steps = base_seq, base_state, session.steps[count:]
+        kept = session.steps[0].record.first_event_id if session.steps else None
+        session.failures = [failure for failure in session.failures if failure.event_id > last]
+        for run in [self._runs[run_id] for run_id in session.run_ids]:
+            ended = run.finished_event_id
+            if run.started_event_id <= last and ended is not None and (kept is None or ended < kept):
+                session.run_ids.remove(run.id)
+                del self._runs[run.id]
+        session.record = replace(session.record, trimmed_event_id=last)
+
     def _begin_run(self, session: _Session, start: RunStart) -> None:
         known = self._runs.get(start.run_id)
         begun = started_run(session.record.id, start)
@@ -269,14 +333,36 @@ class MemoryStore:
         self._keys[key.digest] = _Key("", key.created_at_s, KeyRecord(key.request, None, key.answer))
 
     def _session(self, session_id: str) -> _Session:
+        session = self._found(session_id)
+        if session is None:
+            raise SessionNotFound(session_id)
+        return session
+
+    def _stored(self, session_id: str) -> _Session:
         try:
             return self._sessions[session_id]
         except KeyError:
             raise SessionNotFound(session_id) from None
 
-    def _steps(self, session_id: str) -> Iterator[_Step]:
+    def _found(self, session_id: str) -> _Session | None:
         session = self._sessions.get(session_id)
+        return None if session is None or self._has_expired(session, time.time()) else session
+
+    def _has_expired(self, session: _Session, now_s: float) -> bool:
+        if not has_expired(session.record, now_s):
+            return False
+        return all(self._runs[run_id].finished_at_s is not None for run_id in session.run_ids)
+
+    def _steps(self, session_id: str) -> Iterator[_Step]:
+        session = self._found(session_id)
         return iter(session.steps if session else ())
+
+
+def _no_step(session: _Session, seq: int) -> StepNotFound:
+    record = session.record
+    if (-1 if record.parent_seq is None else record.parent_seq) < seq <= session.base_seq:
+        return StepTrimmed(record.id, seq, session.base_seq + 1)
+    return StepNotFound(record.id, seq)
 
 
 def _bare(commit: Commit, step: StepCommit) -> StepRecord:

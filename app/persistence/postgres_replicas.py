@@ -1,5 +1,6 @@
 """Replicas and their claims on PostgreSQL. All times are the server's: the replicas' own clocks may lie."""
 
+import time
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -30,22 +31,27 @@ _BURY = text("""
 _LIVES = text("SELECT 1 FROM replicas WHERE id = :id")
 _LEAVE = text("DELETE FROM replicas WHERE id = :id")
 _RELEASE = text("UPDATE sessions SET claimed_by = NULL WHERE id = ANY(:ids) AND claimed_by = :id")
-_CLAIM = text("""
+# it has not expired
+_IS_THERE = """(s.ttl_s IS NULL OR s.updated_at + s.ttl_s > :now
+                OR EXISTS (SELECT FROM runs WHERE session_key = s.key AND finished_event_id IS NULL))"""
+_CLAIM = text(f"""
     WITH claimed AS (
         UPDATE sessions AS s SET claimed_by = :id
         WHERE s.id = :session_id
             AND (s.claimed_by IS NULL OR s.claimed_by = :id OR NOT EXISTS (SELECT FROM replicas AS r WHERE r.id = s.claimed_by))
             AND EXISTS (SELECT FROM replicas AS r WHERE r.id = :id)
+            AND {_IS_THERE}
         RETURNING s.*
     )
     SELECT claimed.*, snapshots.state, EXISTS (
         SELECT FROM runs WHERE session_key = claimed.key AND finished_event_id IS NULL AND status = 'running'
     ) AS has_run
     FROM claimed LEFT JOIN snapshots ON snapshots.session_key = claimed.key AND snapshots.seq = claimed.snapshot_seq
-""")
-_OWNER = text("""
-    SELECT s.claimed_by, r.url FROM sessions AS s LEFT JOIN replicas AS r ON r.id = s.claimed_by WHERE s.id = :session_id
-""")
+""")  # noqa: S608  # ours
+_OWNER = text(f"""
+    SELECT s.claimed_by, r.url FROM sessions AS s LEFT JOIN replicas AS r ON r.id = s.claimed_by
+    WHERE s.id = :session_id AND {_IS_THERE}
+""")  # noqa: S608  # ours
 _ORPHANS = text("""
     SELECT runs.*, s.id AS session_id FROM runs JOIN sessions AS s ON s.key = runs.session_key
     WHERE runs.finished_at IS NULL
@@ -98,10 +104,10 @@ class PostgresReplicas:
         Raises SessionNotFound, ClaimedElsewhere, and StoreUnavailable also if the others have buried this replica.
         """
         while True:
-            claimed = await self._do(_CLAIM, id=self.id, session_id=session_id)
+            claimed = await self._do(_CLAIM, id=self.id, session_id=session_id, now=time.time())
             if claimed:
                 return claimed[0]
-            found = await self._do(_OWNER, session_id=session_id)
+            found = await self._do(_OWNER, session_id=session_id, now=time.time())
             if not found:
                 raise SessionNotFound(session_id)
             if found[0].url is not None and found[0].claimed_by != self.id:

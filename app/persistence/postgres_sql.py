@@ -9,6 +9,7 @@ prepared once.
 from functools import cache
 
 from app.persistence.wave_rows import (
+    DETAIL_COLUMNS,
     FAILURE_COLUMNS,
     KEY_COLUMNS,
     MOVE_COLUMNS,
@@ -26,7 +27,9 @@ PARTS: dict[str, tuple[str, ...]] = {
     "new_sessions": NEW_SESSION_COLUMNS,
     "new_labels": ("label",),
     "new_keys": KEY_COLUMNS,
+    "details": DETAIL_COLUMNS,
     "moves": MOVE_COLUMNS,
+    "labels": ("label",),
     "steps": STEP_COLUMNS,
     "snapshots": ("seq", "state"),
     "failures": FAILURE_COLUMNS,
@@ -36,7 +39,7 @@ PARTS: dict[str, tuple[str, ...]] = {
 }
 
 _BLOBS = {"answer", "digest", "error", "label", "metadata", "parameters", "payload", "request", "state", "webhook"}
-_TIMES = {"created_at", "finished_at", "started_at", "updated_at", "webhook_at"}
+_TIMES = {"created_at", "expires_at", "finished_at", "started_at", "ttl_s", "updated_at", "webhook_at"}
 _NUMBERS = {
     "event_id",
     "expected_seq",
@@ -58,10 +61,10 @@ _CREATE = """
 new_sessions AS (SELECT * FROM {rows}),
 made AS (
     INSERT INTO sessions (id, machine, machine_version, partition_key, metadata, status, seq, prior_action, next_action,
-        created_at, parent_session_id, parent_seq, last_event_id, snapshot_at, claimed_by, updated_at, base_seq, snapshot_seq,
-        log_bytes)
+        created_at, parent_session_id, parent_seq, last_event_id, snapshot_at, claimed_by, ttl_s, expires_at, updated_at,
+        base_seq, snapshot_seq, log_bytes)
     SELECT id, machine, machine_version, partition_key, metadata, status, seq, prior_action, next_action, created_at,
-        parent_session_id, parent_seq, last_event_id, snapshot_at, claimed_by, created_at, seq, seq, 0
+        parent_session_id, parent_seq, last_event_id, snapshot_at, claimed_by, ttl_s, expires_at, created_at, seq, seq, 0
     FROM new_sessions ORDER BY place
     ON CONFLICT (id) DO NOTHING RETURNING id, key
 ),
@@ -89,7 +92,7 @@ moved AS (
         last_event_id = greatest(s.last_event_id, r.last_event_id),
         log_bytes = s.log_bytes + r.log_bytes,
         snapshot_seq = coalesce(r.snapshot_seq, s.snapshot_seq),
-        snapshot_at = coalesce(r.snapshot_at, s.snapshot_at)
+        snapshot_at = coalesce(r.snapshot_at, s.snapshot_at){changes}
     FROM {rows}
     WHERE s.id = r.id
         AND (r.expected_seq IS NULL OR s.seq = r.expected_seq)
@@ -99,6 +102,23 @@ moved AS (
     RETURNING r.place, s.key, s.log_bytes, s.snapshot_at
 )
 """
+_DETAILS = "details AS (SELECT * FROM {rows})"
+_CHANGES = """,
+        metadata = CASE WHEN d.place IS NULL THEN s.metadata ELSE d.metadata END,
+        partition_key = CASE WHEN d.place IS NULL THEN s.partition_key ELSE d.partition_key END,
+        ttl_s = CASE WHEN d.place IS NULL THEN s.ttl_s ELSE d.ttl_s END,
+        expires_at = CASE WHEN d.place IS NULL THEN s.expires_at ELSE d.expires_at END"""
+# what is there already stays: one statement cannot delete a row and insert it again
+_LABELS = """
+labels_now AS (SELECT moved.key, r.label FROM {rows} JOIN moved USING (place)),
+labels_in AS (INSERT INTO labels (label, session_key) SELECT label, key FROM labels_now ON CONFLICT DO NOTHING)
+"""
+_UNLABEL = """
+unlabelled AS (
+    DELETE FROM labels AS l USING moved JOIN details USING (place) WHERE l.session_key = moved.key{but}
+)
+"""
+_BUT_THOSE_NOW = " AND NOT EXISTS (SELECT FROM labels_now AS n WHERE n.key = l.session_key AND n.label = l.label)"
 _END_RUNS = """
 ended AS (
     UPDATE runs SET status = r.status, finished_at = r.finished_at, steps = r.steps, reason = r.reason, error = r.error,
@@ -150,13 +170,15 @@ def write_statement(parts: tuple[str, ...]) -> str:
     for part in parts:
         names = ("place", *PARTS[part])
         arrays = ", ".join(f"${first + offset}::{_type(name)}[]" for offset, name in enumerate(names))
-        expressions.append(_effect(part, f"unnest({arrays}) AS r ({', '.join(names)})", f"${last}::text"))
+        expressions.append(_effect(part, f"unnest({arrays}) AS r ({', '.join(names)})", f"${last}::text", parts))
         first += len(names)
+    if "details" in parts:
+        expressions.append(_UNLABEL.format(but=_BUT_THOSE_NOW if "labels" in parts else ""))
     results = " UNION ALL ".join(result for part, result in _RESULTS.items() if part in parts)
     return f"WITH {', '.join(expressions)} {results}"
 
 
-def _effect(part: str, rows: str, claimant: str) -> str:
+def _effect(part: str, rows: str, claimant: str, parts: tuple[str, ...]) -> str:
     match part:
         case "new_sessions":
             return _CREATE.format(rows=rows)
@@ -164,8 +186,14 @@ def _effect(part: str, rows: str, claimant: str) -> str:
             return _LABEL.format(rows=rows)
         case "new_keys":
             return _NEW_KEY.format(rows=rows)
+        case "details":
+            return _DETAILS.format(rows=rows)
         case "moves":
-            return _MOVE.format(rows=rows, claimant=claimant)
+            if "details" in parts:
+                rows = f"{rows} LEFT JOIN details AS d USING (place)"
+            return _MOVE.format(rows=rows, claimant=claimant, changes=_CHANGES if "details" in parts else "")
+        case "labels":
+            return _LABELS.format(rows=rows)
         case "run_ends":
             return _END_RUNS.format(rows=rows)
     return _INSERT.format(

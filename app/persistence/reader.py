@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -13,11 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.engine.serde import decode
 from app.persistence import statements as sql
-from app.persistence.codec import PayloadInvalid, decode_operations, decode_state, unpack
+from app.persistence.codec import PayloadInvalid, decode_operations, decode_state, deflate, encode_state, unpack
 from app.persistence.cursors import decode_cursor, encode_cursor
+from app.persistence.expiry import DUE
 from app.persistence.poolers import pooler_hint
 from app.persistence.records import (
     FailureRecord,
+    History,
     KeyRecord,
     LoadedSession,
     RunRecord,
@@ -28,7 +30,7 @@ from app.persistence.records import (
 )
 from app.persistence.rows import failure_record, run_record, session_record, step_record
 from app.persistence.snapshots import replay
-from app.persistence.store import RunNotFound, SessionNotFound, StepNotFound, StoreUnavailable
+from app.persistence.store import RunNotFound, SessionNotFound, StepNotFound, StepTrimmed, StoreUnavailable
 from app.persistence.texts import is_storable
 from app.persistence.writer import ConnectionLost
 
@@ -37,6 +39,16 @@ __all__ = ["Reader", "answer", "available"]
 _LARGE_LOG_BYTES = 32 * 1024
 _MOST = 2**63 - 1
 _MANY = 1000  # labels: of two that are as common, either will do
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Cut:
+    """Where a history is to begin: behind `base_seq`, with `state`. Not `is_new` if it begins there already."""
+
+    key: int
+    base_seq: int
+    is_new: bool
+    state: bytes | None = None
 
 
 @asynccontextmanager
@@ -81,14 +93,14 @@ class Reader:
     async def state_at(self, session_id: str, seq: int) -> dict[str, Any]:
         row = await self._session_row(sql.SESSION, session_id)
         if not row.base_seq <= seq <= row.seq:
-            raise StepNotFound(session_id, seq)
+            raise _no_step(row, seq)
         nearest = await self._rows(sql.NEAREST_SNAPSHOT, key=row.key, seq=seq)
         state = None
         if nearest:
             snapshot = nearest[0]
             state = await self._replayed(snapshot.state, row.key, snapshot.seq, seq, row.log_bytes)
         if state is None:
-            raise StepNotFound(session_id, seq)
+            raise _no_step(await self._session_row(sql.SESSION, session_id), seq)
         return state
 
     async def sessions_page(self, which: SessionFilter, limit: int, cursor: str | None) -> SessionPage:
@@ -116,12 +128,11 @@ class Reader:
     async def step(self, session_id: str, seq: int) -> StepRecord:
         found = await self._of_session(sql.STEP, session_id, seq=seq, limit=1)
         if not found:
-            await self._session_row(sql.SESSION, session_id)
-            raise StepNotFound(session_id, seq)
+            raise _no_step(await self._session_row(sql.SESSION, session_id), seq)
         return step_record(session_id, found[0])
 
     async def steps_after_event(self, session_id: str, after_event_id: int, limit: int) -> Sequence[StepRecord]:
-        found = await self._of_session(sql.STEPS_AFTER_EVENT, session_id, after_event_id=after_event_id, limit=limit)
+        found = await self._of_session(sql.STEPS_AFTER_EVENT, session_id, after=after_event_id, limit=limit)
         return [step_record(session_id, row) for row in found]
 
     async def failures(self, session_id: str, after_event_id: int, limit: int) -> Sequence[FailureRecord]:
@@ -142,6 +153,32 @@ class Reader:
         for row in await self._rows(sql.KEY, digest=digest):
             return KeyRecord(row.request, row.run_id, None if row.answer is None else decode(unpack(row.answer)))
         return None
+
+    async def maybe_expired(self, now_s: float, replica_id: str | None, limit: int) -> Sequence[str]:
+        return [row.id for row in await self._rows(DUE, now=now_s, replica_id=replica_id, limit=limit)]
+
+    async def histories(self, after: int, limit: int) -> Sequence[History]:
+        found = await self._rows(sql.HISTORIES, after=after, limit=max(0, limit))
+        return [History(row.id, row.machine, row.key, row.seq, row.base_seq, row.oldest) for row in found]
+
+    async def cut(self, session_id: str, before_seq: int, before_s: float | None) -> Cut:
+        """Return where the history of a session can be cut so that it begins there, or earlier. Raises SessionNotFound."""
+        row = await self._session_row(sql.SESSION, session_id)
+        if before_s is not None:
+            older = await self._rows(sql.STEP_AFTER_TIME, session_id=session_id, after=before_s)
+            before_seq = max(before_seq, older[0].high) if older else before_seq
+        base_seq = min(before_seq - 1, row.seq)
+        for run in await self.unfinished_runs_of(session_id):
+            if run.started_event_id:
+                first = await self.steps_after_event(session_id, run.started_event_id, limit=1)
+                base_seq = min(base_seq, (first[0].seq if first else row.seq + 1) - 2)
+        if base_seq <= row.base_seq:
+            return Cut(row.key, row.base_seq, is_new=False)
+        try:
+            state = await self.state_at(session_id, base_seq)
+        except StepTrimmed as exc:  # somebody was faster
+            return Cut(row.key, exc.first_seq - 1, is_new=False)
+        return Cut(row.key, base_seq, is_new=True, state=await asyncio.to_thread(_blob, state))
 
     async def unfinished_runs_of(self, session_id: str) -> Sequence[RunRecord]:
         return [run_record(row) for row in await self._rows(sql.UNFINISHED_RUNS_OF, session_id=session_id)]
@@ -189,6 +226,18 @@ async def _answer(engine: AsyncEngine, statement: Executable, values: Mapping[st
     async with engine.connect() as connection:
         result = await connection.execute(statement, values)
         return result.all() if result.returns_rows else ()
+
+
+def _no_step(session: Any, seq: int) -> StepNotFound:
+    """What to raise for a step that is not there: a fork has none of its parent's, and that is no trimming."""
+    first = -1 if session.parent_seq is None else session.parent_seq
+    if first < seq <= session.base_seq:
+        return StepTrimmed(session.id, seq, session.base_seq + 1)
+    return StepNotFound(session.id, seq)
+
+
+def _blob(state: Mapping[str, Any]) -> bytes:
+    return deflate(encode_state(state))
 
 
 def _replay(state: bytes, payloads: list[bytes]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ __all__ = [
     "Commit",
     "Delivery",
     "FailureRecord",
+    "History",
     "Key",
     "KeyRecord",
     "LoadedSession",
@@ -25,6 +26,7 @@ __all__ = [
     "RunRecord",
     "RunStart",
     "RunStatus",
+    "SessionDetails",
     "SessionFilter",
     "SessionPage",
     "SessionRecord",
@@ -87,6 +89,7 @@ class NewSession:
     """A session to create. `seq` and `prior_action` differ from -1 and None only for a fork.
 
     `state` becomes the snapshot at `seq`; steps before it are not there. With `is_claimed` it belongs to this replica at once.
+    It expires when nothing has happened in it for `ttl_s` seconds; None: never.
     """
 
     id: str
@@ -104,6 +107,7 @@ class NewSession:
     parent_seq: int | None = None
     key: Key | None = None
     is_claimed: bool = False
+    ttl_s: float | None = None
 
 
 @frozen
@@ -125,6 +129,13 @@ class SessionRecord:
     parent_seq: int | None
     last_event_id: int
     has_run: bool = False  # a run of it has begun and has not ended
+    ttl_s: float | None = None
+    trimmed_event_id: int = 0  # what happened up to there is not known any more
+
+    @property
+    def expires_at_s(self) -> float | None:
+        """When it expires, if nothing happens in it until then."""
+        return None if self.ttl_s is None else self.updated_at_s + self.ttl_s
 
 
 @frozen
@@ -202,6 +213,15 @@ class RunEnd:
 
 
 @frozen
+class SessionDetails:
+    """What of a session is no state, and may be changed by hand."""
+
+    metadata: Mapping[str, Any]
+    partition_key: str | None
+    ttl_s: float | None
+
+
+@frozen
 class Commit:
     """What changes for one session at one moment: all of it is stored, or nothing."""
 
@@ -213,6 +233,7 @@ class Commit:
     failure: FailureRecord | None = None
     run_end: RunEnd | None = None
     run_id: str | None = None  # the run that the step or the failure belongs to
+    details: SessionDetails | None = None  # as they are from now on; only together with a step
 
 
 @frozen
@@ -275,6 +296,21 @@ class Undelivered:
     run: RunRecord
     delivery: Delivery
     secret: str | None = field(repr=False)
+
+
+@frozen
+class History:
+    """How far the history of a session goes back: its first step is `base_seq` + 1, and ended at `oldest_s`.
+
+    `position` is where to go on with a walk over all sessions.
+    """
+
+    session_id: str
+    machine: str
+    position: int
+    seq: int
+    base_seq: int
+    oldest_s: float | None
 
 
 @frozen

@@ -35,6 +35,8 @@ def session_record(row: Any) -> SessionRecord:
         parent_seq=row.parent_seq,
         last_event_id=row.last_event_id,
         has_run=bool(row.has_run),
+        ttl_s=row.ttl_s,
+        trimmed_event_id=row.trimmed_event_id,
     )
 
 

@@ -1,10 +1,10 @@
 """The store over a database: reads from a pool, writes through group commit."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from app.persistence import changes
+from app.persistence import changes, expiry, trimming
 from app.persistence.database import Database
 from app.persistence.group_commit import Committer
 from app.persistence.outbox import SqlOutbox
@@ -12,6 +12,7 @@ from app.persistence.reader import Reader
 from app.persistence.records import (
     Commit,
     FailureRecord,
+    History,
     KeyRecord,
     LoadedSession,
     NewSession,
@@ -154,6 +155,22 @@ class SqlStore:
 
     async def find_key(self, digest: bytes) -> KeyRecord | None:
         return await self._reader.key(digest)
+
+    async def maybe_expired(self, now_s: float, limit: int) -> Sequence[str]:
+        return await self._reader.maybe_expired(now_s, self.replicas.id, limit)
+
+    async def purge_expired(self, session_ids: Collection[str], now_s: float) -> Sequence[str]:
+        replica_id = self.replicas.id
+        return await self._database.run(lambda connection: expiry.purge_expired(connection, session_ids, now_s, replica_id))
+
+    async def histories(self, after: int, limit: int) -> Sequence[History]:
+        return await self._reader.histories(after, limit)
+
+    async def trim(self, session_id: str, *, before_seq: int = 0, before_s: float | None = None) -> int:
+        cut = await self._reader.cut(session_id, before_seq, before_s)
+        if cut.is_new:
+            await self._database.run(lambda connection: trimming.trim(connection, cut.key, cut.base_seq, cut.state))
+        return cut.base_seq + 1
 
     async def purge_keys(self, before_s: float) -> int:
         return await self._database.run(lambda connection: changes.purge_keys(connection, before_s))

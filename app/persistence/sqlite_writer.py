@@ -53,8 +53,9 @@ FROM (VALUES {rows}) AS m WHERE key = m.column1
 """
 _CREATE = """
 INSERT INTO sessions (id, machine, machine_version, partition_key, metadata, status, seq, prior_action, next_action, created_at,
-    parent_session_id, parent_seq, last_event_id, snapshot_at, claimed_by, updated_at, base_seq, snapshot_seq, log_bytes)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?10, ?7, ?7, 0)
+    parent_session_id, parent_seq, last_event_id, snapshot_at, claimed_by, ttl_s, expires_at, updated_at, base_seq, snapshot_seq,
+    log_bytes)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?10, ?7, ?7, 0)
 ON CONFLICT (id) DO NOTHING RETURNING key
 """
 _ID, _EXPECTED_SEQ, _SEQ, _LOG_BYTES, _SNAPSHOT_SEQ, _SNAPSHOT_AT, _KEY = (
@@ -64,6 +65,8 @@ _END_RUN = """
 UPDATE runs SET status = ?2, finished_at = ?3, steps = ?4, reason = ?5, error = ?6, finished_event_id = ?7
 WHERE id = ?1 AND session_key = ?8
 """
+_DETAILS = "UPDATE sessions SET metadata = ?2, partition_key = ?3, ttl_s = ?4, expires_at = ?5 WHERE key = ?1"
+_UNLABEL = "DELETE FROM labels WHERE session_key = ?1"
 
 
 class SqliteWriter:
@@ -171,6 +174,11 @@ def _apply(driver: sqlite3.Connection, wave: Wave) -> Written:
     ):
         if rows:
             _insert(driver, table, names, _with_keys(keys, rows), suffix)
+    if wave.details:
+        details = _with_keys(keys, wave.details)
+        driver.executemany(_DETAILS, details)
+        driver.executemany(_UNLABEL, [row[:1] for row in details])
+        _insert(driver, "labels", ("label",), _with_keys(keys, wave.labels))
     if wave.run_ends:
         driver.executemany(_END_RUN, [(*row[1:], row[0]) for row in _with_keys(keys, wave.run_ends)])
     return Written(created, moved)

@@ -1,11 +1,12 @@
 """The port that every store implements, and its errors. `tests/persistence` holds the contract as one suite over all stores."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from app.persistence.records import (
     Commit,
     FailureRecord,
+    History,
     KeyRecord,
     LoadedSession,
     NewSession,
@@ -34,6 +35,7 @@ __all__ = [
     "SessionNotFound",
     "StepConflict",
     "StepNotFound",
+    "StepTrimmed",
     "Store",
     "StoreError",
     "StoreUnavailable",
@@ -62,6 +64,15 @@ class StepNotFound(StoreError):
         super().__init__(f"session {session_id!r} has no step {seq}")
         self.session_id = session_id
         self.seq = seq
+
+
+class StepTrimmed(StepNotFound):
+    """The step was committed once, and is not kept any more."""
+
+    def __init__(self, session_id: str, seq: int, first_seq: int) -> None:
+        super().__init__(session_id, seq)
+        self.args = (f"step {seq} of session {session_id!r} was trimmed: its history begins with step {first_seq}",)
+        self.first_seq = first_seq
 
 
 class RunNotFound(StoreError):
@@ -127,7 +138,8 @@ class StoreUnavailable(StoreError):
 class Store(Protocol):
     """Sessions, steps, failures and runs, durable when a method returns.
 
-    Methods may be called from any number of tasks of one event loop. Ids that do not exist raise the errors above.
+    Methods may be called from any number of tasks of one event loop. Ids that do not exist raise the errors above, and so do
+    those of sessions that have expired.
     """
 
     @property
@@ -213,7 +225,7 @@ class Store(Protocol):
     async def get_step(self, session_id: str, seq: int) -> StepRecord: ...
 
     async def state_at(self, session_id: str, seq: int) -> dict[str, Any]:
-        """The state after step `seq` (-1: as created). Raises SessionNotFound, StepNotFound."""
+        """The state after step `seq` (-1: as created). Raises SessionNotFound, StepNotFound, StepTrimmed."""
         ...
 
     async def list_failures(self, session_id: str, *, after_event_id: int = 0, limit: int = 100) -> Sequence[FailureRecord]: ...
@@ -249,6 +261,30 @@ class Store(Protocol):
 
     async def find_key(self, digest: bytes) -> KeyRecord | None:
         """What an idempotency key was used for."""
+        ...
+
+    async def maybe_expired(self, now_s: float, limit: int) -> Sequence[str]:
+        """Ids of sessions that may have expired at `now_s` and that no other replica has, the longest overdue first."""
+        ...
+
+    async def purge_expired(self, session_ids: Collection[str], now_s: float) -> Sequence[str]:
+        """Delete those of the sessions that had expired at `now_s` and that no other replica has; return which are gone.
+
+        A session expires when nothing has happened in it for its `ttl_s` and no run of it is unfinished; from then on no other
+        method finds it. Not all of them may go at once.
+        """
+        ...
+
+    async def histories(self, after: int, limit: int) -> Sequence[History]:
+        """How far back the sessions behind position `after` go, in the order of their positions; empty at the end of all."""
+        ...
+
+    async def trim(self, session_id: str, *, before_seq: int = 0, before_s: float | None = None) -> int:
+        """Forget the steps below `before_seq` and those that ended before `before_s`; return the first `seq` that is kept.
+
+        Runs and failures that belong to nothing later go with them. Steps of a run under way stay, and the one before them.
+        Raises SessionNotFound.
+        """
         ...
 
     async def purge_keys(self, before_s: float) -> int:

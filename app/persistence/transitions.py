@@ -10,6 +10,7 @@ from app.persistence.records import (
     RunRecord,
     RunStart,
     RunStatus,
+    SessionDetails,
     SessionRecord,
     SessionStatus,
     StepKind,
@@ -17,7 +18,17 @@ from app.persistence.records import (
 from app.persistence.store import SessionNotFound
 from app.persistence.texts import is_storable, require_key, require_name, require_storable
 
-__all__ = ["after_commit", "check_commit", "check_new", "created", "ended_run", "started_run", "updated_at_s"]
+__all__ = [
+    "after_commit",
+    "check_commit",
+    "check_new",
+    "created",
+    "ended_run",
+    "has_expired",
+    "started_run",
+    "updated_at_s",
+    "with_details",
+]
 
 
 def check_new(new: NewSession) -> None:
@@ -31,6 +42,12 @@ def check_new(new: NewSession) -> None:
     require_storable("the metadata", new.metadata)
 
 
+def check_details(details: SessionDetails) -> None:
+    """Raises TextUnstorable."""
+    require_key("the partition key", details.partition_key)
+    require_storable("the metadata", details.metadata)
+
+
 def check_commit(commit: Commit) -> None:
     """Raises TextUnstorable, SessionNotFound for an id that no session can have, ValueError for the status `running`."""
     if commit.status is SessionStatus.RUNNING:
@@ -38,6 +55,8 @@ def check_commit(commit: Commit) -> None:
     if not is_storable(commit.session_id):
         raise SessionNotFound(commit.session_id)
     step, failure, start, end, run_id = commit.step, commit.failure, commit.run_start, commit.run_end, commit.run_id
+    if commit.details is not None:
+        check_details(commit.details)
     require_key("the run's id", run_id)
     if start is not None and start.run_id != run_id:
         require_key("the run's id", start.run_id)
@@ -70,6 +89,7 @@ def created(new: NewSession) -> SessionRecord:
         parent_session_id=new.parent_session_id,
         parent_seq=new.parent_seq,
         last_event_id=new.event_id,
+        ttl_s=new.ttl_s,
     )
 
 
@@ -95,7 +115,18 @@ def after_commit(record: SessionRecord, commit: Commit) -> SessionRecord:
     if step := commit.step:
         prior = record.prior_action if step.kind is StepKind.EDIT else step.action or None
         after = replace(after, seq=step.seq, prior_action=prior, next_action=step.next_action)
-    return after
+    return after if commit.details is None else with_details(after, commit.details)
+
+
+def with_details(record: SessionRecord, details: SessionDetails) -> SessionRecord:
+    """Return the session with these `details`."""
+    metadata, partition_key, ttl_s = dict(details.metadata), details.partition_key, details.ttl_s
+    return replace(record, metadata=metadata, partition_key=partition_key, ttl_s=ttl_s)
+
+
+def has_expired(record: SessionRecord, now_s: float) -> bool:
+    """Whether nothing has happened in the session for its `ttl_s`. One with a run under way does not expire: ask before."""
+    return record.ttl_s is not None and record.updated_at_s + record.ttl_s <= now_s
 
 
 def started_run(session_id: str, start: RunStart) -> RunRecord:

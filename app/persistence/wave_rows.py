@@ -6,10 +6,21 @@ from typing import Any, TypeAlias
 
 from app.engine.serde import encode
 from app.persistence.codec import pack
-from app.persistence.records import FailureRecord, Key, NewSession, RunEnd, RunStart, RunStatus, SessionStatus, StepCommit
+from app.persistence.records import (
+    FailureRecord,
+    Key,
+    NewSession,
+    RunEnd,
+    RunStart,
+    RunStatus,
+    SessionDetails,
+    SessionStatus,
+    StepCommit,
+)
 from app.persistence.snapshots import threshold_after
 
 __all__ = [
+    "DETAIL_COLUMNS",
     "FAILURE_COLUMNS",
     "KEY_COLUMNS",
     "MOVE_COLUMNS",
@@ -18,6 +29,7 @@ __all__ = [
     "RUN_START_COLUMNS",
     "STEP_COLUMNS",
     "Row",
+    "details_row",
     "ended_run_row",
     "failure_row",
     "key_row",
@@ -50,6 +62,8 @@ NEW_SESSION_COLUMNS = (
     "last_event_id",
     "snapshot_at",
     "claimed_by",
+    "ttl_s",
+    "expires_at",
     "state",
 )
 MOVE_COLUMNS = (
@@ -82,6 +96,7 @@ FAILURE_COLUMNS = ("event_id", "first_event_id", "seq", "run_id", "action", "sta
 _END_COLUMNS = ("status", "finished_at", "steps", "reason", "error", "finished_event_id")
 RUN_START_COLUMNS = ("id", "started_event_id", "started_at", "parameters", "webhook", "webhook_at", *_END_COLUMNS)
 RUN_END_COLUMNS = ("id", *_END_COLUMNS)
+DETAIL_COLUMNS = ("metadata", "partition_key", "ttl_s", "expires_at")
 KEY_COLUMNS = ("digest", "request", "run_id", "answer", "created_at")
 
 
@@ -103,6 +118,8 @@ def new_session_row(new: NewSession, state: bytes, claimed_by: str | None) -> Ro
         new.event_id,
         threshold_after(len(state)),
         claimed_by,
+        new.ttl_s,
+        None if new.ttl_s is None else new.created_at_s + new.ttl_s,
         state,
     )
 
@@ -129,6 +146,11 @@ def step_row(step: StepCommit, run_id: str | None, payload: bytes) -> Row:
         step.event_id,
         payload,
     )
+
+
+def details_row(details: SessionDetails, changed_at_s: float) -> Row:
+    expires_at_s = None if details.ttl_s is None else changed_at_s + details.ttl_s
+    return (pack(encode(dict(details.metadata))), details.partition_key, details.ttl_s, expires_at_s)
 
 
 def failure_row(failure: FailureRecord, run_id: str | None) -> Row:

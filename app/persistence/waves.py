@@ -15,6 +15,7 @@ from app.persistence.snapshots import ROW_BYTES
 from app.persistence.transitions import check_commit, check_new, updated_at_s
 from app.persistence.wave_rows import (
     Row,
+    details_row,
     ended_run_row,
     failure_row,
     key_row,
@@ -59,6 +60,7 @@ class Entry:
     run_start: Row | None = None
     run_end: Row | None = None
     key: Row | None = None
+    details: Row | None = None
     is_large: bool = False
 
 
@@ -70,13 +72,14 @@ class Group:
     entries: list[Entry]
     first_seq: int | None
     last_seq: int | None
+    has_details: bool = False
 
     @classmethod
     def of(cls, entry: Entry) -> "Group":
         """Return the group that begins with `entry`, which is no new session."""
         step = entry.item.step if isinstance(entry.item, Commit) else None
         seq = None if step is None else step.seq
-        return cls(entry.session_id, [entry], seq, seq)
+        return cls(entry.session_id, [entry], seq, seq, entry.details is not None)
 
     def takes(self, entry: Entry) -> bool:
         """Take `entry` in if it follows the ones before it, else return False."""
@@ -89,6 +92,10 @@ class Group:
                 self.first_seq = seq
             elif seq != self.last_seq + 1:
                 return False
+            if item.details is not None:
+                if self.has_details:
+                    return False
+                self.has_details = True
             self.last_seq = seq
         self.entries.append(entry)
         return True
@@ -125,6 +132,8 @@ class Wave:
     run_starts: Rows = field(default_factory=Rows)
     run_ends: Rows = field(default_factory=Rows)
     keys: Rows = field(default_factory=Rows)
+    details: Rows = field(default_factory=Rows)
+    labels: Rows = field(default_factory=Rows)  # of the sessions in `details`, all that they have from now on
 
 
 def entry_of_new(new: NewSession, done: asyncio.Future[None], claimant: str | None = None) -> Entry:
@@ -145,6 +154,8 @@ def entry_of_commit(commit: Commit, done: asyncio.Future[None]) -> Entry:
         payload = encode_payload(step.operations, step.result)
         entry.is_large = len(payload) > _LARGE_BYTES
         entry.main = step_row(step, commit.run_id, payload if entry.is_large else deflate(payload))
+        if commit.details is not None:
+            entry.details = details_row(commit.details, step.finished_at_s)
     if start is not None and end is not None and start.run_id == end.run_id:
         entry.run_start = run_start_row(start, end)
     else:
@@ -251,6 +262,10 @@ def _children(wave: Wave, place: int, group: Group) -> None:
             wave.failures.add(place, entry.failure)
         if entry.key is not None:
             wave.keys.add(place, entry.key)
+        if entry.details is not None and isinstance(entry.item, Commit) and entry.item.details is not None:
+            wave.details.add(place, entry.details)
+            for label in labels_of(entry.item.details.metadata):
+                wave.labels.add(place, (label,))
         if entry.run_start is not None:
             starts[entry.run_start[0]] = entry.run_start
         if entry.run_end is not None:

@@ -15,7 +15,7 @@ from app.routes.event_stream import EventStreams
 from app.routes.lean import Incoming, LeanRoute
 from app.routes.requests import last_event_id, session_id_of
 from app.routes.resources import step_resource
-from app.routes.schemas import StepPage, StepWithState
+from app.routes.schemas import StepPage, StepWithState, Trimmed
 from app.sessions.host import SessionHost
 from app.sessions.ids import check_id
 
@@ -47,11 +47,19 @@ class HistoryRoutes:
         step, state = await self._host.step_with_state(check_id(session_id, "the session id"), seq)
         return json_answer({**step_resource(step), "state": state})
 
+    async def trim_steps(self, session_id: str, before_seq: Annotated[int, Query(ge=0, le=_LARGEST)]) -> Response:
+        """Forget the steps below `before_seq`. The state, later steps and forks of them stay as they are."""
+        session_id = check_id(session_id, "the session id")
+        first_seq = await self._host.trim(session_id, before_seq)
+        return json_answer({"session_id": session_id, "first_seq": first_seq})
+
     async def follow_session(self, incoming: Incoming) -> ASGIApp:
         """Follow a session: what happens from now on, or everything after Last-Event-ID (0: from the beginning)."""
         session_id = session_id_of(incoming)
         now = await self._host.position(session_id)
         asked = last_event_id(incoming)
+        if asked is not None:
+            await self._host.require_kept(session_id, asked)
         after = now if asked is None else asked
         return self._streams.response(session_id, after=after, tells_position=True)
 
@@ -70,11 +78,18 @@ def history_routes(host: SessionHost, streams: EventStreams) -> list[APIRoute]:
             responses=answers(404, 422, 503, _200=StepPage),
         ),
         APIRoute(
+            f"{one}/steps",
+            routes.trim_steps,
+            methods=["DELETE"],
+            tags=tags,
+            responses=answers(404, 422, 503, _200=Trimmed),
+        ),
+        APIRoute(
             f"{one}/steps/{{seq}}",
             routes.get_step,
             methods=["GET"],
             tags=tags,
-            responses=answers(404, 422, 503, _200=StepWithState),
+            responses=answers(404, 410, 422, 503, _200=StepWithState),
         ),
         LeanRoute(
             f"{one}/events",
@@ -82,7 +97,7 @@ def history_routes(host: SessionHost, streams: EventStreams) -> list[APIRoute]:
             methods=["GET"],
             tags=tags,
             response_class=EventSourceResponse,
-            responses=answers(400, 404, 422, 503),
+            responses=answers(400, 404, 410, 422, 503),
             openapi_extra=described(parameters=[SESSION_ID, LAST_EVENT_ID]),
         ),
     ]

@@ -4,7 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.engine.state import State
-from app.persistence.records import Delivery, LoadedSession, RunRecord, RunStatus, SessionRecord, StepKind, StepRecord
+from app.persistence.records import (
+    Delivery,
+    LoadedSession,
+    RunRecord,
+    RunStatus,
+    SessionRecord,
+    SessionStatus,
+    StepKind,
+    StepRecord,
+)
 from app.sessions.events import describe_operation
 from app.sessions.requests import RunOutcome
 from app.sessions.times import rfc3339
@@ -28,7 +37,14 @@ def session_resource(record: SessionRecord) -> dict[str, Any]:
         "updated_at": rfc3339(record.updated_at_s),
         "parent_session_id": record.parent_session_id,
         "parent_seq": record.parent_seq,
+        "ttl_s": record.ttl_s,
+        "expires_at": _expires_at(record),
     }
+
+
+def _expires_at(record: SessionRecord) -> str | None:
+    expires_at_s = None if record.status is SessionStatus.RUNNING else record.expires_at_s
+    return None if expires_at_s is None else rfc3339(expires_at_s)
 
 
 def _values(state: Mapping[str, Any]) -> dict[str, Any]:

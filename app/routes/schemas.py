@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "StepWithState",
     "TakeStep",
     "Time",
+    "Trimmed",
 ]
 
 Inputs = Annotated[dict[str, Any], Field(description="Inputs of the first action, by name.")]
@@ -42,6 +43,10 @@ OnBusy = Annotated[
         "it and return to where it began."
     ),
 ]
+Ttl = Annotated[
+    float | None,
+    Field(gt=0, le=3_153_600_000, description="The session expires after so many seconds in which nothing happens; null: never."),
+]
 Time = Annotated[str, Field(description="RFC 3339, UTC.", examples=["2026-01-31T12:00:00.000000Z"])]
 
 
@@ -55,6 +60,7 @@ class CreateSession(Body):
     state: Annotated[dict[str, Any], Field(description="Laid over the machine's own initial state.")] = {}
     partition_key: str | None = None
     metadata: Metadata = {}
+    ttl_s: Annotated[Ttl, Field(description="That of the machine, or of the service, by default.")] = None
 
 
 class StateEdit(Body):
@@ -70,7 +76,16 @@ class StateEdit(Body):
 
 
 class EditSession(Body):
-    state: StateEdit
+    state: StateEdit = StateEdit()
+    metadata: Annotated[dict[str, Any], Field(description="A merge patch (RFC 7396): null removes a name.")] = {}
+    partition_key: str | None = None
+    ttl_s: Ttl = None
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> "EditSession":
+        if not self.model_fields_set:
+            raise ValueError("name at least one of state, metadata, partition_key, ttl_s")
+        return self
 
 
 class Fork(Body):
@@ -78,6 +93,7 @@ class Fork(Body):
     id: Id | None = None
     partition_key: Annotated[str | None, Field(description="That of the parent by default.")] = None
     metadata: Annotated[dict[str, Any] | None, Field(description="That of the parent by default.")] = None
+    ttl_s: Annotated[Ttl, Field(description="That of the parent by default.")] = None
 
 
 class TakeStep(Body):
@@ -133,6 +149,8 @@ class SessionSummary(BaseModel):
     updated_at: Time
     parent_session_id: str | None
     parent_seq: int | None
+    ttl_s: Ttl
+    expires_at: Annotated[Time | None, Field(description="Unless something happens before; null while a run is under way.")]
 
 
 class Session(SessionSummary):
@@ -191,6 +209,11 @@ class StepWithState(Step):
 class StepPage(BaseModel):
     items: list[Step]
     next_cursor: str | None
+
+
+class Trimmed(BaseModel):
+    session_id: str
+    first_seq: Annotated[int, Field(description="The first step that is kept.")]
 
 
 class Run(BaseModel):

@@ -1,5 +1,6 @@
 """`/v1/sessions`: create, look at, list, change, fork and delete sessions."""
 
+import math
 from collections.abc import Callable
 from enum import Enum
 from typing import Annotated
@@ -19,7 +20,7 @@ from app.routes.requests import expected_seqs, read_body, session_id_of
 from app.routes.resources import session_resource, session_with_state
 from app.routes.schemas import CreateSession, EditSession, Fork, Session, SessionPage
 from app.sessions.host import SessionHost
-from app.sessions.requests import ForkRequest, NewSessionRequest, StateEdit
+from app.sessions.requests import UNCHANGED, ForkRequest, NewSessionRequest, SessionEdit
 
 __all__ = ["session_routes"]
 
@@ -44,7 +45,7 @@ class SessionRoutes:
     async def create_session(self, incoming: Incoming) -> ASGIApp:
         """Create a session of a machine; nothing runs yet."""
         body = await read_body(incoming, CreateSession)
-        asked = NewSessionRequest(body.machine, body.id, body.state, body.partition_key, body.metadata)
+        asked = NewSessionRequest(body.machine, body.id, body.state, body.partition_key, body.metadata, _ttl_s(body))
         loaded = await self._host.create(asked, key_of(incoming, body))
         document = session_with_state(loaded)
         return json_answer(document, 201, seq=loaded.record.seq, location=f"/v1/sessions/{loaded.record.id}")
@@ -69,9 +70,16 @@ class SessionRoutes:
         return page_answer([session_resource(each) for each in page.sessions], page.next_cursor)
 
     async def edit_session(self, incoming: Incoming) -> ASGIApp:
-        """Change the state by hand. The change is a step of the kind `edit` in the session's history."""
+        """Change the state, the metadata, or when it expires. The change is a step of the kind `edit` in its history."""
         body = await read_body(incoming, EditSession)
-        edit = StateEdit(body.state.set, tuple(body.state.delete))
+        ttl_s = _ttl_s(body)
+        edit = SessionEdit(
+            body.state.set,
+            tuple(body.state.delete),
+            body.metadata,
+            body.partition_key if "partition_key" in body.model_fields_set else UNCHANGED,
+            UNCHANGED if ttl_s is None else ttl_s,
+        )
         loaded = await self._host.edit(session_id_of(incoming), edit, expected_seqs(incoming))
         return json_answer(session_with_state(loaded), seq=loaded.record.seq)
 
@@ -83,7 +91,7 @@ class SessionRoutes:
     async def fork_session(self, incoming: Incoming) -> ASGIApp:
         """Create a session that begins where this one stood after a step."""
         body = await read_body(incoming, Fork)
-        fork = ForkRequest(body.seq, body.id, body.partition_key, body.metadata)
+        fork = ForkRequest(body.seq, body.id, body.partition_key, body.metadata, _ttl_s(body))
         loaded = await self._host.fork(session_id_of(incoming), fork, key_of(incoming, body))
         document = session_with_state(loaded)
         return json_answer(document, 201, seq=loaded.record.seq, location=f"/v1/sessions/{loaded.record.id}")
@@ -143,10 +151,17 @@ def session_routes(host: SessionHost, anywhere: Callable[[Endpoint], Endpoint]) 
             methods=["POST"],
             status_code=201,
             tags=tags,
-            responses=answers(400, 404, 409, 413, 415, 422, 503, _201=Session),
+            responses=answers(400, 404, 409, 410, 413, 415, 422, 503, _201=Session),
             openapi_extra=described(Fork, [SESSION_ID, IDEMPOTENCY_KEY]),
         ),
     ]
+
+
+def _ttl_s(body: CreateSession | EditSession | Fork) -> float | None:
+    """Return what the client says of it: None if nothing, infinity for never."""
+    if "ttl_s" not in body.model_fields_set:
+        return None
+    return math.inf if body.ttl_s is None else body.ttl_s
 
 
 def _metadata_filter(request: Request) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """New sessions and changes by hand: what to store for them. Reads the store, writes nothing."""
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -11,13 +12,16 @@ from app.persistence.store import StepNotFound, Store
 from app.sessions.errors import MachineChanged
 from app.sessions.ids import check_id, new_id
 from app.sessions.live import LiveSession
-from app.sessions.requests import ForkRequest, NewSessionRequest, StateEdit
+from app.sessions.requests import ForkRequest, NewSessionRequest, SessionEdit
 
 __all__ = ["edited", "forked", "made", "next_action", "prior_action_at"]
 
 
-def made(request: NewSessionRequest, machine: Machine) -> NewSession:
-    """Return the session that `request` asks for: the machine's default state with the given one over it. Raises IdInvalid."""
+def made(request: NewSessionRequest, machine: Machine, ttl_s: float | None = None) -> NewSession:
+    """Return the session that `request` asks for: the machine's default state with the given one over it.
+
+    `ttl_s` is for a request and a machine that say nothing of it. Raises IdInvalid.
+    """
     blueprint = machine.blueprint
     state = {**blueprint.default_state, **request.state}
     now_s = time.time()
@@ -31,6 +35,7 @@ def made(request: NewSessionRequest, machine: Machine) -> NewSession:
         event_id=int(now_s * 1e6),
         partition_key=request.partition_key,
         metadata=request.metadata,
+        ttl_s=_ttl_s(request.ttl_s, machine.options.ttl_s, ttl_s),
     )
 
 
@@ -55,10 +60,17 @@ async def forked(store: Store, parent: SessionRecord, request: ForkRequest, mach
         prior_action=prior_action,
         parent_session_id=parent.id,
         parent_seq=seq,
+        ttl_s=_ttl_s(request.ttl_s, parent.ttl_s),
     )
 
 
-def edited(live: LiveSession, edit: StateEdit, event_id: int) -> StepCommit:
+def _ttl_s(*choices: float | None) -> float | None:
+    """Return the first choice that was made; None for never, which is chosen as infinity."""
+    chosen = next((choice for choice in choices if choice is not None), math.inf)
+    return None if math.isinf(chosen) else chosen
+
+
+def edited(live: LiveSession, edit: SessionEdit, event_id: int) -> StepCommit:
     """Return the step that `edit` makes of `live`. Raises MachineChanged.
 
     The step stands for no action: its `action` repeats the one before it, so that a fork from here knows where it stands.

@@ -1,30 +1,39 @@
-"""A change of the state by hand, written as a step of its own kind."""
+"""A change by hand, of the state or of what else a session has, written as a step of its own kind."""
 
-from app.persistence.records import Commit, SessionStatus, StepKind
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from app.persistence.records import Commit, SessionDetails, SessionRecord, SessionStatus, StepKind
 from app.persistence.store import Store, StoreUnavailable
+from app.persistence.transitions import with_details
 from app.sessions.branching import edited
 from app.sessions.events import Event, EventType, StepDone
 from app.sessions.live import LiveSession
-from app.sessions.requests import StateEdit
+from app.sessions.requests import UNCHANGED, SessionEdit
 
-__all__ = ["write_edit"]
+__all__ = ["details_after", "merged", "write_edit"]
 
 
-async def write_edit(store: Store, live: LiveSession, edit: StateEdit) -> None:
+async def write_edit(store: Store, live: LiveSession, edit: SessionEdit) -> None:
     """Make `edit` durable and move the idle session on. Nothing else may happen to the session meanwhile.
 
-    Raises MachineChanged, UnserializableValue and what the store raises; the session then stands where it stood.
+    Raises MachineChanged, UnserializableValue, TextUnstorable and what the store raises; the session then stands where it stood.
     """
     stream = live.stream
     live.is_edited = True
     await stream.until_released()
     stream.hold()
     try:
-        step = edited(live, edit, stream.next_id())
+        details, told = details_after(live.loaded, edit)
+        step = replace(edited(live, edit, stream.next_id()), result=told)
         status = SessionStatus.ENDED if step.next_action is None else SessionStatus.IDLE
-        await store.commit(Commit(live.id, status, step.event_id, step=step))
+        await store.commit(Commit(live.id, status, step.event_id, step=step, details=details))
         live.state, live.seq, live.next_action = step.state, step.seq, step.next_action
         live.status, live.updated_at_s = status, step.finished_at_s
+        if details is not None:
+            live.loaded = with_details(live.loaded, details)
         live.forget_application()
         done = StepDone(
             step.seq,
@@ -44,3 +53,28 @@ async def write_edit(store: Store, live: LiveSession, edit: StateEdit) -> None:
         raise
     finally:
         live.is_edited = False
+
+
+def details_after(session: SessionRecord, edit: SessionEdit) -> tuple[SessionDetails | None, dict[str, Any] | None]:
+    """Return what the session has after `edit` beside its state, and what history tells of that; None if nothing changes."""
+    told: dict[str, Any] = {}
+    metadata, partition_key, ttl_s = session.metadata, session.partition_key, session.ttl_s
+    if edit.metadata:
+        told["metadata"] = dict(edit.metadata)
+        metadata = merged(metadata, edit.metadata)
+    if edit.partition_key is not UNCHANGED:
+        told["partition_key"] = partition_key = edit.partition_key
+    if edit.ttl_s is not UNCHANGED:
+        told["ttl_s"] = ttl_s = None if math.isinf(edit.ttl_s) else edit.ttl_s
+    return (SessionDetails(metadata, partition_key, ttl_s), told) if told else (None, None)
+
+
+def merged(target: Any, patch: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `target` after a merge patch (RFC 7396): null removes, objects are merged, anything else replaces."""
+    after = dict(target) if isinstance(target, Mapping) else {}
+    for name, value in patch.items():
+        if value is None:
+            after.pop(name, None)
+        else:
+            after[name] = merged(after.get(name), value) if isinstance(value, Mapping) else value
+    return after

@@ -11,6 +11,7 @@ __all__ = [
     "MachineNotHosted",
     "MachineUnknown",
     "PositionInvalid",
+    "PositionTrimmed",
     "RunCancelled",
     "RunFailed",
     "RunUnknown",
@@ -105,6 +106,17 @@ class PositionInvalid(SessionsError, ValueError):
 
     def __init__(self) -> None:
         super().__init__("Last-Event-ID must be the id of an event of this stream, or 0")
+
+
+class PositionTrimmed(SessionsError):
+    """A follower asked to go on after an event that is not kept any more: it would miss some without knowing."""
+
+    def __init__(self, session_id: str, last_trimmed: int) -> None:
+        super().__init__(
+            f"the events of session {session_id!r} up to {last_trimmed} were trimmed: "
+            "look at the session, and follow it from there, or from 0 for what is kept"
+        )
+        self.session_id = session_id
 
 
 class ActionFailed(SessionsError):

@@ -39,16 +39,17 @@ from app.sessions.claims import ClaimSettings
 from app.sessions.dispatch import Dispatcher
 from app.sessions.editing import write_edit
 from app.sessions.errands import Errands
-from app.sessions.errors import MachineUnknown, SeqMismatch, SessionEnded, ShuttingDown
+from app.sessions.errors import MachineUnknown, PositionTrimmed, SeqMismatch, SessionEnded, ShuttingDown
 from app.sessions.events import Event, EventType, WarningGiven
 from app.sessions.followers import follow_session
+from app.sessions.housekeeping import Housekeeping, Retention
 from app.sessions.ids import new_id
 from app.sessions.keyed import recalled, remembering
 from app.sessions.listing import as_running, running_page, with_running
 from app.sessions.live import LiveSession
 from app.sessions.recovery import Recovery
 from app.sessions.registry import Registry
-from app.sessions.requests import ForkRequest, NewSessionRequest, RunOrder, RunOutcome, RunRequest, StateEdit
+from app.sessions.requests import ForkRequest, NewSessionRequest, RunOrder, RunOutcome, RunRequest, SessionEdit
 from app.sessions.run import Run
 from app.sessions.run_desk import RunDesk, RunHandle, require_seq
 from app.sessions.schedules import Scheduler, ScheduleRequest
@@ -61,13 +62,15 @@ _LOADER = "app.sessions.loading:load_machine"  # what a worker process calls to 
 _CARE_INTERVAL_S = 0.25
 _RECOVERY_INTERVAL_S = 1.0
 _SCHEDULE_INTERVAL_S = 0.5
-_PURGE_INTERVAL_S = 600.0
+_KEYS_INTERVAL_S = 600.0
 REQUESTED = "requested"  # the reason of a run that a client has cancelled
 
 
 @dataclass(frozen=True, slots=True)
 class HostSettings:
     """How a host treats its sessions. Times in seconds.
+
+    `session_ttl_s` and `retention` are for machines that say nothing of it; every `housekeeping_s` what has expired is deleted.
 
     `event_buffer` is the number of events that a session keeps in memory for its followers. `url` is where the other replicas
     reach this one.
@@ -79,6 +82,9 @@ class HostSettings:
     ping_s: float = 15.0
     shutdown_grace_s: float = 10.0
     key_ttl_s: float = 86_400.0
+    session_ttl_s: float | None = None
+    retention: Retention = field(default_factory=Retention)
+    housekeeping_s: float = 2.0
     url: str = ""
     claims: ClaimSettings = field(default_factory=ClaimSettings)
     webhooks: WebhookSettings = field(default_factory=WebhookSettings)
@@ -124,6 +130,7 @@ class SessionHost:
         self.webhooks = Webhooks(store, self.settings.webhooks)
         self.schedules = Scheduler(store, self.machines, self.webhooks, self.create)
         self._dispatcher = Dispatcher(store, self.desk, self._recovery)
+        self._housekeeping = Housekeeping(store, self.residents, self.machines, self.settings.retention)
         self._draining: asyncio.Task[None] | None = None
         self._resources = AsyncExitStack()
 
@@ -144,7 +151,8 @@ class SessionHost:
                 (_CARE_INTERVAL_S, [self._let_idle_sessions_go, self.claims.release]),
                 (_RECOVERY_INTERVAL_S, [self._recovery.now_and_then, self.store.queue.tend]),
                 (_SCHEDULE_INTERVAL_S, [self._fire_what_is_due]),
-                (_PURGE_INTERVAL_S, [self._forget_old_keys]),
+                (self.settings.housekeeping_s, [self._housekeeping.purge, self._housekeeping.trim]),
+                (_KEYS_INTERVAL_S, [self._forget_old_keys]),
             ):
                 caretaker = Caretaker(interval_s, chores)
                 caretaker.start()
@@ -188,7 +196,10 @@ class SessionHost:
         """
         self._require_open()
         known = await recalled(self.store, key)
-        return known or await self._store_new(made(request, self.machine(request.machine)), key)
+        if known is not None:
+            return known
+        new = made(request, self.machine(request.machine), self.settings.session_ttl_s)
+        return await self._store_new(new, key)
 
     async def fork(self, session_id: str, request: ForkRequest, key: Key | None = None) -> LoadedSession:
         """Create a session that begins at a step of another. Raises as `create`, and SessionNotFound, StepNotFound."""
@@ -242,8 +253,11 @@ class SessionHost:
             raise
         self.residents.close_session(session_id)
 
-    async def edit(self, session_id: str, edit: StateEdit, expected: Collection[int] | None = None) -> LoadedSession:
-        """Change the state by hand, as a step of its own kind. Raises SessionNotFound, SessionBusy, SeqMismatch."""
+    async def edit(self, session_id: str, edit: SessionEdit, expected: Collection[int] | None = None) -> LoadedSession:
+        """Change the state, or what else a session has, by hand, as a step of its own kind.
+
+        Raises SessionNotFound, SessionBusy, SeqMismatch.
+        """
         self._require_open()
         live = await self._alive(session_id)
         live.require_idle()
@@ -375,7 +389,18 @@ class SessionHost:
         await self.record(session_id)
         return await self.store.get_step(session_id, seq), await self.store.state_at(session_id, seq)
 
+    async def trim(self, session_id: str, before_seq: int) -> int:
+        """Forget the steps below `before_seq`; return the first that is kept. Raises SessionNotFound."""
+        self._require_open()
+        return await self.store.trim(session_id, before_seq=before_seq)
+
     # events
+
+    async def require_kept(self, session_id: str, event_id: int) -> None:
+        """Raise PositionTrimmed if events after `event_id` are gone; 0 asks for what is there. Raises SessionNotFound."""
+        trimmed = (await self.store.get_session(session_id)).trimmed_event_id
+        if 0 < event_id < trimmed:
+            raise PositionTrimmed(session_id, trimmed)
 
     async def position(self, session_id: str) -> int:
         """Return the id of the last event of a session: what comes after it is new. Raises SessionNotFound."""
@@ -402,7 +427,12 @@ class SessionHost:
         is_claimed = self.claims.is_alone
         new = replace(remembering(new, key), is_claimed=is_claimed)
         try:
-            await self.store.create_session(new)
+            try:
+                await self.store.create_session(new)
+            except SessionExists:
+                if not await self._housekeeping.clear(new.id):  # it has not expired: the id is taken indeed
+                    raise
+                await self.store.create_session(new)
         except (KeyTaken, SessionExists):
             known = await recalled(self.store, key)  # the same request, at the same time
             if known is None:

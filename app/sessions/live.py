@@ -1,5 +1,6 @@
 """A session in memory: where it stands after its last commit, and who works on it."""
 
+import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -68,6 +69,12 @@ class LiveSession:
     def is_busy(self) -> bool:
         """Whether somebody has the session, or waits for it."""
         return self.run is not None or bool(self.line) or self.is_edited or self.is_closing
+
+    @property
+    def has_expired(self) -> bool:
+        """Whether nothing has happened in the session for as long as it was to live."""
+        ttl_s = self.loaded.ttl_s
+        return ttl_s is not None and not self.is_busy and self.updated_at_s + ttl_s <= time.time()
 
     def require_idle(self) -> None:
         """Raises SessionBusy."""

@@ -2,13 +2,33 @@
 
 from collections.abc import Mapping
 from dataclasses import field
-from enum import StrEnum
-from typing import Any
+from enum import Enum, StrEnum
+from typing import Any, Final
 
 from app.engine.frozen import frozen
 from app.persistence.records import Key, RunStatus, SessionStatus
 
-__all__ = ["Durability", "ForkRequest", "NewSessionRequest", "OnBusy", "RunOrder", "RunOutcome", "RunRequest", "StateEdit"]
+__all__ = [
+    "UNCHANGED",
+    "Durability",
+    "ForkRequest",
+    "NewSessionRequest",
+    "OnBusy",
+    "RunOrder",
+    "RunOutcome",
+    "RunRequest",
+    "SessionEdit",
+    "Unchanged",
+]
+
+
+class Unchanged(Enum):
+    """What is not to be changed, where None means something."""
+
+    UNCHANGED = "unchanged"
+
+
+UNCHANGED: Final = Unchanged.UNCHANGED
 
 
 class OnBusy(StrEnum):
@@ -30,13 +50,14 @@ class Durability(StrEnum):
 
 @frozen
 class NewSessionRequest:
-    """A session to create; None leaves the choice to the host."""
+    """A session to create; None leaves the choice to the host. A `ttl_s` of infinity is that of a session that never expires."""
 
     machine: str
     id: str | None = None
     state: Mapping[str, Any] = field(default_factory=dict)
     partition_key: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    ttl_s: float | None = None
 
 
 @frozen
@@ -47,6 +68,7 @@ class ForkRequest:
     id: str | None = None
     partition_key: str | None = None
     metadata: Mapping[str, Any] | None = None
+    ttl_s: float | None = None
 
 
 @frozen
@@ -123,11 +145,17 @@ class RunOrder:
 
 
 @frozen
-class StateEdit:
-    """A change that a person makes to a state: keys to set, and keys to remove."""
+class SessionEdit:
+    """A change that a person makes: keys of the state to set and to remove, and what else a session has.
+
+    `metadata` is merged as RFC 7396 says. A `ttl_s` of infinity is that of a session that never expires.
+    """
 
     set: Mapping[str, Any] = field(default_factory=dict)
     delete: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    partition_key: str | Unchanged | None = UNCHANGED
+    ttl_s: float | Unchanged = UNCHANGED
 
 
 @frozen

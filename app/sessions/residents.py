@@ -39,8 +39,14 @@ class Residents:
         return sum(stream.followers for stream in self._followed.values())
 
     def get(self, session_id: str) -> LiveSession | None:
-        """Return the session if it is in memory."""
-        return self._sessions.get(session_id)
+        """Return the session if it is in memory; not one that has expired: of that the store knows."""
+        live = self._sessions.get(session_id)
+        return None if live is None or live.has_expired else live
+
+    def is_busy(self, session_id: str) -> bool:
+        """Whether the session is in memory, and somebody has it."""
+        live = self._sessions.get(session_id)
+        return live is not None and live.is_busy
 
     def stream(self, session_id: str, last_event_id: int) -> EventStream:
         """Return the stream that the session's followers read, or a new one that begins after `last_event_id`."""

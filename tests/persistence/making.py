@@ -1,9 +1,9 @@
 """Small factories for what goes into a store."""
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, text
 
@@ -24,7 +24,9 @@ from app.persistence.store import Store
 from app.persistence.urls import Postgres, Sqlite, parse
 from tests.pgbouncer import is_pooled
 
-__all__ = ["Writer", "ended", "failed", "new", "opened", "queried", "started", "step", "step_commit"]
+__all__ = ["Writer", "ended", "failed", "new", "on_database", "opened", "queried", "started", "step", "step_commit"]
+
+T = TypeVar("T")
 
 T0 = 1_700_000_000.0
 
@@ -123,17 +125,22 @@ async def queried(url: str, query: str) -> Any:
         result = connection.execute(text(query))
         return result.scalar() if result.returns_rows else None
 
+    return await on_database(url, answer)
+
+
+async def on_database(url: str, look: Callable[[Connection], T]) -> T:
+    """What `look(connection)` returns; each of its statements commits by itself."""
     match parse(url):
         case Sqlite() as database:
-            engine = sqlite_writer(database, is_power_safe=True, busy_timeout_s=1)
-            with engine.connect() as connection:
-                return answer(connection)
+            with sqlite_writer(database, is_power_safe=True, busy_timeout_s=5).connect() as connection:
+                return look(connection)
         case Postgres() as database:
             server = postgres_engine(database, pool_size=1, is_pgbouncer=is_pooled(url))
             try:
                 async with server.connect() as there:
                     await there.execution_options(isolation_level="AUTOCOMMIT")
-                    return await there.run_sync(answer)
+                    found: T = await there.run_sync(look)
+                    return found
             finally:
                 await server.dispose()
     raise AssertionError(url)

@@ -3,9 +3,7 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import asyncpg
 import pytest
@@ -19,31 +17,13 @@ from pgqueuer.queries import Queries
 from sqlalchemy import Connection
 
 from app.persistence import migrating
-from app.persistence.engines import postgres_engine, sqlite_writer
 from app.persistence.factory import open_store
 from app.persistence.migrating import SchemaMismatch, check, current, upgrade
 from app.persistence.postgres_jobs import QUEUE_NAMES
 from app.persistence.tables import HEAD_REVISION, METADATA
-from app.persistence.urls import Postgres, Sqlite, parse
-from tests.persistence.making import new, opened, queried
+from tests.persistence.making import new, on_database, opened, queried
 
-T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
-
-
-async def on(url: str, look: Callable[[Connection], T]) -> T:
-    """What `look(connection)` returns."""
-    match parse(url):
-        case Sqlite() as database:
-            with sqlite_writer(database, is_power_safe=True, busy_timeout_s=1).connect() as connection:
-                return look(connection)
-        case Postgres() as database:
-            server = postgres_engine(database, pool_size=1, is_pgbouncer=False)
-            async with server.begin() as there:
-                found: T = await there.run_sync(look)
-            await server.dispose()
-            return found
-    raise AssertionError(url)
 
 
 def is_ours(name: str | None, kind: str, _parents: object) -> bool:
@@ -58,7 +38,7 @@ async def test_the_migrations_make_the_tables_that_the_code_expects(database_url
         context = MigrationContext.configure(connection, opts=opts)
         return list(compare_metadata(context, METADATA))
 
-    assert await on(database_url, differences) == []
+    assert await on_database(database_url, differences) == []
 
 
 async def test_sqlite_gives_every_session_a_key_that_was_never_used(tmp_path: Path) -> None:
@@ -182,7 +162,7 @@ RUN_OF_0002 = """
 
 
 async def test_webhooks_that_were_stored_before_the_third_version_are_due_after_it(database_url: str) -> None:
-    await on(database_url, lambda connection: upgrade_to(connection, "0002"))
+    await on_database(database_url, lambda connection: upgrade_to(connection, "0002"))
     assert await current(database_url) == "0002"
     for name, webhook, due in (("new", "'x'", "NULL"), ("tried", "'x'", "99"), ("none", "NULL", "NULL")):
         await queried(database_url, RUN_OF_0002.format(id=name, webhook=webhook, due=due))

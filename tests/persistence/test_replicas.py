@@ -187,3 +187,29 @@ async def test_a_second_service_on_an_sqlite_file_is_refused(tmp_path: Path) -> 
     await first.leave()
     await second.join("http://127.0.0.1:8001")
     await second.leave()
+
+
+async def test_a_session_that_has_expired_is_deleted_by_who_has_it_and_by_anybody_once_that_is_dead(
+    pair: tuple[Store, Store], postgres_url: str
+) -> None:
+    first, second = pair
+    now_s = time.time()
+    for name in ("mine", "free"):
+        await first.create_session(new(name, created_at_s=now_s, ttl_s=60.0, is_claimed=name == "mine"))
+    assert await second.maybe_expired(now_s + 61, 10) == ["free"]
+    assert await second.purge_expired(["mine", "free"], now_s + 61) == ["free"]
+    assert await first.maybe_expired(now_s + 61, 10) == ["mine"]
+    await silence(postgres_url, first)
+    await second.replicas.bury(30)
+    assert await second.purge_expired(["mine"], now_s + 61) == ["mine"]
+    with pytest.raises(SessionNotFound):
+        await first.claim_session("mine")
+
+
+async def test_a_session_that_has_expired_cannot_be_claimed(pair: tuple[Store, Store]) -> None:
+    first, second = pair
+    await first.create_session(new(created_at_s=time.time() - 100, ttl_s=60.0))
+    for store in pair:
+        with pytest.raises(SessionNotFound):
+            await store.claim_session("s")
+    assert await second.purge_expired(["s"], time.time()) == ["s"]

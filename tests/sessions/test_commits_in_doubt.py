@@ -10,7 +10,7 @@ from app.persistence.records import Commit, RunStatus, StepKind
 from app.persistence.store import StoreUnavailable
 from app.sessions.events import Event, EventType, StepDone
 from app.sessions.host import SessionHost
-from app.sessions.requests import Durability, OnBusy, RunRequest, StateEdit
+from app.sessions.requests import Durability, OnBusy, RunRequest, SessionEdit
 from tests.machines import Gate, counter, gated
 from tests.sessions.hosting import LAST, create, hosting, types_of
 
@@ -120,7 +120,7 @@ async def test_an_edit_in_doubt_is_seen_by_followers_if_it_was_stored(doubtful: 
 
         following = asyncio.create_task(follow_all())
         with pytest.raises(StoreUnavailable):
-            await host.edit(session, StateEdit({"n": 40}))
+            await host.edit(session, SessionEdit({"n": 40}))
         doubtful.is_away = False
         outcome = await host.step(session, {})
         async with asyncio.timeout(10):

@@ -9,7 +9,7 @@ import pytest
 from app.persistence.store import Store
 from app.sessions.events import Event, EventType, describe
 from app.sessions.host import SessionHost
-from app.sessions.requests import RunRequest, StateEdit
+from app.sessions.requests import RunRequest, SessionEdit
 from tests.machines import Gate, counter, failing, gated, streamer, turns
 from tests.sessions.hosting import all_events, create, events_until, followed, hosting, run, take_steps, types_of
 
@@ -43,7 +43,7 @@ async def test_one_who_comes_back_at_any_event_misses_none_and_sees_none_twice(s
         session = await create(host, "turns")
         async with followed(host, session) as whole:
             await run(host, session, 3)
-            await host.edit(session, StateEdit({"words": []}))
+            await host.edit(session, SessionEdit({"words": []}))
             await take_steps(host, session, 2)
             assert told(await all_events(host, session)) == told(whole)
             assert len(whole) == 2 + 2 * 3 + 1 + 2 * 4
@@ -57,7 +57,7 @@ async def test_what_is_told_later_is_what_was_told_live(store: Store) -> None:
         async with followed(host, session) as live:
             with pytest.raises(Exception, match="failed"):
                 await (await host.start(session, RunRequest())).outcome()
-            await host.edit(session, StateEdit({"broken": False}, ("begun",)))
+            await host.edit(session, SessionEdit({"broken": False}, ("begun",)))
             await run(host, session, 1)
         host.residents.remove(next(iter(host.residents)))
         assert host.residents.get(session) is None

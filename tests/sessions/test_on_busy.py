@@ -8,7 +8,7 @@ from app.persistence.records import RunStatus, SessionStatus, StepKind
 from app.persistence.store import SessionNotFound, Store
 from app.sessions.errors import RunCancelled, SeqMismatch, SessionBusy, ShuttingDown
 from app.sessions.host import SessionHost
-from app.sessions.requests import OnBusy, RunOutcome, RunRequest, StateEdit
+from app.sessions.requests import OnBusy, RunOutcome, RunRequest, SessionEdit
 from app.sessions.run_desk import RunHandle
 from tests.machines import Gate, gated, turns
 from tests.sessions.hosting import all_events, create, hosting, types_of
@@ -17,7 +17,7 @@ from tests.sessions.hosting import all_events, create, hosting, types_of
 async def busy(host: SessionHost, gate: Gate) -> tuple[str, RunHandle]:
     """A session that has been edited, and a run of it that has prepared and holds at the gate."""
     session = await create(host, "gated")
-    await host.edit(session, StateEdit({"mark": "before"}))
+    await host.edit(session, SessionEdit({"mark": "before"}))
     run = await host.start(session, RunRequest(halt_after=("hold",)))
     await gate.until_reached()
     return session, run
@@ -194,7 +194,7 @@ async def test_an_edit_is_refused_while_somebody_waits(store: Store) -> None:
         waiting = asked(host, session, OnBusy.ENQUEUE, max_steps=1)
         await settled(host, session, 1)
         with pytest.raises(SessionBusy):
-            await host.edit(session, StateEdit({"mark": "no"}))
+            await host.edit(session, SessionEdit({"mark": "no"}))
         gate.open()
         await (await waiting).outcome()
 

@@ -10,7 +10,7 @@ from app.persistence.records import RunStatus, SessionFilter, SessionStatus
 from app.persistence.store import SessionExists, StepNotFound, Store
 from app.sessions.errors import IdInvalid, MachineNotHosted, MachineUnknown, RunCancelled, ShuttingDown
 from app.sessions.events import Event
-from app.sessions.requests import ForkRequest, NewSessionRequest, RunRequest, StateEdit
+from app.sessions.requests import ForkRequest, NewSessionRequest, RunRequest, SessionEdit
 from tests.machines import Gate, counter, gated, greeter, turns
 from tests.sessions.hosting import all_events, create, events_until, hosting, run, take_steps, types_of
 
@@ -95,7 +95,7 @@ async def test_a_fork_without_a_step_begins_where_the_parent_stands(store: Store
         child = (await host.fork(fresh, ForkRequest())).record
         assert (child.seq, child.next_action) == (-1, "a")
         await take_steps(host, fresh, 1)
-        await host.edit(fresh, StateEdit({"words": ["x"]}))
+        await host.edit(fresh, SessionEdit({"words": ["x"]}))
         after_edit = await host.fork(fresh, ForkRequest())
         assert (after_edit.record.seq, after_edit.record.next_action, after_edit.state) == (1, "b", {"words": ["x"]})
         assert (await host.fork(fresh, ForkRequest(1))).record.prior_action == "a"

@@ -15,7 +15,7 @@ from app.persistence.records import RunStatus, SessionStatus
 from app.persistence.sql_store import SqlStore
 from app.persistence.store import SessionNotFound, Store
 from app.sessions.errors import ActionFailed, RunCancelled, SeqMismatch, SessionBusy, SessionEnded
-from app.sessions.requests import RunRequest, StateEdit
+from app.sessions.requests import RunRequest, SessionEdit
 from tests.machines import Gate, counter, failing, gated, greeter, mixed, turns
 from tests.sessions.hosting import all_events, create, hosting, run, take_steps, types_of
 
@@ -63,7 +63,7 @@ async def test_a_session_has_one_run_at_a_time(store: Store) -> None:
         first = await host.start(session, RunRequest(halt_after=("hold",)))
         await gate.until_reached()
         before = await host.get(session)
-        for attempt in (host.step(session, {}), host.start(session, RunRequest()), host.edit(session, StateEdit({"held": 9}))):
+        for attempt in (host.step(session, {}), host.start(session, RunRequest()), host.edit(session, SessionEdit({"held": 9}))):
             with pytest.raises(SessionBusy) as caught:
                 await attempt
             assert caught.value.run_id == first.id
@@ -127,7 +127,7 @@ async def test_a_failed_session_can_be_mended_and_goes_on(store: Store) -> None:
         session = await create(host, "failing")
         with pytest.raises(ActionFailed):
             await (await host.start(session, RunRequest())).outcome()
-        edited = await host.edit(session, StateEdit({"broken": False}))
+        edited = await host.edit(session, SessionEdit({"broken": False}))
         assert (edited.record.seq, edited.record.status, edited.record.next_action) == (1, SessionStatus.IDLE, "work")
         outcome = await host.step(session, {})
         assert (outcome.seq, outcome.action, outcome.session_status) == (2, "work", SessionStatus.ENDED)
