@@ -35,9 +35,15 @@ _TARGET = text("""
     SELECT r.id FROM sessions AS s JOIN replicas AS r ON r.id = s.claimed_by WHERE s.id = :session_id
 """)
 RETARGET = f"UPDATE {QUEUE_NAMES.queue_table} SET entrypoint = $2 WHERE id = $1"  # noqa: S608  # our own names
+# a longer entrypoint sorts after a shorter one that it begins with: PgQueuer's partial indexes lead past the backlog
 SEND_BACK = f"""
     UPDATE {QUEUE_NAMES.queue_table} AS j SET entrypoint = '{ANYBODY}'
-    WHERE j.entrypoint LIKE '{_OWNER}%' AND NOT EXISTS (SELECT FROM replicas AS r WHERE j.entrypoint = '{_OWNER}' || r.id)
+    FROM (
+        SELECT id FROM {QUEUE_NAMES.queue_table} WHERE status = 'queued' AND entrypoint > '{ANYBODY}'
+        UNION ALL
+        SELECT id FROM {QUEUE_NAMES.queue_table} WHERE status = 'picked' AND entrypoint > '{ANYBODY}'
+    ) AS owned
+    WHERE j.id = owned.id AND NOT EXISTS (SELECT FROM replicas AS r WHERE j.entrypoint = '{_OWNER}' || r.id)
 """  # noqa: S608
 TRIM_LOG = f"DELETE FROM {QUEUE_NAMES.queue_table_log} WHERE created < now() - make_interval(secs => :age_s)"  # noqa: S608
 

@@ -149,8 +149,11 @@ class PostgresQueue:
             return  # the job was lost with the connection: it will be handed out again
         back = taking.result()
         if back is not None:
-            if self._driver is not None:
-                await self._driver.execute(RETARGET, job.id, entrypoint_of(back.to))
+            try:
+                if self._driver is not None:
+                    await self._driver.execute(RETARGET, job.id, entrypoint_of(back.to))
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                return  # as above; and should it be lost for good, the run is found by its status
             raise RetryRequested(timedelta(seconds=back.after_s))
 
 
