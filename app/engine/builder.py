@@ -15,7 +15,7 @@ from typing_extensions import TypeVar
 from app.engine.application import Application
 from app.engine.blueprint import Blueprint, positioned
 from app.engine.compiled import compile_actions
-from app.engine.errors import BuildError, MixedModeError, UninitializedPersister, UnknownAction
+from app.engine.errors import BuildError, MixedModeError, UninitializedPersister, UnknownAction, kind_of
 from app.engine.graph import ActionLike, ApplicationGraph, Graph, GraphBuilder, TransitionLike
 from app.engine.hook_moments import declared_hooks
 from app.engine.hook_set import NO_HOOKS, HookSet, LifecycleAdapter
@@ -100,7 +100,7 @@ class ApplicationBuilder(Generic[S]):
         elif self.typing_system is not None:
             self.state = self.typing_system.construct_state(state)
         else:
-            raise BuildError(f"with_state got a {type(state).__name__}; call with_typing first, or pass a State")
+            raise BuildError(f"with_state got {kind_of(state)}; call with_typing first, or pass a State")
         return self
 
     def with_entrypoint(self, action: str) -> Self:
@@ -179,9 +179,7 @@ class ApplicationBuilder(Generic[S]):
         if on_every != "step":
             raise BuildError(f"on_every is {on_every!r}; only 'step' is there")
         if not isinstance(persister, BaseStateSaver | AsyncBaseStateSaver) and not declared_hooks(type(persister)):
-            raise BuildError(
-                f"with_state_persister got a {type(persister).__name__}; expected a persister, or an object with hooks"
-            )
+            raise BuildError(f"with_state_persister got {kind_of(persister)}; expected a persister, or an object with hooks")
         self.state_persister = persister
         return self
 

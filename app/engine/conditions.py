@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 from typing import Any, ClassVar, SupportsIndex
 
 from app.engine.actions import Function
-from app.engine.errors import ConditionError, UnsafeExpression, nearest
+from app.engine.errors import ConditionError, UnsafeExpression, kind_of, nearest
 from app.engine.expr_grammar import FULL, STRICT
 from app.engine.safe_expr import Parsed, parse
 from app.engine.state import State
@@ -265,7 +265,7 @@ def _asking(parsed: Parsed) -> Resolver:
 
 def _expect_condition(other: object, verb: str) -> None:
     if not isinstance(other, Condition):
-        raise ConditionError(f"cannot {verb} a condition with a {type(other).__name__}; expected a condition")
+        raise ConditionError(f"cannot {verb} a condition with {kind_of(other)}; expected a condition")
 
 
 Condition.default = Condition([], lambda _: True, name="default")

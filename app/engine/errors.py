@@ -29,6 +29,7 @@ __all__ = [
     "UnknownKey",
     "UnknownTag",
     "UnsafeExpression",
+    "kind_of",
     "nearest",
 ]
 
@@ -37,6 +38,16 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the known name that looks most like `name`, or nothing when none does."""
     close = get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def kind_of(value: object) -> str:
+    """Return what `value` is, for a message: `an int`, `a State`, `None`; never what it holds."""
+    if value is None:
+        return "None"
+    name = type(value).__name__
+    if name == "View":  # to an action that is a State, as any other
+        name = "State"
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 
 
 class EngineError(Exception):
@@ -135,7 +146,7 @@ class UnknownAction(EngineError, ValueError):
         if isinstance(name, str):
             found, hint = f"the action {name!r}, which does not exist", nearest(name, known)
         else:
-            found, hint = f"a {type(name).__name__}; expected the name of an action", ""
+            found, hint = f"{kind_of(name)}; expected the name of an action", ""
         super().__init__(f"{where} names {found}; actions are {sorted(known)}{hint}")
         self.name = name
 

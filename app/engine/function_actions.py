@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, TypeVar, cast
 
 from app.engine.actions import DEFAULT_SCHEMA, Action, SingleStepAction
-from app.engine.errors import GraphError
+from app.engine.errors import GraphError, kind_of
 from app.engine.retry import Retry, as_retry
 from app.engine.state import State
 from app.engine.streaming import SingleStepStreamingAction
@@ -311,7 +311,7 @@ def create_action(action_: Any, name: str) -> Action:
     """
     found = getattr(action_, FunctionBasedAction.ACTION_FUNCTION, action_)
     if not isinstance(found, Action):
-        kind = f"function {action_.__name__!r}" if inspect.isfunction(action_) else f"a {type(action_).__name__}"
+        kind = f"function {action_.__name__!r}" if inspect.isfunction(action_) else kind_of(action_)
         raise GraphError(f"{name!r} is {kind}, not an action; decorate it with @action or @streaming_action")
     return found.named(name) if isinstance(found, _FunctionBased) else found.with_name(name)
 

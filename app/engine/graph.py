@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from app.engine.actions import Action
 from app.engine.conditions import Condition, default
-from app.engine.errors import BuildError, GraphError, UnknownAction, UnknownTag
+from app.engine.errors import BuildError, GraphError, UnknownAction, UnknownTag, kind_of
 from app.engine.function_actions import create_action
 from app.engine.state import State
 
@@ -152,7 +152,7 @@ class GraphBuilder:
             condition = rest[0] if rest else default
             if not isinstance(condition, Condition):
                 raise GraphError(
-                    f"transition {from_!r} -> {to!r} has a {type(condition).__name__} as its condition; expected a Condition"
+                    f"transition {from_!r} -> {to!r} has {kind_of(condition)} as its condition; expected a Condition"
                 )
             for name in from_ if isinstance(from_, list) else [from_]:
                 for end in (name, to):

@@ -7,7 +7,7 @@ no knowledge of actions or sessions.
 from collections.abc import Mapping, MutableMapping
 from typing import Any, TypeAlias
 
-from app.engine.errors import OperationError
+from app.engine.errors import OperationError, kind_of
 from app.engine.frozen import frozen
 
 __all__ = ["Append", "Delete", "Extend", "Increment", "Operation", "Set", "apply_all"]
@@ -56,7 +56,7 @@ class Increment:
     def apply(self, values: MutableMapping[str, Any]) -> None:
         current = values.get(self.key, 0)
         if not isinstance(current, int | float):
-            raise OperationError(f"cannot increment key {self.key!r}: it holds a {type(current).__name__}, not a number")
+            raise OperationError(f"cannot increment key {self.key!r}: it holds {kind_of(current)}, not a number")
         values[self.key] = current + self.by
 
 
@@ -84,5 +84,5 @@ def apply_all(values: Mapping[str, Any], operations: tuple[Operation, ...]) -> d
 def _list_at(values: Mapping[str, Any], key: str, verb: str) -> list[Any]:
     current = values.get(key, [])
     if not isinstance(current, list):
-        raise OperationError(f"cannot {verb} key {key!r}: it holds a {type(current).__name__}, not a list")
+        raise OperationError(f"cannot {verb} key {key!r}: it holds {kind_of(current)}, not a list")
     return current

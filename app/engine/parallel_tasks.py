@@ -17,7 +17,7 @@ from app.engine.actions import Action
 from app.engine.application import Application
 from app.engine.builder import ApplicationBuilder
 from app.engine.context import ApplicationContext, ApplicationIdentifiers
-from app.engine.errors import EngineError, GraphError
+from app.engine.errors import EngineError, GraphError, kind_of
 from app.engine.graph import Graph, GraphBuilder
 from app.engine.hook_set import HookSet, LifecycleAdapter
 from app.engine.hooks import PreRunStepHook
@@ -230,9 +230,9 @@ async def arun_branches(
 
 def _expect_task(task: Any, action: str) -> SubGraphTask:
     if not isinstance(task, SubGraphTask):
-        raise GraphError(f"action {action!r} got a {type(task).__name__} from its tasks; expected a SubGraphTask")
+        raise GraphError(f"action {action!r} got {kind_of(task)} from its tasks; expected a SubGraphTask")
     if not isinstance(task.state, State):
-        raise GraphError(f"action {action!r} begins a branch with a {type(task.state).__name__}; expected a State")
+        raise GraphError(f"action {action!r} begins a branch with {kind_of(task.state)}; expected a State")
     return task
 
 

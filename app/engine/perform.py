@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 from app.engine.actions import Action
 from app.engine.compiled import CompiledAction
 from app.engine.effects import END
-from app.engine.errors import ActionTimeout, InvalidResult
+from app.engine.errors import ActionTimeout, InvalidResult, kind_of
 from app.engine.mode_warnings import StreamErrorWarning
 from app.engine.ports import ActionOutcome, BlockingCall
 from app.engine.state import State
@@ -61,9 +61,9 @@ def complete(record: CompiledAction, view: View[Any], returned: Any) -> Complete
         result, after = returned
         _check_result(record, result)
     else:
-        raise InvalidResult(record.name, _kind(returned), "the new State, or a tuple of a result and the new State")
+        raise InvalidResult(record.name, kind_of(returned), "the new State, or a tuple of a result and the new State")
     if type(after) is not View and not isinstance(after, State):
-        raise InvalidResult(record.name, f"{_kind(after)} as its state", "a State")
+        raise InvalidResult(record.name, f"{kind_of(after)} as its state", "a State")
     return result, changes_between(view, after), after._values
 
 
@@ -87,7 +87,9 @@ class StreamReader:
         elif isinstance(raw, dict):
             item, state = raw, None
         else:
-            raise InvalidResult(self._record.name, f"{_kind(raw)} as an item", "a dict, or a tuple of a dict and a State or None")
+            raise InvalidResult(
+                self._record.name, f"{kind_of(raw)} as an item", "a dict, or a tuple of a dict and a State or None"
+            )
         self._last = None if state is None else raw
         return item if state is None else NOTHING
 
@@ -203,10 +205,4 @@ def _record_of(action: Action) -> CompiledAction:
 
 def _check_result(record: CompiledAction, result: Any) -> None:
     if not isinstance(result, record.result_type):
-        raise InvalidResult(record.name, f"{_kind(result)} as its result", f"a {record.result_type.__name__}")
-
-
-def _kind(value: Any) -> str:
-    if value is None:
-        return "None"
-    return "a State" if isinstance(value, State) else f"a {type(value).__name__}"
+        raise InvalidResult(record.name, f"{kind_of(result)} as its result", f"a {record.result_type.__name__}")

@@ -11,6 +11,7 @@ from typing import Any
 import pydantic
 
 from app.engine import serde_types as _standard_types  # noqa: F401  # importing it fills the table of kinds
+from app.engine.errors import kind_of
 from app.engine.serde_classes import class_at, path_of, set_allowlist, with_colon
 from app.engine.serde_codec import TAG, UndecodableValue, UnserializableValue, decode, encode
 from app.engine.serde_registry import (
@@ -95,7 +96,7 @@ def _serialize_field(key: str, value: Any, kwargs: dict[str, Any]) -> Any:
         kind = f"a value of type {type(value).__name__}"
         raise ValueError(f"state field {key!r}, {kind}, cannot be serialized: {type(error).__name__}") from error
     if not isinstance(document, dict):
-        raise ValueError(f"the serializer of field {key!r} returned a {type(document).__name__}, but must return a dict")
+        raise ValueError(f"the serializer of field {key!r} returned {kind_of(document)}, but must return a dict")
     return document
 
 

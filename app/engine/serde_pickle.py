@@ -8,6 +8,7 @@ import pickle
 from collections.abc import Mapping
 from typing import Any
 
+from app.engine.errors import kind_of
 from app.engine.serde_registry import KEY, deserializer, serialize
 
 __all__ = ["register_type_to_pickle"]
@@ -30,5 +31,5 @@ def _deserialize_pickle(value: Mapping[str, Any], pickle_kwargs: Mapping[str, An
     stored = value["value"]  # Burr leaves bytes, which JSON cannot hold
     loaded = pickle.loads(base64.b64decode(stored) if isinstance(stored, str) else stored, **(pickle_kwargs or {}))  # noqa: S301
     if not isinstance(loaded, tuple(_PICKLED)):
-        raise ValueError(f"a pickle held a {type(loaded).__name__}, which is not registered with register_type_to_pickle")
+        raise ValueError(f"a pickle held {kind_of(loaded)}, which is not registered with register_type_to_pickle")
     return loaded

@@ -11,6 +11,8 @@ from enum import Enum
 from functools import singledispatch
 from typing import Any, TypeVar
 
+from app.engine.errors import kind_of
+
 __all__ = [
     "KEY",
     "LossySerializationWarning",
@@ -76,7 +78,7 @@ def serialize(value: Any, **kwargs: Any) -> Any:
         return encode(value)
     except UnserializableValue as error:
         kept = f"only its text is kept: {error.type_name} is not known to app.engine.serde"
-        warnings.warn(f"serialize met a {type(value).__name__}; {kept}", LossySerializationWarning, stacklevel=3)
+        warnings.warn(f"serialize met {kind_of(value)}; {kept}", LossySerializationWarning, stacklevel=3)
         return str(value)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, cast
 
 from typing_extensions import TypeVar
 
-from app.engine.errors import OperationError, UnknownKey
+from app.engine.errors import OperationError, UnknownKey, kind_of
 from app.engine.operations import Append, Delete, Extend, Increment, Operation, Set
 from app.engine.typing import DictBasedTypingSystem, TypingSystem
 
@@ -208,7 +208,7 @@ class State(Mapping[str, Any], Generic[StateType]):
 
 def _items(key: str, given: Any) -> tuple[Any, ...]:
     if not isinstance(given, Iterable):
-        raise OperationError(f"cannot extend key {key!r} with a {type(given).__name__}; expected the values to add")
+        raise OperationError(f"cannot extend key {key!r} with {kind_of(given)}; expected the values to add")
     return tuple(given)
 
 

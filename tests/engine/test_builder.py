@@ -71,7 +71,7 @@ def test_state_comes_in_parts_or_whole() -> None:
         ),
         (lambda: pair().with_entrypoint("a").with_entrypoint("b"), BuildError, "the entrypoint is 'a' already"),
         (lambda: pair().with_state(n=1).with_state(State({})), BuildError, "part of the state has been set before"),
-        (lambda: pair().with_state(object()), BuildError, "with_state got a object; call with_typing first"),
+        (lambda: pair().with_state(object()), BuildError, "with_state got an object; call with_typing first"),
         (
             lambda: pair().with_state(n=1).initialize_from(InMemoryPersister(), True, {}, "count"),
             BuildError,

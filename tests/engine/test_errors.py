@@ -136,7 +136,7 @@ def test_an_expression_that_fails_is_named_with_the_kind_of_error_and_no_value(k
     [
         (lambda: ApplicationBuilder().with_actions(idle).with_entrypoint(idle).build(), "the entrypoint names a function"),
         (lambda: machine(idle).build().run(halt_after=[idle]), "halt_after names a function"),
-        (lambda: machine(idle).build().run(halt_before=[7]), "halt_before names a int"),
+        (lambda: machine(idle).build().run(halt_before=[7]), "halt_before names an int"),
     ],
 )
 def test_something_else_than_the_name_of_an_action_is_an_error_that_says_so(build: Callable[[], Any], message: str) -> None:
@@ -159,7 +159,7 @@ def test_a_transition_of_the_wrong_length_is_an_error_that_says_so() -> None:
 
 
 def test_a_persister_that_saves_nothing_is_an_error_that_says_so() -> None:
-    with pytest.raises(BuildError, match="with_state_persister got a object; expected a persister"):
+    with pytest.raises(BuildError, match="with_state_persister got an object; expected a persister"):
         machine(idle).with_state_persister(object())  # type: ignore[arg-type]  # the mistake under test
 
 

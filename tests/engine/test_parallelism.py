@@ -417,7 +417,7 @@ def test_async_tasks_in_a_sync_action_are_an_error_that_says_what_to_do() -> Non
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (7, "action 'all' got a int from its tasks; expected a SubGraphTask"),
+        (7, "action 'all' got an int from its tasks; expected a SubGraphTask"),
         ("state", "action 'all' begins a branch with a str; expected a State"),
     ],
 )

@@ -152,7 +152,7 @@ async def test_the_error_of_an_action_leaves_as_it_was_raised() -> None:
     ("returned", "message"),
     [
         (None, "gave None; expected the new State, or a tuple of a result and the new State"),
-        (42, "gave a int; expected"),
+        (42, "gave an int; expected"),
         (("no dict", State()), "gave a str as its result; expected a dict"),
         (({}, {"n": 1}), "gave a dict as its state; expected a State"),
         (({}, State(), 3), "gave a tuple; expected"),

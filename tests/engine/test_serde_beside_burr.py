@@ -189,7 +189,7 @@ def test_what_burr_turns_to_text_or_breaks_on_comes_back_here(value: Any) -> Non
 
 
 def test_a_type_that_nobody_registered_is_reduced_to_its_text_with_a_warning() -> None:
-    with pytest.warns(LossySerializationWarning, match="met a Opaque; only its text is kept"):
+    with pytest.warns(LossySerializationWarning, match="met an Opaque; only its text is kept"):
         written = serde.serialize([Opaque()])
     theirs, _ = play(lambda e: BURR.serialize([Opaque()]))
     assert written == theirs == ["opaque text"]

@@ -41,8 +41,8 @@ def test_every_change_gives_a_new_state_and_leaves_the_old_one() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda state: state.append(n=1), "cannot append to key 'n': it holds a int, not a list"),
-        (lambda state: state.extend(n=[1]), "cannot extend key 'n': it holds a int, not a list"),
+        (lambda state: state.append(n=1), "cannot append to key 'n': it holds an int, not a list"),
+        (lambda state: state.extend(n=[1]), "cannot extend key 'n': it holds an int, not a list"),
         (lambda state: state.increment(log=1), "cannot increment key 'log': it holds a list, not a number"),
     ],
 )
