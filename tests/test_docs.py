@@ -63,7 +63,9 @@ def test_curl_lines_give_what_the_document_says_they_give(document: Path, servic
         assert is_as_told(command.output, found), f"{command.line}\ngave\n{found}\nand not\n{command.output}"
 
 
-@pytest.mark.parametrize("document", [ROOT / "README.md", ROOT / "docs" / "machines.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "document", [ROOT / "README.md", ROOT / "docs" / "machines.md", ROOT / "docs" / "reliability.md"], ids=lambda path: path.name
+)
 def test_machines_in_the_document_can_be_served_and_run(document: Path, tmp_path: Path) -> None:
     files = dict(machines(document))
     assert files

@@ -1,7 +1,9 @@
 """SIGKILL in the middle of fifty runs: what was answered or streamed as finished is there, once, and everything can go on."""
 
 import asyncio
+import signal
 import textwrap
+import time
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -180,3 +182,58 @@ async def test_a_killed_service_loses_no_finished_step_and_repeats_none(database
         await check(second, witness)
         assert second.stop() == 0
         assert "Traceback" not in second.text()
+
+
+POISON = """
+    import os, signal
+    from app.engine import ApplicationBuilder, State, action
+
+    @action(reads=[], writes=["n"])
+    async def count(state: State) -> State:
+        return state.increment(n=1)
+
+    @action(reads=[], writes=["n"])
+    async def die(state: State) -> State:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return state
+
+    def poison() -> ApplicationBuilder:
+        return (
+            ApplicationBuilder()
+            .with_actions(count, die)
+            .with_transitions(("count", "die"))
+            .with_state(n=0)
+            .with_entrypoint("count")
+        )
+"""
+
+
+@pytest.mark.timeout(300)  # it starts five services
+def test_a_run_that_kills_its_service_ends_as_failed_at_the_fourth_start(database_url: str, tmp_path: Path) -> None:
+    (tmp_path / "poison.py").write_text(textwrap.dedent(POISON))
+    arguments = ("--database-url", database_url, "poison.py")
+    with running_service(*arguments, cwd=tmp_path) as service:
+        http = httpx.Client(base_url=service.url, timeout=30)
+        assert http.post("/v1/sessions", json={"machine": "poison", "id": "p"}).status_code == 201
+        accepted = http.post("/v1/sessions/p/runs", json={}, headers={"Prefer": "respond-async"})
+        assert accepted.status_code == 202
+        assert service.wait() == -signal.SIGKILL
+    for _ in range(3):
+        with running_service(*arguments, cwd=tmp_path) as service:
+            assert service.wait() == -signal.SIGKILL, "it goes on with the run, and dies of it again"
+    with running_service(*arguments, cwd=tmp_path) as service:
+        http = httpx.Client(base_url=service.url, timeout=30)
+        run = ended(http, accepted.json()["id"])
+        assert (run["status"], run["steps"], run["error"]["type"]) == ("failed", 1, "recovery-failed")
+        assert "taken up 3 times" in run["error"]["message"]
+        assert http.get("/v1/sessions/p").json()["status"] == "failed"
+        assert [step["seq"] for step in http.get("/v1/sessions/p/steps").json()["items"]] == [0]
+
+
+def ended(http: httpx.Client, run_id: str) -> dict[str, Any]:
+    """The run when it has ended; over PostgreSQL the service that is dead has to be taken for dead first."""
+    until_s = time.monotonic() + 30
+    while (run := http.get(f"/v1/runs/{run_id}").json()).get("finished_at") is None:
+        assert time.monotonic() < until_s, run
+        time.sleep(0.1)
+    return dict(run)

@@ -129,6 +129,10 @@ class Cluster:
         """The runs that were under way there, as far as the database knows."""
         return [row["id"] for row in await self.ask(_ORPHANS, replica.url)]
 
+    async def ids(self) -> list[str]:
+        """The replicas that the database knows."""
+        return [row["id"] for row in await self.ask("SELECT id FROM replicas ORDER BY id")]
+
     async def unfinished(self) -> int:
         """How many runs have not ended."""
         return int((await self.ask(_UNFINISHED))[0]["count"])

@@ -13,14 +13,16 @@ __all__ = ["HARMS", "Harm", "plan"]
 
 DEAD_AFTER_S = 4.0  # of silence, as ClaimSettings has it
 
+OUTAGE_S = 30.0
+
 Harm = Callable[[Cluster, Witness, random.Random], Awaitable[None]]
 
 
 def plan(rounds: int, chance: random.Random) -> Sequence[str]:
-    """Return which harm each round does: each kind once, before any comes again."""
+    """Return which harm each round does: each kind but the long outage once, before any comes again."""
     planned: list[str] = []
     while len(planned) < rounds:
-        kinds = list(HARMS)
+        kinds = [name for name in HARMS if name != "outage"]
         chance.shuffle(kinds)
         planned += kinds
     return planned[:rounds]
@@ -31,7 +33,7 @@ async def kill(cluster: Cluster, witness: Witness, chance: random.Random) -> Non
     replica = chance.choice(cluster.replicas)
     await asyncio.to_thread(replica.kill)
     await _note_orphans(cluster, witness, replica)
-    await asyncio.sleep(chance.uniform(0.0, 6.0))
+    await asyncio.sleep(chance.uniform(0.0, 3.0))
     await asyncio.to_thread(replica.start)
 
 
@@ -39,8 +41,7 @@ async def kill_all(cluster: Cluster, witness: Witness, chance: random.Random) ->
     """`kill -9` of every replica."""
     for replica in cluster.replicas:
         await asyncio.to_thread(replica.kill)
-    for replica in cluster.replicas:
-        await asyncio.to_thread(replica.start)
+    await asyncio.gather(*(asyncio.to_thread(replica.start) for replica in cluster.replicas))
 
 
 async def freeze(cluster: Cluster, witness: Witness, chance: random.Random) -> None:
@@ -104,10 +105,15 @@ async def restart(cluster: Cluster, witness: Witness, chance: random.Random) -> 
     await asyncio.to_thread(replica.start)
 
 
+async def outage(cluster: Cluster, witness: Witness, chance: random.Random) -> None:
+    """The database is away for half a minute."""
+    await _without_database(cluster, "immediate", OUTAGE_S)
+
+
 HARMS: Mapping[str, Harm] = MappingProxyType(
     {
         harm.__name__: harm
-        for harm in (kill, freeze, stop_database, cut, lose_answers, crash_database, kill_all, terminate, hang, restart)
+        for harm in (kill, freeze, stop_database, cut, lose_answers, crash_database, kill_all, terminate, hang, restart, outage)
     }
 )
 

@@ -65,6 +65,8 @@ class FromServer(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.ends.server = transport
         transport.write(self.ends.early)
+        if self.ends not in self.ends.line.connections:  # cut meanwhile
+            transport.abort()
 
     def data_received(self, data: bytes) -> None:
         if self.ends.loses_next:

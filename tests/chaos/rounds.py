@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import random
 import time
 from collections import Counter
@@ -19,7 +20,7 @@ from tests.chaos.witness import Witness
 
 __all__ = ["Report", "survive"]
 
-RECOVERY_LIMIT_S = 20.0  # for each replica to be ready again after a harm
+RECOVERY_LIMIT_S = 60.0  # for each replica to be ready again after a harm
 END_LIMIT_S = 60.0  # for every run to end when nobody asks for anything any more
 
 
@@ -40,29 +41,45 @@ class Report:
 
 
 async def survive(
-    rounds: int | Sequence[str], *, sessions: int, seed: int, tell: Callable[[str], None] = print, replicas: int = 2
+    rounds: int | Sequence[str],
+    *,
+    sessions: int,
+    seed: int,
+    tell: Callable[[str], None] = print,
+    replicas: int = 2,
+    most_s: float = math.inf,
 ) -> Report:
     """Harm a cluster in so many rounds, or in these ways, while clients use it, and have the log checked afterwards.
 
-    What is drawn by chance follows from `seed`; what comes of it depends on the moment.
+    What is drawn by chance follows from `seed`; what comes of it depends on the moment. No round begins after `most_s` seconds.
     """
     began_s = time.monotonic()
     chance = random.Random(seed)
     planned = plan(rounds, chance) if isinstance(rounds, int) else rounds
     witness = Witness()
+    done: Counter[str] = Counter()
     async with running_cluster(replicas) as cluster:
         callers = Callers(cluster.urls, witness, random.Random(seed + 1))
         async with aclosing(callers):
             await callers.start(sessions)
             for number, name in enumerate(planned, 1):
+                if time.monotonic() - began_s > most_s:
+                    break
+                known = len(witness.wrong)
                 await asyncio.sleep(chance.uniform(0.3, 1.5))
                 harmed_s = time.monotonic()
                 await HARMS[name](cluster, witness, chance)
                 over_s = time.monotonic()
-                await _ready(cluster)
+                try:
+                    await _ready(cluster)
+                except TimeoutError:
+                    witness.wrong.append(f"not every replica was ready again {RECOVERY_LIMIT_S} s after {name}")
                 steps = sum(map(len, witness.steps.values()))
                 times = f"{over_s - harmed_s:4.1f} s, ready after {time.monotonic() - over_s:4.1f} s"
-                tell(f"{number:4} {name:16} {times}; {steps} steps told, {len(witness.wrong)} wrong")
+                done[name] += 1
+                tell(f"{number:4} {name:16} {times}; {steps} steps told")
+                for wrong in witness.wrong[known:]:
+                    tell(f"     {wrong}")
             tell("the clients come to their end")
             await callers.stop()
             tell("the runs come to their end")
@@ -71,7 +88,7 @@ async def survive(
         logs = [replica.text() for replica in cluster.replicas]
         verdict = await check(cluster.url, witness, cluster.folder)
         _look_into(logs, witness)
-    return Report(seed, Counter(planned), verdict, witness, time.monotonic() - began_s, logs)
+    return Report(seed, done, verdict, witness, time.monotonic() - began_s, logs)
 
 
 async def _ready(cluster: Cluster) -> None:

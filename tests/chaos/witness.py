@@ -2,9 +2,19 @@
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["Witness"]
+__all__ = ["LAST", "Told", "Witness"]
+
+LAST = ("run.finished", "run.failed", "run.cancelled")  # each of them is the last event of its run
+
+
+class Told(NamedTuple):
+    """An event, as a client saw it."""
+
+    id: int
+    kind: str
+    data: dict[str, Any]
 
 
 @dataclass
