@@ -127,7 +127,7 @@ class PostgresDatabase:
         return {"all": connections_of(self._engine)}
 
     async def run(self, change: Callable[[Connection], T]) -> T:
-        async with available(), self._engine.begin() as connection:
+        async with available(), asyncio.timeout(_WRITE_TIMEOUT_S), self._engine.begin() as connection:
             changed: T = await connection.run_sync(change)
         return changed
 

@@ -38,6 +38,7 @@ __all__ = ["Reader", "answer", "available"]
 
 _LARGE_LOG_BYTES = 32 * 1024
 _MOST = 2**63 - 1
+ANSWER_LIMIT_S = 15.0
 _MANY = 1000  # labels: of two that are as common, either will do
 
 
@@ -212,7 +213,15 @@ class Reader:
 
 
 async def answer(engine: AsyncEngine, statement: Executable, values: Mapping[str, Any]) -> Sequence[Row[Any]]:
-    """Return what the database answers, on any connection of the pool. The statement may be carried out twice."""
+    """Return what the database answers, on any connection of the pool. The statement may be carried out twice.
+
+    Raises TimeoutError when nothing comes back: a server that has lost its power closes no connection.
+    """
+    async with asyncio.timeout(ANSWER_LIMIT_S):
+        return await _answer_again(engine, statement, values)
+
+
+async def _answer_again(engine: AsyncEngine, statement: Executable, values: Mapping[str, Any]) -> Sequence[Row[Any]]:
     try:
         return await _answer(engine, statement, values)
     except DBAPIError as exc:

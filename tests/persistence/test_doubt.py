@@ -20,6 +20,8 @@ class Line:
         self.loses_next_answer = False
         self.is_cut = False
         self.lost = 0
+        self.is_open = asyncio.Event()
+        self.is_open.set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: str) -> None:
         if self.is_cut:
@@ -28,6 +30,7 @@ class Line:
         server_reader, server_writer = await asyncio.open_unix_connection(target)
         there = asyncio.create_task(self._forward(reader, server_writer))
         while data := await server_reader.read(65536):
+            await self.is_open.wait()
             if self.loses_next_answer:
                 self.loses_next_answer = False
                 self.lost += 1
@@ -103,3 +106,22 @@ async def test_a_commit_in_doubt_while_the_server_stays_away_says_so(postgres_ur
             await store.commit(step_commit("s", step(1)))
         line.is_cut = False
         assert (await store.get_session("s")).seq == 1
+
+
+async def test_a_server_that_falls_silent_is_unavailable_and_works_when_it_speaks_again(
+    postgres_url: str, short_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.persistence.reader.ANSWER_LIMIT_S", 0.3)
+    monkeypatch.setattr("app.persistence.database._WRITE_TIMEOUT_S", 0.3)
+    async with line_to(postgres_url, short_folder) as (line, url), opened(url, pool_size=3) as store:
+        await store.create_session(new())
+        assert (await store.get_session("s")).seq == -1
+        line.is_open.clear()
+        asked = (*(store.get_session("s") for _ in range(6)), store.queue_run("s", started("r")))
+        async with asyncio.timeout(10):
+            outcomes = await asyncio.gather(*asked, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
+        line.is_open.set()
+        assert (await store.get_session("s")).seq == -1
+        await store.commit(step_commit("s", step(0)))
+        assert (await store.get_session("s")).seq == 0
