@@ -212,8 +212,7 @@ POISON = """
 def test_a_run_that_kills_its_service_ends_as_failed_at_the_fourth_start(database_url: str, tmp_path: Path) -> None:
     (tmp_path / "poison.py").write_text(textwrap.dedent(POISON))
     arguments = ("--database-url", database_url, "poison.py")
-    with running_service(*arguments, cwd=tmp_path) as service:
-        http = httpx.Client(base_url=service.url, timeout=30)
+    with running_service(*arguments, cwd=tmp_path) as service, httpx.Client(base_url=service.url, timeout=30) as http:
         assert http.post("/v1/sessions", json={"machine": "poison", "id": "p"}).status_code == 201
         accepted = http.post("/v1/sessions/p/runs", json={}, headers={"Prefer": "respond-async"})
         assert accepted.status_code == 202
@@ -221,8 +220,7 @@ def test_a_run_that_kills_its_service_ends_as_failed_at_the_fourth_start(databas
     for _ in range(3):
         with running_service(*arguments, cwd=tmp_path) as service:
             assert service.wait() == -signal.SIGKILL, "it goes on with the run, and dies of it again"
-    with running_service(*arguments, cwd=tmp_path) as service:
-        http = httpx.Client(base_url=service.url, timeout=30)
+    with running_service(*arguments, cwd=tmp_path) as service, httpx.Client(base_url=service.url, timeout=30) as http:
         run = ended(http, accepted.json()["id"])
         assert (run["status"], run["steps"], run["error"]["type"]) == ("failed", 1, "recovery-failed")
         assert "taken up 3 times" in run["error"]["message"]
