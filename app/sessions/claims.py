@@ -8,6 +8,7 @@ not answer from memory before it has asked.
 import asyncio
 import logging
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
@@ -71,7 +72,7 @@ class Claims:
     @property
     def is_late(self) -> bool:
         """Whether others may have taken this replica for dead."""
-        return asyncio.get_running_loop().time() > self._good_until_s
+        return time.monotonic() > self._good_until_s
 
     async def join(self, url: str) -> None:
         """Become a replica that the others reach at `url`. Raises StoreUnavailable."""
@@ -132,7 +133,7 @@ class Claims:
                 done.set_result(None)
 
     async def _join(self) -> None:
-        began_s = asyncio.get_running_loop().time()
+        began_s = time.monotonic()
         await self._store.replicas.join(self._url)
         if self.is_shared:
             self._steady_since_s = began_s
@@ -143,7 +144,7 @@ class Claims:
             await asyncio.sleep(self._settings.beat_s)
             try:
                 await self.beat()
-                if asyncio.get_running_loop().time() - self._steady_since_s > self._settings.dead_after_s:
+                if time.monotonic() - self._steady_since_s > self._settings.dead_after_s:
                     # who was cut off from the database itself cannot say that the others were silent
                     dead = await self._store.replicas.bury(self._settings.dead_after_s)
                     for replica_id in dead:
@@ -154,7 +155,7 @@ class Claims:
                 logger.warning("the replica could not say that it lives", extra={"error": str(exc)})
 
     async def _beat(self) -> None:
-        began_s = asyncio.get_running_loop().time()
+        began_s = time.monotonic()
         beat = await self._store.replicas.beat()
         if not beat.is_known:
             logger.warning("this replica was taken for dead; it drops what it has in memory and joins again")

@@ -43,7 +43,13 @@ class Registry:
         self._on_drop = on_drop
         self._loading: dict[str, asyncio.Task[LiveSession]] = {}
         self.claims = Claims(store, claims, self._is_needed, self._drop_all, on_buried)
-        self.residents = Residents(limit=limit, idle_ttl_s=idle_ttl_s, event_capacity=event_capacity, on_leave=self.claims.let_go)
+        self.residents = Residents(
+            limit=limit,
+            idle_ttl_s=idle_ttl_s,
+            event_capacity=event_capacity,
+            on_leave=self.claims.let_go,
+            is_late=lambda: self.claims.is_late,
+        )
 
     def hosted(self, record: SessionRecord) -> Machine:
         """Return the machine of a session. Raises MachineNotHosted."""

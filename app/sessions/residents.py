@@ -17,9 +17,19 @@ class Residents:
     """The sessions of one process, least recently used first, and the event streams that outlive them while followed."""
 
     def __init__(
-        self, *, limit: int, idle_ttl_s: float, event_capacity: int, on_leave: Callable[[str], None] = lambda _: None
+        self,
+        *,
+        limit: int,
+        idle_ttl_s: float,
+        event_capacity: int,
+        on_leave: Callable[[str], None] = lambda _: None,
+        is_late: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`on_leave` is told of each session that has left, or that nobody follows any more."""
+        """`on_leave` is told of each session that has left, or that nobody follows any more.
+
+        `is_late` says whether another replica may have these sessions now.
+        """
+        self._is_late = is_late
         self._on_leave = on_leave
         self._limit = limit
         self._idle_ttl_s = idle_ttl_s
@@ -53,7 +63,7 @@ class Residents:
         live = self._sessions.get(session_id)
         if live is not None:
             return live.stream
-        return self._followed.get(session_id) or EventStream(last_event_id, self._event_capacity)
+        return self._followed.get(session_id) or EventStream(last_event_id, self._event_capacity, self._is_late)
 
     def is_followed(self, session_id: str) -> bool:
         return session_id in self._followed

@@ -6,6 +6,7 @@ Knows neither runs nor stores. A follower that asks for something older than `fl
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 
 from app.sessions.events import Body, Event, EventType
 
@@ -25,6 +26,8 @@ class EventStream:
         "_deferred",
         "_ephemeral_id",
         "_events",
+        "_has_gap",
+        "_is_late",
         "_last_id",
         "_released",
         "_waiters",
@@ -35,7 +38,10 @@ class EventStream:
         "undurable",
     )
 
-    def __init__(self, last_event_id: int, capacity: int) -> None:
+    def __init__(self, last_event_id: int, capacity: int, is_late: Callable[[], bool] = lambda: False) -> None:
+        """`is_late` says whether another replica may have the session by now, and tell of it under lower ids than ours."""
+        self._is_late = is_late
+        self._has_gap = False  # something durable was not shown: followers have to look into the store
         self.floor = last_event_id
         self.followers = 0
         self.closed = False
@@ -62,10 +68,13 @@ class EventStream:
         return last
 
     def emit(self, type_: EventType, run_id: str | None, body: Body) -> None:
-        """Append an event that is not stored, with a new id, or after `release` while ids are reserved for a commit."""
+        """Append an event that is not stored, with a new id, or after `release` while ids are reserved for a commit.
+
+        While another replica may have the session it is dropped: who has seen it would pass over what happens there.
+        """
         if self.is_holding:
             self._deferred.append((type_, run_id, body))
-        else:
+        elif not self._is_late():
             self._ephemeral_id = self.next_id()
             self.append(Event(self._ephemeral_id, type_, run_id, body))
 
@@ -102,6 +111,9 @@ class EventStream:
     def append(self, event: Event) -> None:
         """Add `event`, whose id is above that of every event before it, and wake the followers."""
         events = self._events
+        if self._has_gap:
+            self._has_gap = False
+            self.floor = max(self.floor, event.id - 1)
         events.append(event)
         if len(events) > self._capacity:
             self.floor = events.popleft().id
@@ -109,9 +121,15 @@ class EventStream:
             self._wake()
 
     def show_early(self, event: Event) -> None:
-        """Append `event` before it is durable, and remember it until it is."""
+        """Append `event` before it is durable, and remember it until it is.
+
+        While another replica may have the session it is not appended: followers find it in the store when it is there.
+        """
         self.undurable.append(event)
-        self.append(event)
+        if self._is_late():
+            self._has_gap = True
+        else:
+            self.append(event)
 
     def let_go(self) -> None:
         """All that was appended is durable: keep it only if somebody follows, or if the store does not have all of it."""
