@@ -13,6 +13,7 @@ import tempfile
 import textwrap
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,14 +86,16 @@ def running_topology(database_url: str, folder: Path, **variables: str) -> Itera
         found = {variable: urls.get(value, value) for variable, value in told.items()}
         return {**found, "STEPWELL_DATABASE_URL": database_url, **variables}
 
+    def options(name: str) -> tuple[str, ...]:
+        host, _, port = addresses[name].partition(":")
+        return ("clock.py:clock", "clock.py:teller", "--host", host, "--port", port)
+
     migrated = run_command(*COMPOSE["services"]["migrate"]["command"], cwd=folder, **environment("migrate"))
     assert migrated.returncode == 0, migrated.stderr
     with contextlib.ExitStack() as stack:
-        replicas = {}
-        for name, address in addresses.items():
-            host, _, port = address.partition(":")
-            options = ("clock.py:clock", "clock.py:teller", "--host", host, "--port", port)
-            replicas[name] = stack.enter_context(running_service(*options, cwd=folder, variables=environment(name)))
+        with ThreadPoolExecutor() as threads:  # they start side by side
+            services = (running_service(*options(name), cwd=folder, variables=environment(name)) for name in REPLICAS)
+            replicas = dict(zip(REPLICAS, threads.map(stack.enter_context, services), strict=True))
         url = stack.enter_context(running_nginx({f"{name}:8000": address for name, address in addresses.items()}))
         yield Topology(url, replicas)
 
