@@ -15,7 +15,7 @@ __all__ = ["ROOT", "ServiceProcess", "clean_environment", "run_command", "runnin
 
 ROOT = Path(__file__).parent.parent
 COMMAND = Path(sys.executable).with_name("stepwell")
-START_LIMIT_S = 60.0
+START_LIMIT_S = 100.0
 
 
 def clean_environment(**variables: str) -> dict[str, str]:
