@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from concurrent.futures import Executor, Future
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from app.engine.ports import ActionOutcome
@@ -33,19 +33,37 @@ BIRTH_TIMEOUT_S = 30.0
 """A worker of our own has to be started first, perhaps on a machine that has much else to do."""
 DOWN_FOR_S = 2.0
 """After a failed try to connect, calls fail at once for so long."""
+RECOUNT_S = 2.0
+"""A cluster grows and shrinks: so often its threads are counted while it has something to do."""
 PER_THREAD = 2
 """Calls under way per thread of the cluster: one at work, one that is already there when it ends."""
 
 
 @dataclass(slots=True, eq=False)
 class _Link:
-    """One connection to a scheduler. Items come under `topic`; `threads` is how many the cluster had at the beginning."""
+    """One connection to a scheduler. Items come under `topic`; `threads` is how many the cluster had at `counted_s`.
+
+    `manned_s` is when it had any.
+    """
 
     client: Any
     cluster: Any
     executor: Executor
     topic: str
     threads: int
+    counted_s: float = field(default_factory=time.monotonic)
+    manned_s: float = field(default_factory=time.monotonic)
+
+    def recount(self) -> None:
+        """Count the cluster's threads again, if that was some time ago. Blocks."""
+        now_s = time.monotonic()
+        if now_s - self.counted_s < RECOUNT_S:
+            return
+        self.counted_s = now_s
+        with suppress(Exception):  # whoever has gone away is found out about by the calls
+            self.threads = sum(self.client.sync(self.client.scheduler.ncores, callback_timeout=CONNECT_TIMEOUT_S).values())
+            if self.threads:
+                self.manned_s = now_s
 
     @property
     def is_up(self) -> bool:
@@ -64,8 +82,10 @@ class DaskRung:
     The workers need the same version of this package, the machine's files under the same paths, and what those import.
     """
 
-    def __init__(self, address: str | None, *, max_queued: int = 10_000) -> None:
+    def __init__(self, address: str | None, *, max_queued: int = 10_000, patience_s: float = 60.0) -> None:
+        """A cluster without any worker is waited for `patience_s`."""
         self._address = address
+        self._patience_s = patience_s
         self._threads = FairThreadPool("dask", size=8)  # to connect, pack and submit: all of it blocks
         self._gate = FairGate("dask", size=8, max_queued=max_queued)
         self._lock = threading.Lock()
@@ -163,7 +183,6 @@ class DaskRung:
 
     async def _carry(self, make_errand: MakeErrand, key: str, number: int) -> tuple[Reply, str]:
         errand, link, future = await self._threads.run(lambda: self._submit(make_errand, number), key=key)
-        self._gate.resize(max(1, link.threads * PER_THREAD))
         answered = asyncio.Event()
         loop = asyncio.get_running_loop()
 
@@ -173,11 +192,26 @@ class DaskRung:
 
         future.add_done_callback(tell)
         try:
-            await answered.wait()
-        except asyncio.CancelledError:
+            while not await self._answered_or_manned(answered, link):
+                pass
+        except (asyncio.CancelledError, RungUnavailable):
             self._abandon(future)
             raise
         return self._read(future, errand), errand.action
+
+    async def _answered_or_manned(self, answered: asyncio.Event, link: _Link) -> bool:
+        """Wait a while for the answer; return whether it came. Raises RungUnavailable when nobody is there to give one."""
+        self._gate.resize(max(1, link.threads * PER_THREAD))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(answered.wait(), RECOUNT_S)
+            return True
+        await self._threads.run(link.recount, key="")
+        self._require_workers(link)
+        return False
+
+    def _require_workers(self, link: _Link) -> None:
+        if not link.threads and time.monotonic() - link.manned_s >= self._patience_s:
+            raise RungUnavailable(f"the Dask cluster at {self._address} has no worker", rung="dask")
 
     def _read(self, future: "Future[Reply]", errand: Errand) -> Reply:
         if future.cancelled():
@@ -224,6 +258,8 @@ class DaskRung:
     def _submit(self, make_errand: MakeErrand, number: int) -> "tuple[Errand, _Link, Future[Reply]]":
         errand = make_errand()
         link = self._connected()
+        link.recount()
+        self._require_workers(link)
         try:
             return errand, link, link.executor.submit(carry_out_on_dask, errand, link.topic, number)
         except Exception as exc:  # closed, closing, or broken off in one of many ways

@@ -47,7 +47,8 @@ class ExecutorSettings:
 
     `compute_threads` is how many calls of actions known to be CPU-bound run at once: as many as there are cores, as code that
     computes without the GIL can use those, and no more. `start_method` is "forkserver"
-    or "spawn"; `dask` a scheduler's address, "local" or "local:N". A loop that is later than `loop_lag_budget_s` is looked
+    or "spawn"; `dask` a scheduler's address, "local" or "local:N"; calls wait for `dask_patience_s` if its
+    cluster has no worker. A loop that is later than `loop_lag_budget_s` is looked
     into; None leaves it unwatched.
     """
 
@@ -60,6 +61,7 @@ class ExecutorSettings:
     process_recycle_after: int = 1_000
     start_method: str = "forkserver"
     dask: str | None = None
+    dask_patience_s: float = 60.0
     cpu_limits: CpuLimits = field(default_factory=CpuLimits)
     loop_lag_budget_s: float | None = 0.1
     isolate_blocking: bool = False
@@ -91,7 +93,7 @@ class Executors:
             recycle_after=chosen.process_recycle_after,
             max_queued=chosen.max_queued,
         )
-        self._dask = DaskRung(chosen.dask, max_queued=chosen.max_queued)
+        self._dask = DaskRung(chosen.dask, max_queued=chosen.max_queued, patience_s=chosen.dask_patience_s)
         self._moves: set[asyncio.Task[None]] = set()
         self._guard = LoopGuard(
             self._roster,

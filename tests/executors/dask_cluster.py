@@ -32,10 +32,21 @@ class DaskCluster:
             "dask_scheduler", "--port", port, "--host", "127.0.0.1", "--dashboard-address", ":0", "--scheduler-file", str(contact)
         )
         self.address = _address_in(contact)
-        for _ in range(self._workers):
+        self.hire(self._workers)
+
+    def hire(self, workers: int) -> None:
+        """Start so many more workers, and wait for them."""
+        for _ in range(workers):
             self._run("dask_worker", self.address, "--nthreads", "1", "--no-dashboard", "--no-nanny", "--host", "127.0.0.1")
         with distributed.Client(self.address, timeout=30, set_as_default=False) as client:
-            client.wait_for_workers(self._workers, timeout=60)
+            client.wait_for_workers(len(self._processes) - 1, timeout=60)
+
+    def dismiss(self) -> None:
+        """kill -9 all workers, and leave the scheduler."""
+        for worker in self._processes[1:]:
+            worker.kill()
+            worker.wait()
+        del self._processes[1:]
 
     def kill(self) -> None:
         """kill -9, the scheduler first."""

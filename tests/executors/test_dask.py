@@ -62,6 +62,38 @@ async def test_calls_fail_fast_while_the_scheduler_is_known_to_be_down(open_benc
     assert time.perf_counter() - began_s < CONNECT_TIMEOUT_S / 2
 
 
+async def test_a_cluster_that_grows_gets_more_to_do(open_bench: OpenBench, own_cluster: DaskCluster) -> None:
+    bench = await open_bench("dask", dask=own_cluster.address)
+    await bench.outcome("double", {"n": 1})
+    small = bench.pool().size
+
+    await asyncio.to_thread(own_cluster.hire, 1)
+    async with asyncio.timeout(30):
+        while bench.pool().size != 2 * small:
+            await bench.outcome("double", {"n": 1})
+
+
+async def test_a_cluster_that_has_lost_its_workers_refuses_after_a_while_and_is_used_again_when_it_has_some(
+    open_bench: OpenBench, own_cluster: DaskCluster
+) -> None:
+    bench = await open_bench("dask", dask=own_cluster.address, dask_patience_s=1.0)
+    assert await bench.after("double", {"n": 1}) == {"n": 2}
+
+    await asyncio.to_thread(own_cluster.dismiss)
+    async with asyncio.timeout(30):
+        with pytest.raises(RungUnavailable, match="has no worker"):
+            await bench.outcome("double", {"n": 1})
+
+    await asyncio.to_thread(own_cluster.hire, 1)
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                assert await bench.after("double", {"n": 1}) == {"n": 2}
+                break
+            except RungUnavailable as exc:
+                await asyncio.sleep(exc.retry_after_s or 1)
+
+
 async def test_without_an_address_the_setting_is_named(open_bench: OpenBench) -> None:
     bench = await open_bench("dask")
 
