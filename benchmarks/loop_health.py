@@ -4,10 +4,11 @@ The other sessions step an async action on SQLite. What is late is late from the
 """
 
 import asyncio
+import inspect
 import json
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import httpx
 import uvloop
 
+from benchmarks import loop_machines
 from benchmarks.health_probe import Latency
 from benchmarks.load import Load, apply_load
 from benchmarks.processes import Server, running
@@ -26,6 +28,7 @@ HEALTH_EVERY_S = 0.02
 STEP_EVERY_S = 0.05
 HEALTH_LINES = 96
 STEP_LINES = 32
+NAMED_WITHIN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +44,22 @@ class Scene:
 
 
 @dataclass(frozen=True, slots=True)
+class Named:
+    """Where the service found its loop held, and how soon after the step began; nowhere if it did not."""
+
+    place: str
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
-    """What a scene gave. `named` says where the service found its loop held, and how soon."""
+    """What a scene gave."""
 
     scene: Scene
     health: Latency
     steps: Latency
     per_second: float
-    named: str = ""
+    named: "Named | None" = None
 
 
 SCENES = (
@@ -162,12 +173,12 @@ def play(scene: Scene, folder: Path) -> Finding:
     with running("benchmarks.loop_service", json.dumps({"database_url": f"sqlite:///{database}", **scene.settings})) as server:
         others = create(server, "counting", STEP_LINES)
         load = create(server, scene.machine, scene.sessions) if scene.sessions else []
-        named = name_the_blocker(server, load[0]) if scene.machine == "blocking" else ""
+        named = name_the_blocker(server, load[0]) if scene.machine == "blocking" else None
         return Finding(scene, *uvloop.run(measure(server, others, load, scene.settle_s)), named)
 
 
-def name_the_blocker(server: Server, path: str) -> str:
-    """Take one step that blocks the loop; return where the service says it was, and how long after the step began."""
+def name_the_blocker(server: Server, path: str) -> Named:
+    """Take one step that blocks the loop; return what the service says of it."""
     began_s = time.perf_counter()
     with httpx.Client(base_url=server.url, timeout=60) as client:
         client.post(path, json={"inputs": {}}).raise_for_status()
@@ -175,8 +186,16 @@ def name_the_blocker(server: Server, path: str) -> str:
             for told in client.get("/v1/machines/blocking").json()["warnings"]:
                 if told["kind"] == "loop_blocked":
                     place = f"{Path(told['details']['file']).name}:{told['details']['line']}"
-                    return f"{place} after {time.perf_counter() - began_s:.2f} s"
-    return "nothing"
+                    return Named(place, time.perf_counter() - began_s)
+    return Named("nowhere", time.perf_counter() - began_s)
+
+
+def blocking_place() -> str:
+    """Where `block` blocks, as its source says."""
+    function = loop_machines.block.action_function.fn
+    lines, first = inspect.getsourcelines(function)
+    offset = next(index for index, line in enumerate(lines) if "time.sleep(" in line)
+    return f"{Path(loop_machines.__file__).name}:{first + offset}"
 
 
 def play_peer(scene: Scene) -> Finding:
@@ -204,19 +223,22 @@ def report(title: str, findings: Sequence[Finding]) -> None:
             for found in findings
         ],
     )
-    for found in findings:
-        if found.named:
-            print(f"  {found.scene.label}: the service named {found.named}")
-    show_bars(
-        Bar(
-            f"health p99 beside {found.scene.label}",
-            f"{found.health.p99_ms:.1f} ms",
-            f"<= {found.scene.bar_ms:g} ms",
-            found.health.p99_ms <= found.scene.bar_ms,
+    show_bars(bar for found in findings for bar in bars(found))
+
+
+def bars(found: Finding) -> Iterator[Bar]:
+    limit_ms, named = found.scene.bar_ms, found.named
+    if limit_ms is not None:
+        p99_ms = found.health.p99_ms
+        yield Bar(f"health p99 beside {found.scene.label}", f"{p99_ms:.1f} ms", f"<= {limit_ms:g} ms", p99_ms <= limit_ms)
+    if named is not None:
+        place, limit_s = blocking_place(), NAMED_WITHIN_S
+        yield Bar(
+            f"named: {found.scene.label}",
+            f"{named.place} after {named.after_s:.2f} s",
+            f"{place} in {limit_s:g} s",
+            named.place == place and named.after_s <= limit_s,
         )
-        for found in findings
-        if found.scene.bar_ms is not None
-    )
 
 
 def main() -> None:

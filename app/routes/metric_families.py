@@ -63,12 +63,14 @@ class HostFamilies(Collector):
 
     def _actions(self) -> Iterator[Metric]:
         figures = self._host.executors.figures()
-        labels = ("machine", "action", "executor")
+        labels = ("machine", "action")
 
         def of(field: str) -> Samples:
-            return [((machine, action, rung), getattr(each, field)) for machine, action, rung, each in figures]
+            return [((machine, action), getattr(each, field)) for machine, action, _, each in figures]
 
-        yield _counter("action_calls", "Calls of a sync action; `executor` is where it runs now.", of("calls"), labels)
+        rungs = [((machine, action, rung), 1.0) for machine, action, rung, _ in figures]
+        yield _gauge("action_executor", "1 for where a sync action runs now.", rungs, (*labels, "executor"))
+        yield _counter("action_calls", "Calls of a sync action.", of("calls"), labels)
         yield _counter("action_wall_seconds", "Time that they took.", of("wall_s"), labels)
         yield _counter("action_cpu_seconds", "CPU time that they used.", of("cpu_s"), labels)
         yield _counter("action_cpu_bound_calls", "Those that mostly computed.", of("cpu_bound_calls"), labels)

@@ -121,7 +121,8 @@ def test_executors_are_shown_by_pool_and_by_action(client: httpx.Client) -> None
     assert figures.of("pool_busy", pool="thread") == figures.of("pool_queued", pool="thread") == 0
     for name in ("abandoned", "oldest_wait_seconds", "wait_seconds_total", "late_results_total", "refused_total", "died_total"):
         assert figures.of(f"pool_{name}", pool="thread") >= 0
-    assert figures.of("action_calls_total", machine="mixed", action="second", executor="thread") == 2
+    assert figures.of("action_calls_total", machine="mixed", action="second") == 2
+    assert figures.of("action_executor", machine="mixed", action="second", executor="thread") == 1
     assert figures.of("action_cpu_seconds_total", machine="mixed", action="second") < 1
     assert figures.of("action_warnings", kind="blocking_action", machine="mixed", action="second") == 1
 
