@@ -119,12 +119,13 @@ async def _carry_out(load: Load) -> Outcome:
         for at, took in zip(client.finished_at, client.took, strict=True)
         if began <= at < ended
     ]  # fmt: skip
+    slow_ms = took_ms or [load.seconds * 1e3]  # none came: each took that long at the least
     refusals = [body for client in clients for body in client.refusals]
     return Outcome(
         answers=sum(len(client.took) for client in clients),
         per_second=len(took_ms) / (ended - began),
-        p50_ms=percentile(took_ms, 0.5),
-        p99_ms=percentile(took_ms, 0.99),
+        p50_ms=percentile(slow_ms, 0.5),
+        p99_ms=percentile(slow_ms, 0.99),
         refused=len(refusals),
         first_refusal=refusals[0].decode(errors="replace")[:300] if refusals else "",
     )
