@@ -14,6 +14,7 @@ BENCHMARKS = {
     "engine": "benchmarks.engine_step",
     "start": "benchmarks.engine_start",
     "requests": "benchmarks.request_rate",
+    "replicas": "benchmarks.replicas",
     "health": "benchmarks.health_latency",
     "memory": "benchmarks.memory",
     "group_commit": "benchmarks.group_commit",

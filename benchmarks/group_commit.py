@@ -1,66 +1,95 @@
-"""Steps per second of 64 sessions that commit one step at a time: group commit against a transaction for each step.
+"""Steps per second of many sessions in one process: group commit against a transaction for each step.
 
-    python -m benchmarks.group_commit [sqlite] [postgresql]
+    python -m benchmarks group_commit
 
-Every commit holds the start of a run, its step and its end, as a request for one step makes it.
+Once in the store alone, where every commit holds the start of a run, its step and its end, as a request for one step makes it;
+and once as the service hosts them, without HTTP: a session takes its next step when the last one is durable.
 """
 
 import asyncio
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import uvloop
 
+from app.collector import seldom_collecting
 from app.engine.operations import Append, Increment, Set
 from app.persistence.factory import open_store
 from app.persistence.group_commit import Committer
 from app.persistence.records import Commit, NewSession, RunEnd, RunStart, RunStatus, SessionStatus, StepCommit
 from app.persistence.store import Store
-from tests.postgres import fresh_database, running_postgres
+from app.sessions.host import HostSettings, SessionHost
+from app.sessions.loading import load_machines
+from app.sessions.requests import NewSessionRequest
+from benchmarks.measuring import percentile
+from benchmarks.processes import postgres
+from benchmarks.tables import Bar, show, show_bars
 
 __all__ = ["Figures", "measure"]
 
-_SESSIONS = 64
+_CROWDS = (64, 1_000)
 _SECONDS = 3.0
+_FACTOR = 10.0  # group commit against a transaction for each step, at least
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Steps per second, and how long one commit took in the middle of all and near the slowest."""
+    """Steps per second, how long one took in the middle of all and near the slowest, and the CPU time of the process for each."""
 
     per_s: float
     median_ms: float
     p99_ms: float
-    loop_us: float
+    cpu_us: float
 
 
-async def measure(store: Store, *, sessions: int = _SESSIONS, seconds: float = _SECONDS) -> Figures:
-    """Let `sessions` clients commit step after step for so long."""
-    for number in range(sessions):
-        await store.create_session(
-            NewSession(_id(number), "counter", "1", {"n": 0, "log": []}, "count", created_at_s=time.time(), event_id=1)
-        )
-    latencies: list[float] = []
-    until = time.perf_counter() + seconds
-    began, cpu = time.perf_counter(), time.thread_time()
-    await asyncio.gather(*(_client(store, number, until, latencies) for number in range(sessions)))
-    took, cpu = time.perf_counter() - began, time.thread_time() - cpu
-    latencies.sort()
-    count = len(latencies)
-    return Figures(count / took, 1e3 * latencies[count // 2], 1e3 * latencies[count * 99 // 100], 1e6 * cpu / count)
-
-
-async def _client(store: Store, number: int, until: float, latencies: list[float]) -> None:
-    seq = 0
+async def measure(store: Store, sessions: int, *, seconds: float = _SECONDS) -> Figures:
+    """Let so many sessions commit step after step, in the store alone."""
+    new = [
+        NewSession(_id(number), "counter", "1", {"n": 0, "log": []}, "count", created_at_s=time.time(), event_id=1)
+        for number in range(sessions)
+    ]
+    await asyncio.gather(*map(store.create_session, new))
     state = {"n": 0, "log": [], "who": "x"}
-    while (began := time.perf_counter()) < until:
+
+    async def commit(number: int, seq: int) -> None:
         await store.commit(_commit(number, seq, state))
-        latencies.append(time.perf_counter() - began)
-        seq += 1
+
+    return await _repeated(commit, sessions, seconds)
+
+
+async def measure_hosted(store: Store, sessions: int, *, seconds: float = _SECONDS) -> Figures:
+    """Let so many sessions of a host take step after step. The host opens the store, and closes it."""
+    async with SessionHost(load_machines(["benchmarks.machines:counting"]), store, HostSettings(shutdown_grace_s=0)) as host:
+        loaded = await asyncio.gather(*(host.create(NewSessionRequest("counting")) for _ in range(sessions)))
+        ids = [each.record.id for each in loaded]
+
+        async def step(number: int, _seq: int) -> None:
+            await host.step(ids[number], {})
+
+        return await _repeated(step, sessions, seconds)
+
+
+async def _repeated(take: Callable[[int, int], Awaitable[None]], sessions: int, seconds: float) -> Figures:
+    latencies: list[float] = []
+
+    async def client(number: int) -> None:
+        seq = 0
+        while (began := time.perf_counter()) < until:
+            await take(number, seq)
+            latencies.append(time.perf_counter() - began)
+            seq += 1
+
+    began, cpu = time.perf_counter(), time.process_time()
+    until = began + seconds
+    await asyncio.gather(*map(client, range(sessions)))
+    took, cpu = time.perf_counter() - began, time.process_time() - cpu
+    return Figures(
+        len(latencies) / took, 1e3 * percentile(latencies, 0.5), 1e3 * percentile(latencies, 0.99), 1e6 * cpu / len(latencies)
+    )
 
 
 def _id(number: int) -> str:
@@ -87,38 +116,49 @@ def _commit(number: int, seq: int, state: dict[str, object]) -> Commit:
 
 
 @contextmanager
-def databases(names: list[str]) -> Iterator[dict[str, str]]:
-    """Urls of empty databases."""
-    with tempfile.TemporaryDirectory() as folder:
-        urls = {"sqlite": f"sqlite:///{folder}/sessions.db"} if "sqlite" in names else {}
-        if "postgresql" not in names:
-            yield urls
-            return
-        with running_postgres() as server, fresh_database(server) as url:
-            yield {**urls, "postgresql": url}
+def databases() -> Iterator[dict[str, str]]:
+    """The urls of two empty databases."""
+    with tempfile.TemporaryDirectory(prefix="stepwell-bench-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        with postgres(folder) as url:
+            yield {"SQLite": f"sqlite:///{folder}/sessions.db", "PostgreSQL": url}
 
 
-async def _run(url: str, most_entries: int) -> Figures:
+async def _run(url: str, sessions: int, most_entries: int, *, is_hosted: bool) -> Figures:
     store = open_store(url, migrate=True)
     committer: Committer = store._committer  # type: ignore[attr-defined]  # the size of a batch is no setting
     committer.most_entries = most_entries
+    if is_hosted:
+        with seldom_collecting():  # as the service does
+            return await measure_hosted(store, sessions)
     await store.open()
     try:
-        return await measure(store)
+        return await measure(store, sessions)
     finally:
         await store.close()
 
 
 def main() -> None:
-    names = sys.argv[1:] or ["sqlite", "postgresql"]
-    print(f"{_SESSIONS} sessions, each commits one step after another\n")
-    print(f"{'database':12} {'commit':22} {'steps/s':>9} {'median ms':>10} {'p99 ms':>8} {'loop µs/step':>13}")
-    for name in names:
-        for kind, most_entries in (("one by one", 1), ("group", 1024)):
-            with databases([name]) as urls:
-                figures = uvloop.run(_run(urls[name], most_entries))
-            times = f"{figures.median_ms:10.2f} {figures.p99_ms:8.2f} {figures.loop_us:13.1f}"
-            print(f"{name:12} {kind:22} {figures.per_s:9,.0f} {times}")
+    rows, bars = [], []
+    for name in ("SQLite", "PostgreSQL"):
+        for what, sessions, is_hosted in (*(("store alone", each, False) for each in _CROWDS), ("hosted", 1_000, True)):
+            rates = []
+            for kind, most_entries in (("one by one", 1), ("group commit", 1024)):
+                with databases() as urls:
+                    figures = uvloop.run(_run(urls[name], sessions, most_entries, is_hosted=is_hosted))
+                times = (f"{figures.median_ms:.1f}", f"{figures.p99_ms:.1f}", f"{figures.cpu_us:.0f}")
+                rows.append([f"{name}: {sessions:,} sessions, {what}, {kind}", f"{figures.per_s:,.0f}", *times])
+                rates.append(figures.per_s)
+            factor = rates[1] / rates[0]
+            if sessions > _CROWDS[0] and not is_hosted:
+                bar = f">= {_FACTOR:.0f}x"
+                bars.append(Bar(f"{name}: {sessions:,} sessions, {what}", f"{factor:.1f}x", bar, factor >= _FACTOR))
+    show(
+        f"Sessions in one process, each takes one step after another for {_SECONDS:g} s",
+        ["", "steps/s", "p50 ms", "p99 ms", "CPU µs each"],
+        rows,
+    )
+    show_bars(bars)
 
 
 if __name__ == "__main__":

@@ -22,10 +22,10 @@ async def noop() -> dict[str, str]:
 def main(database_url: str) -> None:
     settings = read_settings(machines=MACHINES, database_url=database_url, log_level="error", max_live_sessions=20_000)
     set_up_logging(settings.log_level, settings.log_format)
-    app = create_app(settings, load_machines(settings.machines))
-    app.post("/noop")(noop)
     with listen("127.0.0.1", 0) as listener:
         url = address_of(listener)
+        app = create_app(settings, load_machines(settings.machines), url)
+        app.post("/noop")(noop)
         serve(app, listener, grace_s=0, ready=lambda: print(url, flush=True))
 
 

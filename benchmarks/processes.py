@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-__all__ = ["Server", "postgres", "running"]
+__all__ = ["Server", "cpu_s", "postgres", "running"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,19 @@ class Server:
 
     def cpu_s(self) -> float:
         """Return the CPU time of the process so far, of all its threads; 0 where the system has no /proc."""
+        return cpu_s(self.pid)
+
+
+def cpu_s(*pids: int) -> float:
+    """Return the CPU time of these processes so far, in seconds; nothing for those that are gone."""
+    total = 0
+    for pid in pids:
         try:
-            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
-            return 0.0
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+            continue
+        total += int(fields[11]) + int(fields[12])
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
