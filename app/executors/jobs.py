@@ -84,16 +84,17 @@ class Job(Generic[T]):
         work = self._work
         self._work = None
         assert work is not None, "a job is carried out once"  # noqa: S101 - for the type checker
-        started_at_s = time.perf_counter()
         cpu_before_s, delayed_before_s = clock.read()
+        started_at_s = time.perf_counter()
         try:
             self._value = self._context.run(work)
         except BaseException as exc:  # the border: what user code raises belongs to whoever asked for it
             self._error = fit_for_a_future(exc)
+        wall_s = time.perf_counter() - started_at_s
         cpu_s, delayed_s = clock.read()
         self.usage = Usage(
             waited_s=started_at_s - self.queued_at_s,
-            wall_s=time.perf_counter() - started_at_s,
+            wall_s=wall_s,
             cpu_s=cpu_s - cpu_before_s,
             neighbours=max(1, neighbours, count_neighbours()),
             delayed_s=delayed_s - delayed_before_s,
@@ -102,14 +103,15 @@ class Job(Generic[T]):
     def hand_over(self) -> None:
         """Give the result to the loop that asked for it, if that loop is still there."""
         with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._settle)
+            self._loop.call_soon_threadsafe(self.settle)
 
     def fail(self, error: Exception) -> None:
         """End the job with `error` without having carried it out."""
         self._error = error
         self.hand_over()
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
+        """Give the result to whoever waits for it. On the loop that asked."""
         if self._observe is not None and self.usage is not None:
             self._observe(self.usage)
         error, self._error = self._error, None

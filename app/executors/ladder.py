@@ -25,6 +25,7 @@ from app.executors.notices import Notice, NoticeKind, Notify, tell
 from app.executors.owner import CallOwner
 from app.executors.pool_stats import PoolStats
 from app.executors.processes import ProcessRung
+from app.executors.quick_lane import QuickLane
 from app.executors.roster import Entry, Redirect, Roster
 from app.executors.rungs import Rung
 from app.executors.threads import FairThreadPool
@@ -80,6 +81,7 @@ class Executors:
         self._threads = FairThreadPool(
             "thread", size=chosen.threads, replacements=chosen.thread_replacements, max_queued=chosen.max_queued
         )
+        self._quick = QuickLane(self._threads)
         self._compute = FairThreadPool(
             "compute",
             size=chosen.compute_threads,
@@ -134,6 +136,7 @@ class Executors:
     async def close(self, grace_s: float = 5.0) -> None:
         """Refuse new calls, give running ones `grace_s` seconds, then leave them behind, or kill their processes."""
         self._guard.stop()
+        self._quick.close()
         await asyncio.gather(*[pool.close(grace_s) for pool in (self._threads, self._compute, self._processes, self._dask)])
         await asyncio.gather(*self._moves)
         self._guard.close()
@@ -214,7 +217,8 @@ class Executors:
     ) -> ActionOutcome:
         self._tell_if_blocking(entry, owner)
         try:
-            outcome = await self._pool_for(entry).run(call.perform, key=owner.session_id, observe=observe)
+            pool = self._quick if entry.figures.is_quick else self._pool_for(entry)
+            outcome = await pool.run(call.perform, key=owner.session_id, observe=observe)
         except PoolExhausted as exc:
             self._tell_if_exhausted(entry, owner, exc)
             raise

@@ -24,6 +24,11 @@ MEMORY = 0.25
 """What one call weighs in the share of the last few: three of the other kind turn it round."""
 
 
+QUICK_S = 0.001
+ENOUGH = 8  # quick calls, for the next one to be expected to be quick, too
+MEMORABLE = 64
+
+
 @dataclass(slots=True)
 class ActionFigures:
     """The calls of one action so far, on every rung. Seconds."""
@@ -33,6 +38,7 @@ class ActionFigures:
     wall_s: float = 0.0
     cpu_s: float = 0.0
     cpu_bound_calls: int = 0
+    quick_calls: int = 0  # lately, up to MEMORABLE
     lately_bound: float = 0.0  # the share of CPU-bound calls, the last few counting most
 
     def add(self, usage: Usage, limits: CpuLimits) -> bool:
@@ -41,10 +47,19 @@ class ActionFigures:
         self.waited_s += usage.waited_s
         self.wall_s += usage.wall_s
         self.cpu_s += usage.cpu_s
+        if usage.wall_s < QUICK_S:
+            self.quick_calls = min(self.quick_calls + 1, MEMORABLE)
+        else:  # a machine that is busy elsewhere holds up a quick call now and then, but not for so long
+            self.quick_calls = self.quick_calls // 2 if usage.wall_s < 10 * QUICK_S else 0
         bound = is_cpu_bound(usage, limits)
         self.cpu_bound_calls += bound
         self.lately_bound += (bound - self.lately_bound) * (1.0 if self.calls == 1 else MEMORY)
         return bound
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether the last calls were over at once."""
+        return self.quick_calls >= ENOUGH
 
     def is_proven(self, limits: CpuLimits) -> bool:
         """Whether the action computes, by habit and still."""
