@@ -19,6 +19,7 @@ BENCHMARKS = {
     "memory": "benchmarks.memory",
     "group_commit": "benchmarks.group_commit",
     "history_cost": "benchmarks.history_cost",
+    "many_sessions": "benchmarks.many_sessions",
     "loop": "benchmarks.loop_health",
     "gil": "benchmarks.gil_turns",
 }
