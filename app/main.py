@@ -33,6 +33,8 @@ from app.settings import Settings, SettingsInvalid, read_settings
 
 __all__ = ["StartupError", "create_app"]
 
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
 
 class StartupError(Exception):
     """The service cannot start; the message is one line for whoever started it."""
@@ -112,12 +114,19 @@ def _host_settings(settings: Settings, address: str | None) -> HostSettings:
         webhooks=WebhookSettings(
             secret=settings.webhook_secret,
             hosts=tuple(host.lower() for host in settings.webhook_hosts),
-            is_private_allowed=settings.webhook_private,
+            is_private_allowed=_is_private_allowed(settings, address),
             attempts=settings.webhook_attempts,
             timeout_s=settings.webhook_timeout_s,
         ),
         executors=_executor_settings(settings),
     )
+
+
+def _is_private_allowed(settings: Settings, address: str | None) -> bool:
+    """Whether webhooks may go to private addresses: who can only be asked from this machine may also answer to it."""
+    if settings.webhook_private is not None:
+        return settings.webhook_private
+    return address is not None and settings.host in _LOOPBACK
 
 
 def _executor_settings(settings: Settings) -> ExecutorSettings:

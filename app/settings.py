@@ -97,13 +97,17 @@ class Settings(BaseSettings):
         default="",
         pattern=r"^(whsec_[A-Za-z0-9+/]{32,86}={0,2})?$",
         repr=False,
-        description="Signs the webhooks that come without a secret of their own: `whsec_` and the base64 of 24 to 64 bytes.",
+        description="Signs webhooks that come without a secret: `whsec_` and the base64 of 24 to 64 bytes.",
     )
     webhook_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
         description="Hosts that webhooks may go to, with those under them; any by default. These may have private addresses.",
     )
-    webhook_private: bool = Field(default=False, description="Webhooks may go to private addresses, this machine's among them.")
+    webhook_private: bool | None = Field(
+        default=None,
+        description="Webhooks may go to private addresses, this machine's among them; "
+        "by default if `stepwell serve` listens on this machine alone.",
+    )
     webhook_attempts: int = Field(default=10, ge=1, le=100, description="Attempts to deliver a webhook, over about four hours.")
     webhook_timeout_s: float = Field(default=10.0, gt=0, le=300, description="An attempt to deliver a webhook ends after this.")
     shutdown_grace_s: float = Field(default=10.0, ge=0, description="Running steps have this long to commit at shutdown.")

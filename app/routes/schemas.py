@@ -105,7 +105,7 @@ class Webhook(Body):
     url: Annotated[str, Field(description="Where to POST to, http or https.")]
     secret: Annotated[
         str | None,
-        Field(repr=False, description="`whsec_` and the base64 of 24 to 64 bytes: signs the message. Never shown again."),
+        Field(repr=False, description="Signs the message: `whsec_` and the base64 of 24 to 64 bytes, or a text. Never shown."),
     ] = None
 
 

@@ -24,6 +24,7 @@ __all__ = ["WebhookSettings", "checked", "headers_of", "is_allowed_address", "is
 
 _PREFIX = "whsec_"
 _KEY_BYTES = range(24, 65)
+_LONGEST_TEXT = 256
 _LONGEST_URL = 2_048
 _LONGEST_PAUSE_S = 6 * 3600.0
 _GROWTH = 2.5
@@ -148,11 +149,16 @@ def _is_listed(host: str, hosts: Collection[str]) -> bool:
 
 
 def _key_of(secret: str) -> bytes:
+    """Return the key: what follows the prefix of the specification in base64, or the bytes of a text that has none."""
+    if not secret.startswith(_PREFIX):
+        if not 1 <= len(secret) <= _LONGEST_TEXT:
+            raise WebhookInvalid("secret", f"must have 1 to {_LONGEST_TEXT} characters")
+        return secret.encode()
     try:
-        key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True) if secret.startswith(_PREFIX) else b""
+        key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
     except (binascii.Error, ValueError):
         key = b""
     if len(key) not in _KEY_BYTES:
-        expected = f"{_PREFIX} and the base64 of {_KEY_BYTES.start} to {_KEY_BYTES.stop - 1} bytes"
-        raise WebhookInvalid("secret", f"must be {expected}")
+        expected = f"the base64 of {_KEY_BYTES.start} to {_KEY_BYTES.stop - 1} bytes"
+        raise WebhookInvalid("secret", f"begins with {_PREFIX}, so that the rest must be {expected}")
     return key

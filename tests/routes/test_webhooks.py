@@ -1,5 +1,6 @@
 """Webhooks over HTTP, with a real server at the other end."""
 
+import base64
 import json
 import logging
 import time
@@ -18,6 +19,7 @@ from tests.endpoint import receiving
 from tests.machines import Gate, counter, failing, gated
 from tests.routes.test_sessions_over_http import create
 from tests.server import RunningServer, running_server
+from tests.service_process import running_service
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OTHER_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
@@ -169,7 +171,8 @@ def test_a_dead_endpoint_slows_nobody(tmp_path: Path) -> None:
         ({"url": "http://127.0.0.1/x"}, "webhook.url", "no public address"),
         ({"url": "http://[::ffff:10.0.0.1]/x"}, "webhook.url", "no public address"),
         ({"url": "http://169.254.169.254/latest"}, "webhook.url", "no public address"),
-        ({"url": "https://example.org", "secret": "sesame"}, "webhook.secret", "base64"),
+        ({"url": "https://example.org", "secret": ""}, "webhook.secret", "1 to 256 characters"),
+        ({"url": "https://example.org", "secret": "whsec_sesame!"}, "webhook.secret", "base64"),
         ({"url": "https://example.org", "secret": "whsec_c2hvcnQ="}, "webhook.secret", "24 to 64 bytes"),
     ],
 )
@@ -207,3 +210,27 @@ def test_only_hosts_that_are_listed_are_called_when_there_is_a_list() -> None:
         assert until_told(client, run["run_id"])["status"] == "delivered"
         assert "webhook-signature" not in endpoint.received[0].headers, "without a secret there is nothing to sign with"
         assert endpoint.received[0].headers["host"] == hook["url"].split("/")[2]
+
+
+def test_a_secret_that_is_a_plain_text_signs_with_its_bytes() -> None:
+    with receiving() as endpoint, running_server([counter()], settings=settings()) as server, server.client() as client:
+        hook = {"url": endpoint.url, "secret": "open sesame"}
+        run = client.post(f"/v1/sessions/{create(client)}/runs", json={"max_steps": 1, "webhook": hook}).json()
+        assert until_told(client, run["run_id"])["status"] == "delivered"
+        Webhook(base64.b64encode(b"open sesame").decode()).verify(endpoint.received[0].body, endpoint.received[0].headers)
+
+
+@pytest.mark.parametrize(("variables", "is_called"), [({}, True), ({"STEPWELL_WEBHOOK_PRIVATE": "false"}, False)])
+def test_a_service_that_listens_here_alone_may_call_here_unless_it_is_told_not_to(
+    tmp_path: Path, variables: dict[str, str], is_called: bool
+) -> None:
+    (tmp_path / "counter.py").write_text(Path("examples/counter.py").read_text())
+    with (
+        receiving() as endpoint,
+        running_service("counter.py", cwd=tmp_path, variables=variables) as service,
+        httpx.Client(base_url=service.url, timeout=30) as client,
+    ):
+        answer = client.post(f"/v1/sessions/{create(client)}/runs", json={"max_steps": 1, "webhook": {"url": endpoint.url}})
+        assert answer.status_code == (200 if is_called else 422)
+        if is_called:
+            endpoint.until(1)
