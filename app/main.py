@@ -25,7 +25,8 @@ from app.persistence.urls import DatabaseUrlInvalid
 from app.routes.api import build_api
 from app.serving import told_of_signals
 from app.sessions.errors import WebhookInvalid
-from app.sessions.host import HostSettings, SessionHost
+from app.sessions.host import SessionHost
+from app.sessions.host_settings import HostSettings
 from app.sessions.housekeeping import Retention
 from app.sessions.loading import MachineLoadError, load_machines
 from app.sessions.webhook_messages import WebhookSettings

@@ -22,7 +22,8 @@ from app.persistence.factory import open_store
 from app.persistence.group_commit import Committer
 from app.persistence.records import Commit, NewSession, RunEnd, RunStart, RunStatus, SessionStatus, StepCommit
 from app.persistence.store import Store
-from app.sessions.host import HostSettings, SessionHost
+from app.sessions.host import SessionHost
+from app.sessions.host_settings import HostSettings
 from app.sessions.loading import load_machines
 from app.sessions.requests import NewSessionRequest
 from benchmarks.measuring import percentile

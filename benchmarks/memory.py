@@ -29,7 +29,8 @@ def live_sessions(folder: str, *, is_traced: bool) -> float:
     """Return bytes per session, of `LIVE` whose runs all wait inside an action."""
     from app.engine.machine import machine
     from app.persistence.factory import open_store
-    from app.sessions.host import HostSettings, SessionHost
+    from app.sessions.host import SessionHost
+    from app.sessions.host_settings import HostSettings
     from app.sessions.requests import NewSessionRequest, RunRequest
     from benchmarks.machines import waiting
 

@@ -16,7 +16,8 @@ from app.engine.machine import Machine
 from app.persistence.memory import MemoryStore
 from app.persistence.store import Store
 from app.routes.api import build_api
-from app.sessions.host import HostSettings, SessionHost
+from app.sessions.host import SessionHost
+from app.sessions.host_settings import HostSettings
 
 __all__ = ["RunningServer", "running_server"]
 

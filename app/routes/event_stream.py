@@ -144,7 +144,7 @@ class EventStreams:
         session_id, run_id = follower.session_id, follower.run_id
         await self._host.own(session_id)
         if run_id is not None and not is_known:
-            await self._host.get_run(run_id)
+            await self._host.history.get_run(run_id)
         async with aclosing(self._host.follow(session_id, after=follower.position, run_id=run_id)) as events:
             async for event in events:
                 if event is None:

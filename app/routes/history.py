@@ -38,28 +38,28 @@ class HistoryRoutes:
         cursor: Annotated[int, Query(ge=-1, le=_LARGEST)] = -1,
     ) -> Response:
         """List the committed steps of a session, oldest first."""
-        steps = await self._host.steps(check_id(session_id, "the session id"), after_seq=cursor, limit=limit + 1)
+        steps = await self._host.history.steps(check_id(session_id, "the session id"), after_seq=cursor, limit=limit + 1)
         page = steps[:limit]
         return page_answer([step_resource(each) for each in page], str(page[-1].seq) if len(steps) > limit else None)
 
     async def get_step(self, session_id: str, seq: Annotated[int, Path(ge=0, le=_LARGEST)]) -> Response:
         """Look at one step, and at the state as of it."""
-        step, state = await self._host.step_with_state(check_id(session_id, "the session id"), seq)
+        step, state = await self._host.history.step_with_state(check_id(session_id, "the session id"), seq)
         return json_answer({**step_resource(step), "state": state})
 
     async def trim_steps(self, session_id: str, before_seq: Annotated[int, Query(ge=0, le=_LARGEST)]) -> Response:
         """Forget the steps below `before_seq`. The state, later steps and forks of them stay as they are."""
         session_id = check_id(session_id, "the session id")
-        first_seq = await self._host.trim(session_id, before_seq)
+        first_seq = await self._host.history.trim(session_id, before_seq)
         return json_answer({"session_id": session_id, "first_seq": first_seq})
 
     async def follow_session(self, incoming: Incoming) -> ASGIApp:
         """Follow a session: what happens from now on, or everything after Last-Event-ID (0: from the beginning)."""
         session_id = session_id_of(incoming)
-        now = await self._host.position(session_id)
+        now = await self._host.history.position(session_id)
         asked = last_event_id(incoming)
         if asked is not None:
-            await self._host.require_kept(session_id, asked)
+            await self._host.history.require_kept(session_id, asked)
         after = now if asked is None else asked
         return self._streams.response(session_id, after=after, tells_position=True)
 

@@ -67,7 +67,7 @@ class RunRoutes:
         run = await self._started(incoming, asked, body)
         if wants_stream(incoming):
             await run.begun()
-            record, before = await self._host.run_with_position(run.id)
+            record, before = await self._host.history.run_with_position(run.id)
             return self._streams.response(record.session_id, after=before, run_id=run.id, location=f"/v1/runs/{run.id}")
         outcome = await run.outcome()
         is_minimal = wants_minimal(incoming)
@@ -105,14 +105,14 @@ class RunRoutes:
     ) -> Response:
         """List the runs of a session, oldest first."""
         after = cursor or -1  # what is queued has the event id 0
-        runs = await self._host.list_runs(check_id(session_id, "the session id"), after_event_id=after, limit=limit + 1)
+        runs = await self._host.history.list_runs(check_id(session_id, "the session id"), after_event_id=after, limit=limit + 1)
         page = runs[:limit]
         last = page[-1].finished_event_id if len(runs) > limit else None
         return page_answer([run_resource(each) for each in page], None if last is None else str(last))
 
     async def get_run(self, incoming: Incoming) -> ASGIApp:
         """Look at a run, under way or past."""
-        return json_answer(run_resource(await self._host.get_run(run_id_of(incoming))))
+        return json_answer(run_resource(await self._host.history.get_run(run_id_of(incoming))))
 
     async def cancel_run(self, incoming: Incoming) -> ASGIApp:
         """End a run. What it has committed stays; one that has ended already stays as it is."""
@@ -120,7 +120,7 @@ class RunRoutes:
 
     async def follow_run(self, incoming: Incoming) -> ASGIApp:
         """Follow a run from its first event, or from Last-Event-ID on, to its last one."""
-        record, before = await self._host.run_with_position(run_id_of(incoming))
+        record, before = await self._host.history.run_with_position(run_id_of(incoming))
         position = last_event_id(incoming)
         if position is not None and record.finished_event_id is not None and position >= record.finished_event_id:
             return Response(status_code=204)  # tells an EventSource not to come back

@@ -5,58 +5,54 @@ A cold session is read from the store and comes alive when it is to run; a look 
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
 from app.engine.machine import Machine
-from app.executors.ladder import Executors, ExecutorSettings
+from app.executors.ladder import Executors
 from app.executors.notices import Notice
 from app.executors.travel import MachineSource
 from app.persistence.records import (
     Key,
     LoadedSession,
-    NewSession,
     RunRecord,
-    RunStatus,
     SessionFilter,
     SessionPage,
     SessionRecord,
     SessionStatus,
-    StepRecord,
 )
 from app.persistence.schedules import ScheduleRecord
-from app.persistence.store import ClaimLost, KeyTaken, SessionExists, SessionNotFound, Store, StoreError
+from app.persistence.store import ClaimLost, SessionNotFound, Store, StoreError
 from app.persistence.texts import require_storable
-from app.persistence.transitions import created
 from app.sessions.active_runs import ActiveRuns
 from app.sessions.branching import forked, made
 from app.sessions.caretaker import Caretaker
-from app.sessions.claims import ClaimSettings
 from app.sessions.dispatch import Dispatcher
 from app.sessions.editing import write_edit
 from app.sessions.errands import Errands
-from app.sessions.errors import MachineUnknown, PositionTrimmed, SeqMismatch, SessionEnded, ShuttingDown
+from app.sessions.errors import MachineUnknown, SeqMismatch, SessionEnded, ShuttingDown
 from app.sessions.events import Event, EventType, WarningGiven
 from app.sessions.followers import follow_session
-from app.sessions.housekeeping import Housekeeping, Retention
+from app.sessions.history import History
+from app.sessions.host_settings import HostSettings
+from app.sessions.housekeeping import Housekeeping
 from app.sessions.ids import new_id
-from app.sessions.keyed import recalled, remembering
+from app.sessions.keyed import recalled
 from app.sessions.listing import as_running, running_page, with_running
 from app.sessions.live import LiveSession
+from app.sessions.newcomers import Newcomers
 from app.sessions.recovery import Recovery
 from app.sessions.registry import Registry
 from app.sessions.requests import ForkRequest, NewSessionRequest, RunOrder, RunOutcome, RunRequest, SessionEdit
 from app.sessions.run import Run
 from app.sessions.run_desk import RunDesk, RunHandle, require_seq
 from app.sessions.schedules import Scheduler, ScheduleRequest
-from app.sessions.webhook_messages import WebhookSettings
 from app.sessions.webhooks import Webhooks
 
-__all__ = ["HostSettings", "SessionHost"]
+__all__ = ["SessionHost"]
 
 _LOADER = "app.sessions.loading:load_machine"  # what a worker process calls to find a machine by its origin
 _CARE_INTERVAL_S = 0.25
@@ -64,31 +60,6 @@ _RECOVERY_INTERVAL_S = 1.0
 _SCHEDULE_INTERVAL_S = 0.5
 _KEYS_INTERVAL_S = 600.0
 REQUESTED = "requested"  # the reason of a run that a client has cancelled
-
-
-@dataclass(frozen=True, slots=True)
-class HostSettings:
-    """How a host treats its sessions. Times in seconds.
-
-    `session_ttl_s` and `retention` are for machines that say nothing of it; every `housekeeping_s` what has expired is deleted.
-
-    `event_buffer` is the number of events that a session keeps in memory for its followers. `url` is where the other replicas
-    reach this one.
-    """
-
-    idle_ttl_s: float = 300.0
-    max_live_sessions: int = 10_000
-    event_buffer: int = 512
-    ping_s: float = 15.0
-    shutdown_grace_s: float = 10.0
-    key_ttl_s: float = 86_400.0
-    session_ttl_s: float | None = None
-    retention: Retention = field(default_factory=Retention)
-    housekeeping_s: float = 2.0
-    url: str = ""
-    claims: ClaimSettings = field(default_factory=ClaimSettings)
-    webhooks: WebhookSettings = field(default_factory=WebhookSettings)
-    executors: ExecutorSettings = field(default_factory=ExecutorSettings)
 
 
 class SessionHost:
@@ -130,7 +101,9 @@ class SessionHost:
         self.webhooks = Webhooks(store, self.settings.webhooks)
         self.schedules = Scheduler(store, self.machines, self.webhooks, self.create)
         self._dispatcher = Dispatcher(store, self.desk, self._recovery)
-        self._housekeeping = Housekeeping(store, self.residents, self.machines, self.settings.retention)
+        self._housekeeping = Housekeeping(store, self.residents, self.machines, self.settings.retention, self.settings.key_ttl_s)
+        self._newcomers = Newcomers(store, self.registry, self._housekeeping)
+        self.history = History(store, self.residents, self.runs, self.desk, self.record, self._require_open)
         self._draining: asyncio.Task[None] | None = None
         self._resources = AsyncExitStack()
 
@@ -148,11 +121,11 @@ class SessionHost:
             self.webhooks.start()
             stack.push_async_callback(self.webhooks.close)
             for interval_s, chores in (
-                (_CARE_INTERVAL_S, [self._let_idle_sessions_go, self.claims.release]),
+                (_CARE_INTERVAL_S, [self.registry.expire, self.claims.release]),
                 (_RECOVERY_INTERVAL_S, [self._recovery.now_and_then, self.store.queue.tend]),
                 (_SCHEDULE_INTERVAL_S, [self._fire_what_is_due]),
                 (self.settings.housekeeping_s, [self._housekeeping.purge, self._housekeeping.trim]),
-                (_KEYS_INTERVAL_S, [self._forget_old_keys]),
+                (_KEYS_INTERVAL_S, [self._housekeeping.forget_keys]),
             ):
                 caretaker = Caretaker(interval_s, chores)
                 caretaker.start()
@@ -199,7 +172,7 @@ class SessionHost:
         if known is not None:
             return known
         new = made(request, self.machine(request.machine), self.settings.session_ttl_s)
-        return await self._store_new(new, key)
+        return await self._newcomers.add(new, key)
 
     async def fork(self, session_id: str, request: ForkRequest, key: Key | None = None) -> LoadedSession:
         """Create a session that begins at a step of another. Raises as `create`, and SessionNotFound, StepNotFound."""
@@ -208,7 +181,7 @@ class SessionHost:
         if known is not None:
             return known
         parent = await self.record(session_id)
-        return await self._store_new(await forked(self.store, parent, request, self.registry.hosted(parent)), key)
+        return await self._newcomers.add(await forked(self.store, parent, request, self.registry.hosted(parent)), key)
 
     async def get(self, session_id: str) -> LoadedSession:
         """Return a session with its state. Raises SessionNotFound."""
@@ -288,8 +261,7 @@ class SessionHost:
         """Start a run. With a `key` that was used, or a `run_id` that `may_be_known`, return what was started then.
 
         Raises SessionNotFound, SessionBusy, SeqMismatch, MachineNotHosted, KeyReused, ClaimedElsewhere, WebhookInvalid,
-        ShuttingDown.
-        What is wrong with the request itself is raised by the run's `begun` and `outcome`.
+        ShuttingDown. What is wrong with the request itself is raised by the run's `begun` and `outcome`.
         """
         self._require_open()
         if self.claims.is_late or session_id in self.desk.left:
@@ -338,33 +310,6 @@ class SessionHost:
         self._require_open()
         return await self.schedules.create(request, key)
 
-    async def get_run(self, run_id: str) -> RunRecord:
-        """Return a run as it is now. Raises RunNotFound."""
-        run = self.runs.get(run_id)
-        record = None if run is None else run.journal.record()
-        return record or await self.desk.stored(run_id)
-
-    async def run_with_position(self, run_id: str) -> tuple[RunRecord, int]:
-        """Return a run, and an event id that is below those of its events. Raises RunNotFound."""
-        record = await self.get_run(run_id)
-        if record.status is RunStatus.QUEUED:
-            position = await self.position(record.session_id)
-            record = await self.get_run(run_id)  # again: it may have begun before we looked
-            if record.status is RunStatus.QUEUED:
-                return record, position
-        return record, max(0, (record.started_event_id or record.finished_event_id or 0) - 1)
-
-    async def list_runs(self, session_id: str, *, after_event_id: int, limit: int) -> Sequence[RunRecord]:
-        """Return runs of a session of which an event has an id above `after_event_id`, oldest first. Raises SessionNotFound."""
-        await self.record(session_id)
-        stored = await self.store.list_runs(session_id, after_event_id=after_event_id, limit=limit)
-        live = self.residents.get(session_id)
-        current = live.run.journal.record() if live is not None and live.run is not None else None
-        if current is None:
-            return stored
-        finished = [run for run in stored if run.id != current.id]
-        return [*finished, current][:limit]
-
     async def cancel_run(self, run_id: str) -> RunRecord:
         """End a run, and return it as it is then; one that has ended already stays as it is. Raises RunNotFound."""
         run = self.runs.get(run_id)
@@ -375,36 +320,7 @@ class SessionHost:
                 return record
         return await self.desk.cancel_waiting(run_id, REQUESTED)
 
-    # history
-
-    async def steps(self, session_id: str, *, after_seq: int, limit: int) -> Sequence[StepRecord]:
-        """Return steps above `after_seq`, oldest first. Raises SessionNotFound."""
-        steps = await self.store.list_steps(session_id, after_seq=after_seq, limit=limit)
-        if not steps:
-            await self.record(session_id)
-        return steps
-
-    async def step_with_state(self, session_id: str, seq: int) -> tuple[StepRecord, dict[str, Any]]:
-        """Return a committed step, and the state after it. Raises SessionNotFound, StepNotFound."""
-        await self.record(session_id)
-        return await self.store.get_step(session_id, seq), await self.store.state_at(session_id, seq)
-
-    async def trim(self, session_id: str, before_seq: int) -> int:
-        """Forget the steps below `before_seq`; return the first that is kept. Raises SessionNotFound."""
-        self._require_open()
-        return await self.store.trim(session_id, before_seq=before_seq)
-
     # events
-
-    async def require_kept(self, session_id: str, event_id: int) -> None:
-        """Raise PositionTrimmed if events after `event_id` are gone; 0 asks for what is there. Raises SessionNotFound."""
-        trimmed = (await self.store.get_session(session_id)).trimmed_event_id
-        if 0 < event_id < trimmed:
-            raise PositionTrimmed(session_id, trimmed)
-
-    async def position(self, session_id: str) -> int:
-        """Return the id of the last event of a session: what comes after it is new. Raises SessionNotFound."""
-        return (await self.record(session_id)).last_event_id
 
     async def own(self, session_id: str) -> SessionRecord:
         """Make sure that what happens in a session happens here. Raises SessionNotFound, ClaimedElsewhere."""
@@ -417,31 +333,9 @@ class SessionHost:
         """
         return follow_session(self.residents, self.store, session_id, after=after, run_id=run_id, ping_s=self.settings.ping_s)
 
-    # within
-
     def _require_open(self) -> None:
         if self.is_draining:
             raise ShuttingDown
-
-    async def _store_new(self, new: NewSession, key: Key | None) -> LoadedSession:
-        is_claimed = self.claims.is_alone
-        new = replace(remembering(new, key), is_claimed=is_claimed)
-        try:
-            try:
-                await self.store.create_session(new)
-            except SessionExists:
-                if not await self._housekeeping.clear(new.id):  # it has not expired: the id is taken indeed
-                    raise
-                await self.store.create_session(new)
-        except (KeyTaken, SessionExists):
-            known = await recalled(self.store, key)  # the same request, at the same time
-            if known is None:
-                raise
-            return known
-        loaded = LoadedSession(created(new), dict(new.state))
-        if is_claimed:
-            self.registry.take_in(loaded)
-        return loaded
 
     async def _look_after(self, session_id: str) -> None:
         """Make sure that what is in memory is still ours, and that no run of the session is left behind."""
@@ -495,16 +389,10 @@ class SessionHost:
             given = WarningGiven(notice.kind.value, notice.machine, notice.action, notice.message, notice.details)
             live.stream.emit(EventType.WARNING, None if live.run is None else live.run.id, given)
 
-    async def _let_idle_sessions_go(self) -> None:
-        self.registry.expire()
-
     async def _fire_what_is_due(self) -> None:
         with contextlib.suppress(ShuttingDown):
             self._require_open()
             await self.schedules.fire_due()
-
-    async def _forget_old_keys(self) -> None:
-        await self.store.purge_keys(time.time() - self.settings.key_ttl_s)
 
     async def _drain(self) -> None:
         await self.runs.drain(self.settings.shutdown_grace_s)

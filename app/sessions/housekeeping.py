@@ -29,15 +29,22 @@ class Retention:
 
 
 class Housekeeping:
-    """The chores of one host. `retention` is for machines that say nothing of it."""
+    """The chores of one host. `retention` is for machines that say nothing of it; keys are remembered for `key_ttl_s`."""
 
-    def __init__(self, store: Store, residents: Residents, machines: Mapping[str, Machine], retention: Retention) -> None:
+    def __init__(
+        self, store: Store, residents: Residents, machines: Mapping[str, Machine], retention: Retention, key_ttl_s: float
+    ) -> None:
         self._store = store
         self._residents = residents
         self._retention = retention
         self._retentions = {name: _of_machine(machine, retention) for name, machine in machines.items()}
         self._trims = any(each != Retention() for each in (retention, *self._retentions.values()))
+        self._key_ttl_s = key_ttl_s
         self._position = 0
+
+    async def forget_keys(self) -> None:
+        """Delete the idempotency keys that are old enough."""
+        await self._store.purge_keys(time.time() - self._key_ttl_s)
 
     async def purge(self) -> None:
         """Delete the sessions that have expired."""

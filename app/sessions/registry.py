@@ -94,7 +94,7 @@ class Registry:
         self.residents.add(live, asyncio.get_running_loop().time())
         return live
 
-    def expire(self) -> None:
+    async def expire(self) -> None:
         """Let every session go that has been idle for long."""
         self.residents.expire(asyncio.get_running_loop().time())
 

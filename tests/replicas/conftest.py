@@ -9,7 +9,7 @@ import pytest
 
 from app.persistence.factory import open_store
 from app.sessions.claims import ClaimSettings
-from app.sessions.host import HostSettings
+from app.sessions.host_settings import HostSettings
 from tests.machines import Gate, counter, failing, gated, streamer, turns
 from tests.server import RunningServer, running_server
 

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.sessions.host import HostSettings
+from app.sessions.host_settings import HostSettings
 from tests.machines import Gate, counter, gated, streamer, turns
 from tests.routes.test_sessions_over_http import create
 from tests.server import RunningServer, running_server

@@ -13,7 +13,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from app.persistence.factory import open_store
-from app.sessions.host import HostSettings
+from app.sessions.host_settings import HostSettings
 from app.sessions.webhook_messages import WebhookSettings
 from tests.endpoint import receiving
 from tests.machines import Gate, counter, failing, gated

@@ -10,7 +10,8 @@ from app.engine.machine import Machine
 from app.persistence.store import Store
 from app.sessions.events import Event, EventType
 from app.sessions.followers import follow_session
-from app.sessions.host import HostSettings, SessionHost
+from app.sessions.host import SessionHost
+from app.sessions.host_settings import HostSettings
 from app.sessions.requests import NewSessionRequest, RunRequest
 
 __all__ = ["all_events", "create", "events_until", "followed", "hosting", "take_steps", "types_of"]
@@ -81,7 +82,7 @@ async def followed(host: SessionHost, session_id: str) -> AsyncIterator[list[Eve
     await asyncio.sleep(0)
     try:
         yield seen
-        last = await host.position(session_id)
+        last = await host.history.position(session_id)
         async with asyncio.timeout(10):
             while not seen or seen[-1].id < last:
                 news.clear()

@@ -65,7 +65,7 @@ async def test_followers_see_what_was_stored_before_they_see_the_end(doubtful: D
     async with hosting([counter()], doubtful) as host:
         session = await create(host)
         await host.step(session, {})
-        after = await host.position(session)
+        after = await host.history.position(session)
         told: list[Event] = []
         doubtful.fails_at = doubtful.commits + 2
         run = await host.start(session, RunRequest(max_steps=3, durability=durability))
@@ -75,11 +75,11 @@ async def test_followers_see_what_was_stored_before_they_see_the_end(doubtful: D
         doubtful.is_away = False
         async with asyncio.timeout(10):
             await following
-        log = await host.steps(session, after_seq=-1, limit=100)
+        log = await host.history.steps(session, after_seq=-1, limit=100)
         assert [event.id for event in told] == sorted({event.id for event in told})
         if durability is not Durability.EXIT:  # which shows steps before they are stored: that is what was asked for
             assert finished_in(told) == [step.seq for step in log][1:]
-        record = await host.get_run(run.id)
+        record = await host.history.get_run(run.id)
         assert record.finished_at_s is not None
         assert record.steps == len(log) - 1
         assert (await host.step(session, {})).seq == len(log)
@@ -148,10 +148,10 @@ async def test_a_run_that_was_to_be_taken_back_is_taken_back_when_the_database_i
         doubtful.is_away = False
         await asyncio.wait([second])
         async with asyncio.timeout(10):
-            while (record := await host.get_run(first.id)).finished_at_s is None:  # noqa: ASYNC110
+            while (record := await host.history.get_run(first.id)).finished_at_s is None:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         assert (record.status, record.reason) == (RunStatus.CANCELLED, "rolled_back")
-        kinds = [step.kind for step in await host.steps(session, after_seq=-1, limit=10)]
+        kinds = [step.kind for step in await host.history.steps(session, after_seq=-1, limit=10)]
         assert kinds[:2] == [StepKind.ACTION, StepKind.ROLLBACK]
         assert EventType.RUN_CANCELLED in [event.type for event in await events_now(host, session)]
 

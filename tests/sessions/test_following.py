@@ -95,7 +95,7 @@ async def test_a_follower_that_does_not_read_slows_nobody_and_misses_no_durable_
             seen = [await anext(slow)]
             await first_run
             await run(host, session, 50)
-            last = await host.position(session)
+            last = await host.history.position(session)
             async for event in slow:
                 seen.append(event)
                 if event is not None and event.id == last:

@@ -55,9 +55,9 @@ async def test_a_session_is_not_found_as_soon_as_it_has_expired(store: Store) ->
             host.queue(session, RunRequest()),
             host.edit(session, SessionEdit({"n": 1}, ttl_s=60)),
             host.fork(session, ForkRequest()),
-            host.steps(session, after_seq=-1, limit=1),
-            host.list_runs(session, after_event_id=0, limit=1),
-            host.trim(session, 0),
+            host.history.steps(session, after_seq=-1, limit=1),
+            host.history.list_runs(session, after_event_id=0, limit=1),
+            host.history.trim(session, 0),
             host.own(session),
             host.delete(session),
         ):
@@ -157,7 +157,7 @@ async def test_an_edit_changes_what_it_names_and_is_a_step_that_says_so(store: S
         assert (edited.state, edited.record.partition_key, edited.record.metadata) == ({"n": 5}, None, record.metadata)
         assert await store.get_session(session) == edited.record
         assert (await host.step(session, {})).state == {"n": 6}
-        steps = await host.steps(session, after_seq=0, limit=2)
+        steps = await host.history.steps(session, after_seq=0, limit=2)
         assert [(step.kind, step.result) for step in steps] == [
             (StepKind.EDIT, {"metadata": patch}),
             (StepKind.EDIT, {"partition_key": None}),
@@ -184,11 +184,11 @@ async def test_a_session_with_a_short_history_goes_on_and_can_be_forked_and_foll
         session = await create(host)
         await take_steps(host, session, 20)
         events = await all_events(host, session)
-        assert await host.trim(session, 15) == 15
+        assert await host.history.trim(session, 15) == 15
         assert (await host.get(session)).state == {"n": 20}
         assert (await host.step(session, {})).state == {"n": 21}
         assert (await host.fork(session, ForkRequest(seq=15))).state == {"n": 16}
-        for call in (host.fork(session, ForkRequest(seq=14)), host.step_with_state(session, 3)):
+        for call in (host.fork(session, ForkRequest(seq=14)), host.history.step_with_state(session, 3)):
             with pytest.raises(StepTrimmed):
                 await call
         first_kept = next(event.id for event in events if event.run_id == events[-20].run_id)
@@ -196,10 +196,10 @@ async def test_a_session_with_a_short_history_goes_on_and_can_be_forked_and_foll
         assert live is not None
         host.residents.remove(live)
         assert [event.id for event in await all_events(host, session)][:20] == [event.id for event in events[-20:]]
-        await host.require_kept(session, 0)
-        await host.require_kept(session, first_kept - 1)
+        await host.history.require_kept(session, 0)
+        await host.history.require_kept(session, first_kept - 1)
         with pytest.raises(PositionTrimmed):
-            await host.require_kept(session, events[3].id)
+            await host.history.require_kept(session, events[3].id)
 
 
 async def test_long_histories_are_cut_by_themselves(store: Store) -> None:
@@ -210,12 +210,12 @@ async def test_long_histories_are_cut_by_themselves(store: Store) -> None:
             await run(host, each, 100)
 
         async def is_cut() -> bool:
-            return len(await host.steps(session, after_seq=-1, limit=1000)) < 10 + 17
+            return len(await host.history.steps(session, after_seq=-1, limit=1000)) < 10 + 17
 
         await until(is_cut)
-        assert [step.seq for step in await host.steps(session, after_seq=-1, limit=1000)] == list(range(90, 100))
+        assert [step.seq for step in await host.history.steps(session, after_seq=-1, limit=1000)] == list(range(90, 100))
         assert (await host.step(session, {})).state == {"n": 101}
-        assert len(await host.steps(other, after_seq=-1, limit=1000)) == 100
+        assert len(await host.history.steps(other, after_seq=-1, limit=1000)) == 100
         assert "step.finished" in types_of(await all_events(host, session))
 
 

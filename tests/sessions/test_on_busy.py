@@ -80,7 +80,7 @@ async def test_a_run_that_is_taken_back_leaves_the_session_where_it_began(store:
             "prepare",
             {"held": 0, "mark": "before", "prepared": True},
         )
-        steps = await host.steps(session, after_seq=-1, limit=10)
+        steps = await host.history.steps(session, after_seq=-1, limit=10)
         assert [(step.kind, step.run_id) for step in steps] == [
             (StepKind.EDIT, None),
             (StepKind.ACTION, first.id),
@@ -147,7 +147,7 @@ async def test_a_run_that_waits_can_be_seen_and_cancelled(store: Store) -> None:
         live = host.residents.get(session)
         assert live is not None
         run_id = live.line[0].order.run_id
-        assert (await host.get_run(run_id)).status is RunStatus.QUEUED
+        assert (await host.history.get_run(run_id)).status is RunStatus.QUEUED
         assert (await host.cancel_run(run_id)).status is RunStatus.CANCELLED
         with pytest.raises(RunCancelled):
             await waiting
@@ -206,7 +206,7 @@ async def test_a_hundred_that_interrupt_each_other_leave_one_log_without_gaps(st
         runs = [asked(host, session, kinds[number % 3], max_steps=4) for number in range(100)]
         ended = await asyncio.gather(*map(outcome, runs), return_exceptions=True)
         assert all(not isinstance(each, BaseException) or isinstance(each, RunCancelled) for each in ended)
-        steps = await host.steps(session, after_seq=-1, limit=1000)
+        steps = await host.history.steps(session, after_seq=-1, limit=1000)
         assert [step.seq for step in steps] == list(range(len(steps)))
         loaded = await store.load_session(session)
         assert loaded.state == (await host.get(session)).state

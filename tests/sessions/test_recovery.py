@@ -25,7 +25,7 @@ async def left_behind(url: str, machine: Machine, steps: int = 0, **parameters: 
     async with hosting([machine], open_store(url)) as host:
         session = await create(host, machine.name)
         await host.step(session, {})
-        last = await host.position(session)
+        last = await host.history.position(session)
         start = RunStart("crashed", last + 1, time.time(), parameters)
         await host.store.commit(Commit(session, SessionStatus.IDLE, last + 1, run_start=start, run_id="crashed"))
         for seq in range(1, steps + 1):
@@ -39,7 +39,7 @@ async def left_behind(url: str, machine: Machine, steps: int = 0, **parameters: 
 async def over(host: SessionHost, run_id: str) -> RunRecord:
     """The run when it has ended."""
     async with asyncio.timeout(10):
-        while (record := await host.get_run(run_id)).finished_at_s is None:  # noqa: ASYNC110  # a run of the past gives no sign
+        while (record := await host.history.get_run(run_id)).finished_at_s is None:  # noqa: ASYNC110  # a run of the past gives no sign
             await asyncio.sleep(0.01)
     return record
 
@@ -61,7 +61,7 @@ async def test_inputs_reach_the_first_step_only_also_after_a_crash(database_url:
     _, run_id = await left_behind(database_url, counter(), inputs={"by": 10}, max_steps=2)
     async with hosting([counter()], open_store(database_url)) as host:
         await over(host, run_id)
-        steps = await host.steps((await host.get_run(run_id)).session_id, after_seq=0, limit=10)
+        steps = await host.history.steps((await host.history.get_run(run_id)).session_id, after_seq=0, limit=10)
         assert [step.result["n"] for step in steps] == [11, 12]
 
 
@@ -76,7 +76,7 @@ async def test_a_run_that_is_out_of_time_is_cancelled_when_it_goes_on(database_u
     async with hosting([gated(gate)], open_store(database_url)) as host:
         session = await create(host, "gated")
         await host.step(session, {})
-        start = RunStart("late", await host.position(session) + 1, time.time() - 60, {"timeout_s": 30.0})
+        start = RunStart("late", await host.history.position(session) + 1, time.time() - 60, {"timeout_s": 30.0})
         await host.store.commit(Commit(session, SessionStatus.IDLE, start.event_id, run_start=start, run_id="late"))
     async with hosting([gated(gate)], open_store(database_url)) as host:
         record = await over(host, "late")
@@ -112,7 +112,7 @@ async def test_a_request_meets_the_run_that_goes_on(database_url: str) -> None:
     async with hosting([gated(gate)], open_store(database_url)) as host:
         session = await create(host, "gated")
         await host.step(session, {})
-        start = RunStart("crashed", await host.position(session) + 1, time.time(), {"halt_after": ["hold"]})
+        start = RunStart("crashed", await host.history.position(session) + 1, time.time(), {"halt_after": ["hold"]})
         await host.store.commit(Commit(session, SessionStatus.IDLE, start.event_id, run_start=start, run_id="crashed"))
     async with hosting([gated(gate)], open_store(database_url)) as host:
         assert (await host.get(session)).record.status is SessionStatus.RUNNING
@@ -131,7 +131,7 @@ async def test_a_run_that_goes_on_can_be_taken_back(database_url: str) -> None:
     gate = Gate()
     async with hosting([gated(gate)], open_store(database_url)) as host:
         session = await create(host, "gated")
-        start = RunStart("crashed", await host.position(session) + 1, time.time(), {})
+        start = RunStart("crashed", await host.history.position(session) + 1, time.time(), {})
         await host.store.commit(Commit(session, SessionStatus.IDLE, start.event_id, run_start=start, run_id="crashed"))
     async with hosting([gated(gate)], open_store(database_url)) as host:
         await gate.until_reached()  # one step of it is stored now
@@ -139,14 +139,14 @@ async def test_a_run_that_goes_on_can_be_taken_back(database_url: str) -> None:
         assert (await host.get(session)).record.seq == 0
         taken = await host.start(session, RunRequest(max_steps=1, on_busy=OnBusy.ROLLBACK))
         assert (await taken.outcome()).action == "prepare"
-        steps = await host.steps(session, after_seq=-1, limit=10)
+        steps = await host.history.steps(session, after_seq=-1, limit=10)
         assert [step.kind.value for step in steps] == ["action", "rollback", "action"]
 
 
 async def test_a_run_of_a_machine_that_nobody_hosts_waits_for_one_who_does(database_url: str) -> None:
     _, run_id = await left_behind(database_url, counter(), steps=1, max_steps=2)
     async with hosting([greeter()], open_store(database_url)) as host:
-        assert (await host.get_run(run_id)).status is RunStatus.RUNNING
+        assert (await host.history.get_run(run_id)).status is RunStatus.RUNNING
     async with hosting([counter()], open_store(database_url)) as host:
         assert (await over(host, run_id)).status is RunStatus.FINISHED
 
@@ -167,10 +167,10 @@ async def test_a_run_that_waited_begins_at_the_next_start(database_url: str) -> 
         await gate.until_reached()
         second = await host.queue(session, RunRequest(max_steps=1, on_busy=OnBusy.ENQUEUE))
         assert (first.status, second.status) == (RunStatus.QUEUED, RunStatus.QUEUED)
-        assert (await host.get_run(second.id)).status is RunStatus.QUEUED
+        assert (await host.history.get_run(second.id)).status is RunStatus.QUEUED
     gate.open()
     async with hosting([gated(gate)], open_store(database_url)) as host:
-        assert (await host.get_run(first.id)).status is RunStatus.RUNNING
+        assert (await host.history.get_run(first.id)).status is RunStatus.RUNNING
         await host.cancel_run(first.id)
         record = await over(host, second.id)
         assert (record.status, record.steps) == (RunStatus.FINISHED, 1)

@@ -86,7 +86,7 @@ async def test_refused_requests_leave_no_trace(store: Store) -> None:
         with pytest.raises(SeqMismatch):
             await host.step(session, {"name": "ann"}, expected={7})
         assert await host.get(session) == before
-        assert await host.list_runs(session, after_event_id=0, limit=10) == []
+        assert await host.history.list_runs(session, after_event_id=0, limit=10) == []
         assert await all_events(host, session) == []
         assert (await host.step(session, {"name": "ann"}, expected={-1})).state["name"] == "ann"
 
@@ -110,7 +110,7 @@ async def test_a_failing_action_is_recorded_and_moves_nothing(store: Store) -> N
         assert (failure.seq, failure.action, failure.error_type, failure.run_id) == (1, "work", "ValueError", failed.run_id)
         assert "in work" in failure.traceback
         assert "s3cr3t" not in failure.traceback + failure.message + str(failed)
-        record = await host.get_run(failed.run_id)
+        record = await host.history.get_run(failed.run_id)
         assert (record.status, record.steps) == (RunStatus.FAILED, 1)
         assert types_of(await all_events(host, session)) == [
             "run.started",
@@ -211,8 +211,8 @@ async def test_sessions_that_nobody_made_are_not_found(store: Store) -> None:
             host.get("nobody"),
             host.step("nobody", {}),
             host.delete("nobody"),
-            host.steps("nobody", after_seq=-1, limit=1),
-            host.position("nobody"),
+            host.history.steps("nobody", after_seq=-1, limit=1),
+            host.history.position("nobody"),
         ):
             with pytest.raises(SessionNotFound):
                 await attempt
@@ -222,9 +222,9 @@ async def test_history_tells_each_step_and_the_state_after_it(store: Store) -> N
     async with hosting([turns()], store) as host:
         session = await create(host, "turns")
         await run(host, session, 4)
-        steps = await host.steps(session, after_seq=0, limit=2)
+        steps = await host.history.steps(session, after_seq=0, limit=2)
         assert [(step.seq, step.action, step.next_action) for step in steps] == [(1, "b", "c"), (2, "c", "a")]
-        step, state = await host.step_with_state(session, 2)
+        step, state = await host.history.step_with_state(session, 2)
         assert (step.action, state) == ("c", {"words": ["a", "b", "c"]})
 
 

@@ -30,7 +30,7 @@ async def until(host: SessionHost, schedule_id: str, is_so: Callable[[ScheduleRe
 
 async def over(host: SessionHost, run_id: str) -> RunStatus:
     async with asyncio.timeout(LIMIT_S):
-        while (run := await host.get_run(run_id)).finished_at_s is None:  # noqa: ASYNC110
+        while (run := await host.history.get_run(run_id)).finished_at_s is None:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     return run.status
 
@@ -67,7 +67,7 @@ async def test_each_run_gets_a_session_of_its_own(store_url: str) -> None:
             fired = await until(host, schedule.id, lambda each: each.last_run_id not in seen)
             seen.add(fired.last_run_id)
             assert await over(host, fired.last_run_id or "") is RunStatus.FINISHED
-            run_record = await host.get_run(fired.last_run_id or "")
+            run_record = await host.history.get_run(fired.last_run_id or "")
             loaded = await host.get(run_record.session_id)
             assert run_record.session_id.startswith(f"{schedule.id}:")
             assert (loaded.state, loaded.record.partition_key, loaded.record.metadata) == ({"n": 42}, "eu", {"made": "daily"})
@@ -84,7 +84,7 @@ async def test_what_was_missed_is_made_up_for_once(store_url: str) -> None:
         assert fired.last_at_s == due_s
         assert fired.next_at_s == schedule.next_at_s
         await over(host, fired.last_run_id or "")
-        assert len(await host.list_runs(session, after_event_id=-1, limit=10)) == 1
+        assert len(await host.history.list_runs(session, after_event_id=-1, limit=10)) == 1
 
 
 async def test_a_schedule_survives_a_restart(tmp_path: Path) -> None:

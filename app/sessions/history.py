@@ -1,0 +1,90 @@
+"""What has happened in the sessions of a host: their steps and runs, past and under way."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from app.persistence.records import RunRecord, RunStatus, SessionRecord, StepRecord
+from app.persistence.store import Store
+from app.sessions.active_runs import ActiveRuns
+from app.sessions.errors import PositionTrimmed
+from app.sessions.residents import Residents
+from app.sessions.run_desk import RunDesk
+
+__all__ = ["History"]
+
+
+class History:
+    """Reads from memory what is under way, and everything else from the store.
+
+    `record` returns a session as it is now, and `require_open` raises ShuttingDown once the host takes no more changes.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        residents: Residents,
+        runs: ActiveRuns,
+        desk: RunDesk,
+        record: Callable[[str], Awaitable[SessionRecord]],
+        require_open: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._residents = residents
+        self._runs = runs
+        self._desk = desk
+        self._record = record
+        self._require_open = require_open
+
+    async def get_run(self, run_id: str) -> RunRecord:
+        """Return a run as it is now. Raises RunNotFound."""
+        run = self._runs.get(run_id)
+        record = None if run is None else run.journal.record()
+        return record or await self._desk.stored(run_id)
+
+    async def run_with_position(self, run_id: str) -> tuple[RunRecord, int]:
+        """Return a run, and an event id that is below those of its events. Raises RunNotFound."""
+        record = await self.get_run(run_id)
+        if record.status is RunStatus.QUEUED:
+            position = await self.position(record.session_id)
+            record = await self.get_run(run_id)  # again: it may have begun before we looked
+            if record.status is RunStatus.QUEUED:
+                return record, position
+        return record, max(0, (record.started_event_id or record.finished_event_id or 0) - 1)
+
+    async def list_runs(self, session_id: str, *, after_event_id: int, limit: int) -> Sequence[RunRecord]:
+        """Return runs of a session of which an event has an id above `after_event_id`, oldest first. Raises SessionNotFound."""
+        await self._record(session_id)
+        stored = await self._store.list_runs(session_id, after_event_id=after_event_id, limit=limit)
+        live = self._residents.get(session_id)
+        current = live.run.journal.record() if live is not None and live.run is not None else None
+        if current is None:
+            return stored
+        finished = [run for run in stored if run.id != current.id]
+        return [*finished, current][:limit]
+
+    async def steps(self, session_id: str, *, after_seq: int, limit: int) -> Sequence[StepRecord]:
+        """Return steps above `after_seq`, oldest first. Raises SessionNotFound."""
+        steps = await self._store.list_steps(session_id, after_seq=after_seq, limit=limit)
+        if not steps:
+            await self._record(session_id)
+        return steps
+
+    async def step_with_state(self, session_id: str, seq: int) -> tuple[StepRecord, dict[str, Any]]:
+        """Return a committed step, and the state after it. Raises SessionNotFound, StepNotFound."""
+        await self._record(session_id)
+        return await self._store.get_step(session_id, seq), await self._store.state_at(session_id, seq)
+
+    async def trim(self, session_id: str, before_seq: int) -> int:
+        """Forget the steps below `before_seq`; return the first that is kept. Raises SessionNotFound."""
+        self._require_open()
+        return await self._store.trim(session_id, before_seq=before_seq)
+
+    async def require_kept(self, session_id: str, event_id: int) -> None:
+        """Raise PositionTrimmed if events after `event_id` are gone; 0 asks for what is there. Raises SessionNotFound."""
+        trimmed = (await self._store.get_session(session_id)).trimmed_event_id
+        if 0 < event_id < trimmed:
+            raise PositionTrimmed(session_id, trimmed)
+
+    async def position(self, session_id: str) -> int:
+        """Return the id of the last event of a session: what comes after it is new. Raises SessionNotFound."""
+        return (await self._record(session_id)).last_event_id
