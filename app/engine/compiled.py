@@ -10,6 +10,7 @@ from app.engine.conditions import Condition, OnError, default
 from app.engine.errors import InvalidInputs
 from app.engine.function_actions import FunctionBasedAction, FunctionBasedStreamingAction
 from app.engine.graph import Graph
+from app.engine.input_types import InputTypes, input_types, mistyped
 from app.engine.state import State
 from app.engine.view import Declared, View, show
 
@@ -31,6 +32,7 @@ class CompiledAction:
         "call",
         "declared",
         "executor",
+        "input_types",
         "is_async",
         "is_plain",
         "is_streaming",
@@ -73,6 +75,7 @@ class CompiledAction:
         self.timeout_s = action.timeout_s
         self.retry = action.retry
         self.executor = action.executor
+        self.input_types: InputTypes | None = None  # looked at when a host first has inputs for it
         self.transitions: tuple[tuple[Holds | None, CompiledAction], ...] = ()
         self.rescues: tuple[tuple[OnError, CompiledAction], ...] = ()
 
@@ -88,6 +91,14 @@ class CompiledAction:
         if given <= self.accepted and self.required <= given:
             return
         raise InvalidInputs(self.name, missing=self.required - given, unexpected=given - self.accepted, accepted=self.accepted)
+
+    def check_input_types(self, inputs: Mapping[str, Any]) -> None:
+        """Raise InvalidInputs if an input is not of the type that the action declares, as far as JSON can be."""
+        if self.input_types is None:
+            self.input_types = input_types(getattr(self.action, "fn", self.call), self.accepted)
+        wrong = mistyped(self.input_types, inputs)
+        if wrong:
+            raise InvalidInputs(self.name, mistyped=wrong, accepted=self.accepted)
 
     def follower(self, state: State[Any]) -> "CompiledAction | None":
         """Return the action that comes after this one on `state`; None when no transition holds."""

@@ -122,6 +122,8 @@ def prepare(run: Run, record: CompiledAction, inputs: Mapping[str, Any]) -> Acti
     if record.is_plain and not inputs and not run.blueprint.has_span_hooks:
         return call  # nothing to check, nothing to inject
     record.check_inputs(inputs)
+    if run.is_hosted and inputs:
+        record.check_input_types(inputs)
     if record.wants_tracer or run.blueprint.has_span_hooks:
         call.tracer = tracer_of(call)
     if record.wants_context or record.wants_tracer:

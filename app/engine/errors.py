@@ -116,7 +116,10 @@ class MissingWrite(EngineError, ValueError):
 
 
 class InvalidInputs(EngineError, ValueError):
-    """Inputs are missing, not expected or reserved, or no mapping: then `found` says what. Raised before the action runs."""
+    """Inputs are missing, not expected, reserved or of a wrong type, or no mapping: then `found` says what.
+
+    Raised before the action runs.
+    """
 
     def __init__(
         self,
@@ -124,6 +127,7 @@ class InvalidInputs(EngineError, ValueError):
         *,
         missing: Collection[str] = (),
         unexpected: Collection[str] = (),
+        mistyped: Mapping[str, str] | None = None,
         accepted: Collection[str] = (),
         found: str | None = None,
     ) -> None:
@@ -132,11 +136,14 @@ class InvalidInputs(EngineError, ValueError):
             parts.append(f"misses the inputs {sorted(missing)}")
         if unexpected:
             parts.append(f"got the inputs {sorted(unexpected)}, which it does not declare")
+        for name, problem in sorted((mistyped or {}).items()):
+            parts.append(f"got an input of a wrong type: {name!r} {problem}")
         hint = nearest(min(unexpected), accepted) if unexpected else ""
         super().__init__(f"action {action!r} {' and '.join(parts)}; it takes {sorted(accepted)}{hint}")
         self.action = action
         self.missing = tuple(sorted(missing))
         self.unexpected = tuple(sorted(unexpected))
+        self.mistyped = tuple(sorted(mistyped or ()))
 
 
 class UnknownAction(EngineError, ValueError):

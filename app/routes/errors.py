@@ -99,7 +99,9 @@ TABLE: Mapping[type[Exception], Row] = {
     CursorInvalid: Row(422, "cursor-invalid", "The cursor cannot be one"),
     TextUnstorable: Row(422, "text-unstorable", "A text holds characters that cannot be stored"),
     UnserializableValue: Row(422, "value-unstorable", "A value cannot be stored"),
-    InvalidInputs: Row(422, "inputs-invalid", "The inputs are not those of the action", ("action", "missing", "unexpected")),
+    InvalidInputs: Row(
+        422, "inputs-invalid", "The inputs are not those of the action", ("action", "missing", "unexpected", "mistyped")
+    ),
     UnknownAction: Row(422, "action-unknown", "The machine has no such action"),
     UnknownTag: Row(422, "tag-unknown", "The machine has no such tag", ("tag",)),
     ScheduleInvalid: Row(422, "schedule-invalid", "The schedule cannot be one", ("field",)),

@@ -164,6 +164,16 @@ def test_missing_inputs_are_named(client: httpx.Client) -> None:
     assert everything(client, session) == before
 
 
+def test_inputs_of_a_wrong_type_are_named(client: httpx.Client) -> None:
+    session = create(client)
+    before = everything(client, session)
+    for by in (SECRET, 1.5, True, None, [1]):
+        answer = client.post(f"/v1/sessions/{session}/steps", json={"inputs": {"by": by}})
+        assert_problem(answer, 422, "inputs-invalid", "count", "'by' should be a valid integer")
+        assert answer.json()["mistyped"] == ["by"]
+    assert everything(client, session) == before
+
+
 def test_the_methods_of_a_path_are_told(client: httpx.Client) -> None:
     assert client.put("/v1/sessions").headers["Allow"] == "GET, POST"
     assert client.post("/healthz").headers["Allow"] == "GET, HEAD"
