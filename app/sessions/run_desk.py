@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 from app.persistence.records import Delivery, Key, RunRecord, RunStart, RunStatus
 from app.persistence.store import KeyTaken, RunNotFound, SessionNotFound, Store
@@ -46,6 +47,7 @@ class RunDesk:
         self._by_key: dict[bytes, tuple[bytes, asyncio.Future[RunHandle]]] = {}
         self._unclosed: dict[str, Run] = {}  # over, but the store could not be told
         self.turns = Turns(self._begin)
+        self._decisions: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.left: set[str] = set()  # sessions with runs that were left without an end
         self.is_closed = False
 
@@ -107,15 +109,16 @@ class RunDesk:
         Raises SessionNotFound, ClaimedElsewhere, MachineNotHosted, StoreUnavailable.
         """
         live = await self.alive(record.session_id)  # a run that was under way there goes on with that
-        found = self._in_memory(record.id)
-        if found is None:
-            record = await self._store.get_run(record.id)  # as it is now that the session is ours
+        async with self._deciding(record.id):
             found = self._in_memory(record.id)
-        if found is not None or record.finished_at_s is not None:
-            return found
-        if record.status is RunStatus.QUEUED:
-            return self._begin_queued(live, record)
-        return await self.resume(live, record)
+            if found is None:
+                record = await self._store.get_run(record.id)  # as it is now that the session is ours
+                found = self._in_memory(record.id)
+            if found is not None or record.finished_at_s is not None:
+                return found
+            if record.status is RunStatus.QUEUED:
+                return self._begin_queued(live, record)
+            return await self.resume(live, record)
 
     async def stored(self, run_id: str) -> RunRecord:
         """Return a run that is not under way here. Raises RunNotFound, and ClaimedElsewhere if it is under way there."""
@@ -142,16 +145,18 @@ class RunDesk:
         if record.finished_at_s is not None:
             return record
         live = await self.alive(record.session_id)
-        run = self._runs.get(run_id)
-        if run is not None:
-            run.cancel(reason)
-            await run.ended()
-            return run.journal.record() or record
-        self.turns.cancel(run_id, reason)
-        record = await self._store.get_run(run_id)
-        if record.finished_at_s is not None:
-            return record
-        return await close_stored(self._store, live, record, 0, RunStatus.CANCELLED, reason)
+        async with self._deciding(run_id):
+            run = self._runs.get(run_id)
+            if run is None:
+                self.turns.cancel(run_id, reason)
+                record = await self._store.get_run(run_id)
+                if record.finished_at_s is not None:
+                    return record
+                steps = 0 if record.status is RunStatus.QUEUED else (await _resumption_of(self._store, live, record)).steps
+                return await close_stored(self._store, live, record, steps, RunStatus.CANCELLED, reason)
+        run.cancel(reason)
+        await run.ended()
+        return run.journal.record() or record
 
     async def resume_all(self, live: LiveSession) -> None:
         """Go on with what was under way on a session that has just been read."""
@@ -207,6 +212,10 @@ class RunDesk:
         """Take no new runs, and send away all that wait."""
         self.is_closed = True
         self.turns.fail_all(ShuttingDown)
+
+    def _deciding(self, run_id: str) -> asyncio.Lock:
+        """Return what is held by whoever reads that a run waits, and then begins or ends it: both would be one too many."""
+        return self._decisions.setdefault(run_id, asyncio.Lock())
 
     def _in_memory(self, run_id: str) -> Run | Turn | None:
         return self._runs.get(run_id) or self.turns.get(run_id)

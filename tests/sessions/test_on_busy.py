@@ -4,13 +4,14 @@ import asyncio
 
 import pytest
 
+from app.persistence.factory import open_store
 from app.persistence.records import RunStatus, SessionStatus, StepKind
 from app.persistence.store import SessionNotFound, Store
 from app.sessions.errors import RunCancelled, SeqMismatch, SessionBusy, ShuttingDown
 from app.sessions.host import SessionHost
 from app.sessions.requests import OnBusy, RunOutcome, RunRequest, SessionEdit
 from app.sessions.run_desk import RunHandle
-from tests.machines import Gate, gated, turns
+from tests.machines import Gate, counter, gated, turns
 from tests.sessions.hosting import all_events, create, hosting, types_of
 
 
@@ -213,3 +214,20 @@ async def test_a_hundred_that_interrupt_each_other_leave_one_log_without_gaps(st
         events = await all_events(host, session)
         assert [event.id for event in events] == sorted({event.id for event in events})
         assert await store.unfinished_runs() == []
+
+
+async def test_a_run_that_is_cancelled_while_it_begins_ends_once_and_counts_its_steps(database_url: str) -> None:
+    async with hosting([counter()], open_store(database_url)) as host:
+        session = await create(host)
+        for pause in range(60):
+            queued = await host.queue(session, RunRequest(max_steps=3, on_busy=OnBusy.ENQUEUE))
+            for _ in range(pause):
+                await asyncio.sleep(0)
+            cancelled = await host.cancel_run(queued.id)
+            live = host.residents.get(session)
+            while live is not None and live.run is not None:
+                await live.run.ended()
+            record = await host.store.get_run(queued.id)
+            steps = await host.history.steps(session, after_seq=-1, limit=1000)
+            assert record.steps == sum(step.run_id == queued.id for step in steps), f"after {pause} turns of the loop"
+            assert (record.status, record.finished_event_id) == (cancelled.status, cancelled.finished_event_id)
