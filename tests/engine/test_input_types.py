@@ -1,6 +1,7 @@
 """Which inputs from outside have the types that an action declares."""
 
 from datetime import datetime
+from inspect import Parameter
 from typing import Any, Literal
 
 import pytest
@@ -8,8 +9,11 @@ import pytest
 from app.engine.input_types import input_types, mistyped
 
 
-def taking(annotation: Any) -> Any:
+def taking(annotation: Any, default: Any = Parameter.empty) -> Any:
     def function(state: object, value: Any) -> None: ...
+
+    if default is not Parameter.empty:
+        function.__defaults__ = (default,)
 
     function.__annotations__["value"] = annotation
     return function
@@ -56,6 +60,13 @@ def test_a_value_of_the_declared_type_is_right(annotation: Any, value: Any) -> N
 )
 def test_what_is_wrong_is_said_without_the_value(annotation: Any, value: Any, said: str) -> None:
     assert wrong(annotation, value) == {"value": said}
+
+
+@pytest.mark.parametrize(("annotation", "default"), [(int, None), (list[str], None), (int, "all"), (str, 0)])
+def test_the_default_of_a_parameter_is_right_whatever_its_type(annotation: Any, default: Any) -> None:
+    expected = input_types(taking(annotation, default), frozenset({"value"}))
+    assert mistyped(expected, {"value": default}) == {}
+    assert list(mistyped(expected, {"value": False})) == ["value"], "anything else is as wrong as ever"
 
 
 @pytest.mark.parametrize("annotation", [datetime, object, list[datetime], "NotThere", tuple[int, int]])
