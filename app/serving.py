@@ -1,7 +1,7 @@
 """The process around the application: its socket, its server, its signals.
 
 Uvicorn's own handling of SIGTERM waits for open responses before the application hears of the end; an event stream never
-ends by itself. `told_of_signals` tells the application at once, under this server and under `uvicorn app.main:app` alike.
+ends by itself. `told_of_signals` tells the application before that, under this server and under `uvicorn app.main:app` alike.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ __all__ = ["KEEP_ALIVE_S", "AddressUnavailable", "address_for_others", "address_
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _BACKLOG = 2048
 KEEP_ALIVE_S = 75  # longer than clients keep idle connections, or their next request could meet the closing
+_UNTIL_CLOSED_S = 0.25  # uvicorn looks every 0.1 s whether it should end; then it closes its sockets
 _AFTER_GRACE_S = 2.0  # for the answers that the drain has let go
 
 
@@ -79,7 +80,7 @@ def serve(app: FastAPI, listener: socket.socket, *, grace_s: float, ready: Calla
         log_config=None,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=math.ceil(grace_s + _AFTER_GRACE_S),
+        timeout_graceful_shutdown=math.ceil(_UNTIL_CLOSED_S + grace_s + _AFTER_GRACE_S),
     )
     server = _Server(config)
 
@@ -117,7 +118,11 @@ class _Server(uvicorn.Server):
 
 @contextlib.contextmanager
 def told_of_signals(callback: Callable[[], None]) -> Iterator[None]:
-    """While this lasts, SIGINT and SIGTERM also call `callback`, in the running loop. Does nothing outside the main thread."""
+    """While this lasts, SIGINT and SIGTERM also call `callback`, in the running loop. Does nothing outside the main thread.
+
+    It is called when the server has closed its sockets. Who comes before that is served; who comes after it finds nobody there,
+    and a proxy can turn to the next replica, which it could not do after an answer.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -125,7 +130,7 @@ def told_of_signals(callback: Callable[[], None]) -> Iterator[None]:
     previous: dict[int, Any] = {number: signal.getsignal(number) for number in _SIGNALS}
 
     def tell(number: int, frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(callback)
+        loop.call_soon_threadsafe(loop.call_later, _UNTIL_CLOSED_S, callback)
         before = previous[number]
         if callable(before):
             before(number, frame)
