@@ -35,9 +35,9 @@ def build_api(
     @asynccontextmanager
     async def with_forwarder(api: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(forwarder.close)
             if lifespan is not None:
                 await stack.enter_async_context(lifespan(api))
+            await stack.enter_async_context(forwarder.at_work())
             yield
 
     api = Api(

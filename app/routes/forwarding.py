@@ -7,7 +7,8 @@ is sent, so that it is one run however often that happens. `docs/adr/0020` says 
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from functools import wraps
 from http import HTTPStatus
 
@@ -20,6 +21,7 @@ from app.routes.event_stream import EventStreams
 from app.routes.lean import Endpoint, Incoming, Reply
 from app.routes.problems import problem_type
 from app.routes.remote import FORWARDED_TO, Answer, Remote, ReplicaGone
+from app.sessions.errors import ShuttingDown
 from app.sessions.host import SessionHost
 from app.sessions.ids import new_id
 
@@ -62,8 +64,19 @@ class Forwarder:
         self._remote = Remote(host.store.replicas)
         self.streams = EventStreams(host, self.open_stream)
 
-    async def close(self) -> None:
-        await self._remote.close()
+    @asynccontextmanager
+    async def at_work(self) -> AsyncIterator[None]:
+        """While this lasts: when this replica has drained, nobody waits any more for what another one may say."""
+        leaving = asyncio.create_task(self._take_leave())
+        try:
+            yield
+        finally:
+            leaving.cancel()
+            await self._remote.close()
+
+    async def _take_leave(self) -> None:
+        await self._host.has_drained.wait()
+        self._remote.hang_up()
 
     def anywhere(self, endpoint: Endpoint) -> Endpoint:
         """Return `endpoint` for sessions wherever they are."""
@@ -116,6 +129,8 @@ class Forwarder:
                 was_sent = was_sent or gone.was_sent
             if was_sent and scope["method"] == "PATCH":
                 raise OwnerLost
+            if self._host.has_drained.is_set():
+                raise ShuttingDown
             if loop.time() > until_s:
                 raise StoreUnavailable("the replica that has the session does not answer") from None
             await asyncio.sleep(_PAUSE_S)

@@ -65,6 +65,14 @@ class Remote:
     def __init__(self, replicas: Replicas) -> None:
         self._replicas = replicas
         self._client: httpx.AsyncClient | None = None
+        self._talks: set[asyncio.Future[Any]] = set()
+        self._is_over = False
+
+    def hang_up(self) -> None:
+        """Break off every talk, and begin none any more: each raises ReplicaGone."""
+        self._is_over = True
+        for talking in self._talks:
+            talking.cancel()
 
     async def close(self) -> None:
         if self._client is not None:
@@ -96,10 +104,16 @@ class Remote:
 
     async def awaited(self, talk: Coroutine[Any, Any, T], replica_id: str) -> T:
         """Return what `talk` gives; give it up when the replica is taken for dead. Raises ReplicaGone, StoreUnavailable."""
+        if self._is_over:
+            talk.close()
+            raise ReplicaGone(was_sent=False)
         talking = asyncio.ensure_future(talk)
+        self._talks.add(talking)
         try:
             while True:
                 await asyncio.wait([talking], timeout=_LOOK_AFTER_S)
+                if talking.cancelled():  # by `hang_up`
+                    raise ReplicaGone(was_sent=True)
                 if talking.done():
                     return talking.result()
                 if not await self._replicas.lives(replica_id):  # one without power does not even close its connections
@@ -109,6 +123,7 @@ class Remote:
         except httpx.TransportError:
             raise ReplicaGone(was_sent=True) from None
         finally:
+            self._talks.discard(talking)
             if not talking.done():
                 talking.cancel()
                 await asyncio.wait([talking])

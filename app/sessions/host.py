@@ -104,6 +104,7 @@ class SessionHost:
         self._housekeeping = Housekeeping(store, self.residents, self.machines, self.settings.retention, self.settings.key_ttl_s)
         self._newcomers = Newcomers(store, self.registry, self._housekeeping)
         self.history = History(store, self.residents, self.runs, self.desk, self.record, self._require_open)
+        self.has_drained = asyncio.Event()
         self._draining: asyncio.Task[None] | None = None
         self._resources = AsyncExitStack()
 
@@ -144,8 +145,7 @@ class SessionHost:
         self.is_draining = True
         self.store.queue.close()
         self.desk.close()
-        if self._draining is None:
-            self._draining = asyncio.get_running_loop().create_task(self._drain())
+        self._draining = self._draining or asyncio.get_running_loop().create_task(self._drain())
 
     async def drain(self) -> None:
         """Take no new work, and return when every run has ended and every follower has been told."""
@@ -396,4 +396,5 @@ class SessionHost:
 
     async def _drain(self) -> None:
         await self.runs.drain(self.settings.shutdown_grace_s)
+        self.has_drained.set()
         self.residents.close_streams()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -129,20 +130,29 @@ async def test_a_stream_goes_on_at_the_other_replica(client: httpx.AsyncClient, 
     assert texts[0] == texts[1] == texts[2]
 
 
-async def keep_stepping(client: httpx.AsyncClient, path: str, steps: int, seen: asyncio.Queue[int]) -> list[int]:
-    """Take `steps` steps one by one, each until it is answered, as the documents tell a client to: with a key of its own."""
+async def insist(client: httpx.AsyncClient, path: str, body: dict[str, Any], **headers: str) -> httpx.Response:
+    """POST until it is answered, as the documents tell a client to: with a key of its own."""
+    headers["Idempotency-Key"] = uuid.uuid4().hex
+    while True:
+        with contextlib.suppress(httpx.TransportError):
+            answer = await client.post(path, json=body, headers=headers)
+            if answer.is_success:
+                return answer
+            assert answer.status_code in (502, 503), answer.text
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert int(answer.headers["Retry-After"]) >= 1
+        await asyncio.sleep(0.1)
+
+
+async def keep_stepping(
+    client: httpx.AsyncClient, path: str, steps: int, seen: asyncio.Queue[int], gone: asyncio.Event
+) -> list[int]:
+    """Take `steps` steps one by one, the last of them when a replica is gone."""
     taken = []
     for number in range(steps):
-        while True:
-            with contextlib.suppress(httpx.TransportError):
-                answer = await client.post(f"{path}/steps", json={}, headers={"Idempotency-Key": f"{path} {number}"})
-                if answer.status_code == 200:
-                    break
-                assert answer.status_code in (502, 503), answer.text
-                assert answer.headers["content-type"] == "application/problem+json"
-                assert int(answer.headers["Retry-After"]) >= 1
-            await asyncio.sleep(0.1)
-        taken.append(answer.json()["seq"])
+        if number == steps - 1:
+            await gone.wait()
+        taken.append((await insist(client, f"{path}/steps", {})).json()["seq"])
         seen.put_nowait(1)
     return taken
 
@@ -178,27 +188,34 @@ async def until_ended(client: httpx.AsyncClient, run: str) -> dict[str, Any]:
 async def test_requests_and_streams_go_on_when_a_replica_is(how: str, mortal_topology: Topology) -> None:
     topology, steps = mortal_topology, 12
     limits = httpx.Limits(max_connections=4 * SESSIONS)
-    async with httpx.AsyncClient(base_url=topology.url, timeout=LIMIT_S, limits=limits) as client, asyncio.timeout(90):
+    async with (
+        httpx.AsyncClient(base_url=topology.url, timeout=LIMIT_S, limits=limits) as client,
+        asyncio.timeout(90),
+        asyncio.TaskGroup() as tasks,
+    ):
         paths = [await create(client) for _ in range(SESSIONS)]
         seen: asyncio.Queue[int] = asyncio.Queue()
-        stepping = [asyncio.create_task(keep_stepping(client, path, steps, seen)) for path in paths]
-        following = [asyncio.create_task(keep_following(client, path, steps - 1)) for path in paths]
+        gone = asyncio.Event()
+        stepping = [tasks.create_task(keep_stepping(client, path, steps, seen, gone)) for path in paths]
+        following = [tasks.create_task(keep_following(client, path, steps - 1)) for path in paths]
         promised = []
         for _ in range(4):
-            accepted = await client.post(
-                f"{await create(client)}/runs", json={"max_steps": 60}, headers={"Prefer": "respond-async"}
-            )
+            accepted = await insist(client, f"{await create(client)}/runs", {"max_steps": 60}, Prefer="respond-async")
             assert accepted.status_code == 202
             promised.append(accepted.headers["Location"])
         for _ in range(3 * SESSIONS):
             await seen.get()
-        gone = topology.replicas["replica-1"]
+        goer = topology.replicas["replica-1"]
         if how == "killed":
-            gone.kill()
+            goer.kill()
         else:
-            stopped = asyncio.create_task(asyncio.to_thread(gone.stop))
+            stopped = tasks.create_task(asyncio.to_thread(goer.stop))
         for _ in range(6):
-            await create(client)
+            assert (await insist(client, "/v1/sessions", {"machine": "clock"})).status_code == 201
+        if how == "stopped":
+            assert await stopped == 0
+            assert "Traceback" not in goer.text()
+        gone.set()
         assert [await task for task in stepping] == [list(range(steps))] * SESSIONS
         followed = [await task for task in following]
         assert [told for told, _ in followed] == [list(range(steps))] * SESSIONS
@@ -208,9 +225,6 @@ async def test_requests_and_streams_go_on_when_a_replica_is(how: str, mortal_top
         for path in paths:
             items = (await client.get(f"{path}/steps", params={"limit": 100})).json()["items"]
             assert [step["result"]["n"] for step in items] == list(range(1, steps + 1))
-        if how == "stopped":
-            assert await stopped == 0
-            assert "Traceback" not in gone.text()
         topology.replicas["replica-2"].kill()
         unanswered = await client.post("/v1/sessions", json={"machine": "clock"})
         assert (unanswered.status_code, unanswered.json()["status"], unanswered.headers["Retry-After"]) == (502, 502, "2")

@@ -191,6 +191,25 @@ async def test_a_replica_that_is_stopped_hands_its_runs_over(replicas: list[Repl
     assert "Traceback" not in owner.service.text() + other.service.text()
 
 
+async def test_a_replica_that_is_stopped_lets_go_of_what_it_passes_on(replicas: list[Replica]) -> None:
+    owner, other = replicas
+    paths = [await session_at(owner, name) for name in ("followed", "waited-for")]
+    told = Told()
+    following = asyncio.create_task(follow(other, paths[0], told))
+    waiting = asyncio.create_task(other.client.post(f"{paths[1]}/runs", json={"max_steps": 900}))
+    await told.until(1)
+    while (await owner.client.get(paths[1])).json()["status"] != "running":  # noqa: ASYNC110 - it is told by polling alone
+        await asyncio.sleep(0.05)
+    began_s = time.monotonic()
+    assert await asyncio.to_thread(other.service.stop) == 0
+    assert time.monotonic() - began_s < LIMIT_S, "a server that gives up on its answers takes its whole grace and more"
+    assert "Traceback" not in other.service.text()
+    await following
+    refused = await waiting
+    assert (refused.status_code, refused.json()["type"]) == (503, "urn:stepwell:problem:shutting-down")
+    assert (await owner.client.get(paths[1])).json()["status"] == "running"
+
+
 async def test_a_replica_that_was_frozen_finds_its_sessions_gone(replicas: list[Replica]) -> None:
     owner, other = replicas
     path = await session_at(owner, "frozen")
