@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.persistence import migrating
@@ -27,6 +28,14 @@ __all__ = ["Database", "PostgresDatabase", "SqliteDatabase"]
 T = TypeVar("T")
 
 _WRITE_TIMEOUT_S = 15.0
+
+
+class _LostBeforeCommit(SQLAlchemyError):
+    """The connection is gone, and with it the transaction: nothing was changed."""
+
+    def __init__(self, orig: BaseException | None) -> None:
+        super().__init__("the connection was lost before the commit")
+        self.orig = orig
 
 
 class Database(Protocol):
@@ -127,8 +136,21 @@ class PostgresDatabase:
         return {"all": connections_of(self._engine)}
 
     async def run(self, change: Callable[[Connection], T]) -> T:
-        async with available(), asyncio.timeout(_WRITE_TIMEOUT_S), self._engine.begin() as connection:
-            changed: T = await connection.run_sync(change)
+        async with available(), asyncio.timeout(_WRITE_TIMEOUT_S):
+            try:
+                return await self._changed(change)
+            except _LostBeforeCommit:  # and the pool has thrown out all connections of that age
+                return await self._changed(change)
+
+    async def _changed(self, change: Callable[[Connection], T]) -> T:
+        async with self._engine.connect() as connection:
+            try:
+                changed: T = await connection.run_sync(change)
+            except DBAPIError as exc:
+                if exc.connection_invalidated:
+                    raise _LostBeforeCommit(exc.orig) from exc
+                raise
+            await connection.commit()
         return changed
 
     async def claim(self, session_id: str) -> Any:

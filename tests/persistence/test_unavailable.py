@@ -9,8 +9,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from app.persistence.records import SessionFilter
-from app.persistence.store import StepConflict, Store, StoreUnavailable
+from app.persistence.records import RunStart, RunStatus, SessionFilter
+from app.persistence.store import SessionNotFound, StepConflict, Store, StoreUnavailable
 from tests.persistence.making import new, opened, step, step_commit
 
 IDS = [f"s{number}" for number in range(20)]
@@ -131,6 +131,28 @@ async def test_connections_that_are_cut_are_replaced_unnoticed(server: Server) -
             await server.disconnect_all()
             assert await take_step(store, seq) == [None] * 20
         await everyone_stands_at(store, 4)
+
+
+async def test_a_change_of_its_own_is_made_once_though_every_connection_has_died(server: Server) -> None:
+    async with opened(server.url) as store:
+        await asyncio.gather(*map(store.create_session, map(new, IDS)))
+        await store.commit(step_commit("s0", step(0)))
+        start = RunStart("r", 1_000, 1_700_000_000.0, {})
+        for change in (
+            lambda: store.queue_run("s0", start),
+            lambda: store.begin_attempt("r", 0),
+            lambda: store.purge_keys(0.0),
+            lambda: store.trim("s0", before_seq=1),
+            lambda: store.delete_session("s1"),
+        ):
+            await asyncio.gather(*(store.get_session(one) for one in IDS))  # there are several in the pool
+            await server.disconnect_all()
+            await change()
+        run = await store.get_run("r")
+        assert (run.status, run.session_id) == (RunStatus.QUEUED, "s0")
+        assert [found.seq for found in await store.list_steps("s0")] == []
+        with pytest.raises(SessionNotFound):
+            await store.get_session("s1")
 
 
 async def test_connections_cut_during_commits_lose_and_double_nothing(server: Server) -> None:
