@@ -38,6 +38,7 @@ from app.routes.problems import problem
 from app.routes.requests import BodyInvalid, BodyMalformed, BodyTooLarge, HeaderInvalid, MediaTypeUnsupported
 from app.sessions.errors import (
     ActionFailed,
+    AnswerTrimmed,
     IdInvalid,
     KeyReused,
     MachineChanged,
@@ -80,6 +81,7 @@ TABLE: Mapping[type[Exception], Row] = {
     StepNotFound: Row(404, "step-not-found", "There is no such step", ("session_id", "seq")),
     StepTrimmed: Row(410, "step-trimmed", "The step is not kept any more", ("session_id", "seq", "first_seq")),
     PositionTrimmed: Row(410, "position-trimmed", "The events are not kept any more", ("session_id",)),
+    AnswerTrimmed: Row(410, "answer-trimmed", "The first answer is not kept any more", ("run_id",)),
     RunNotFound: Row(404, "run-not-found", "There is no such run", ("run_id",)),
     ScheduleNotFound: Row(404, "schedule-not-found", "There is no such schedule", ("schedule_id",)),
     SessionExists: Row(409, "session-exists", "The id is taken", ("session_id",)),

@@ -21,7 +21,7 @@ from app.persistence.replicas import ClaimedElsewhere
 from app.persistence.store import RunNotFound, SessionNotFound, StoreError, StoreUnavailable
 from app.routes.json_text import dump
 from app.routes.remote import Answer, ReplicaGone
-from app.sessions.errors import SessionsError
+from app.sessions.errors import PositionTrimmed, SessionsError
 from app.sessions.events import describe, ends_run
 from app.sessions.host import SessionHost
 
@@ -104,7 +104,7 @@ class EventStreams:
                         yield frame
             except ClaimedElsewhere as exc:
                 elsewhere = exc
-            except SessionNotFound:
+            except (SessionNotFound, PositionTrimmed):  # who comes back is told which
                 return
             except RunNotFound:
                 follower.is_lost = True
@@ -140,7 +140,7 @@ class EventStreams:
                 return
 
     async def _here(self, follower: _Follower, is_known: bool) -> AsyncGenerator[bytes, None]:
-        """Follow in this process. Raises ClaimedElsewhere, SessionNotFound, RunNotFound, StoreUnavailable."""
+        """Follow in this process. Raises ClaimedElsewhere, SessionNotFound, RunNotFound, PositionTrimmed, StoreUnavailable."""
         session_id, run_id = follower.session_id, follower.run_id
         await self._host.own(session_id)
         if run_id is not None and not is_known:
@@ -161,7 +161,7 @@ class EventStreams:
         answer = await self._remote(elsewhere, f"/v1/{of}/events", headers)
         if answer is None or answer.status == HTTPStatus.OK:
             return answer
-        follower.is_over = answer.status == HTTPStatus.NO_CONTENT
+        follower.is_over = answer.status in (HTTPStatus.NO_CONTENT, HTTPStatus.GONE)
         follower.is_lost = answer.status == HTTPStatus.NOT_FOUND and follower.run_id is not None
         await answer.close()
         return None

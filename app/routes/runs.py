@@ -67,8 +67,8 @@ class RunRoutes:
         run = await self._started(incoming, asked, body)
         if wants_stream(incoming):
             await run.begun()
-            record, before = await self._host.history.run_with_position(run.id)
-            return self._streams.response(record.session_id, after=before, run_id=run.id, location=f"/v1/runs/{run.id}")
+            record, after = await self._host.history.run_with_position(run.id)
+            return self._streams.response(record.session_id, after=after, run_id=run.id, location=f"/v1/runs/{run.id}")
         outcome = await run.outcome()
         is_minimal = wants_minimal(incoming)
         return json_answer(
@@ -120,11 +120,9 @@ class RunRoutes:
 
     async def follow_run(self, incoming: Incoming) -> ASGIApp:
         """Follow a run from its first event, or from Last-Event-ID on, to its last one."""
-        record, before = await self._host.history.run_with_position(run_id_of(incoming))
-        position = last_event_id(incoming)
-        if position is not None and record.finished_event_id is not None and position >= record.finished_event_id:
+        record, after = await self._host.history.run_with_position(run_id_of(incoming), last_event_id(incoming))
+        if record.finished_event_id is not None and after >= record.finished_event_id:
             return Response(status_code=204)  # tells an EventSource not to come back
-        after = before if position is None else position
         return self._streams.response(record.session_id, after=after, run_id=record.id)
 
 
@@ -157,7 +155,7 @@ def run_routes(routes: RunRoutes, anywhere: Callable[[Endpoint], Endpoint]) -> l
             anywhere(routes.take_step),
             methods=["POST"],
             tags=tags,
-            responses=answers(400, 404, 409, 412, 413, 415, 422, 424, 503, _200=StepAnswer, _202=Run),
+            responses=answers(400, 404, 409, 410, 412, 413, 415, 422, 424, 503, _200=StepAnswer, _202=Run),
             openapi_extra=described(TakeStep, [SESSION_ID, IF_MATCH, RESPOND_ASYNC, IDEMPOTENCY_KEY]),
         ),
         LeanRoute(
@@ -165,7 +163,10 @@ def run_routes(routes: RunRoutes, anywhere: Callable[[Endpoint], Endpoint]) -> l
             anywhere(routes.start_run),
             methods=["POST"],
             tags=tags,
-            responses={**answers(400, 404, 409, 412, 413, 415, 422, 424, 503, _202=Run), 200: {"model": RunAnswer, **streamed}},
+            responses={
+                **answers(400, 404, 409, 410, 412, 413, 415, 422, 424, 503, _202=Run),
+                200: {"model": RunAnswer, **streamed},
+            },
             openapi_extra=described(StartRun, [SESSION_ID, IF_MATCH, RESPOND_ASYNC, IDEMPOTENCY_KEY]),
         ),
         APIRoute(
@@ -197,7 +198,10 @@ def run_routes(routes: RunRoutes, anywhere: Callable[[Endpoint], Endpoint]) -> l
             methods=["GET"],
             tags=tags,
             response_class=EventSourceResponse,
-            responses={**answers(400, 404, 422, 503), 204: {"description": "The run has ended, and everything of it was seen."}},
+            responses={
+                **answers(400, 404, 410, 422, 503),
+                204: {"description": "The run has ended, and everything of it was seen."},
+            },
             openapi_extra=described(parameters=[_RUN_ID, LAST_EVENT_ID]),
         ),
     ]

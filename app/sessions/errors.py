@@ -5,6 +5,7 @@ Ids are attributes as well as text. Messages never hold a state value.
 
 __all__ = [
     "ActionFailed",
+    "AnswerTrimmed",
     "IdInvalid",
     "KeyReused",
     "MachineChanged",
@@ -117,6 +118,17 @@ class PositionTrimmed(SessionsError):
             "look at the session, and follow it from there, or from 0 for what is kept"
         )
         self.session_id = session_id
+
+
+class AnswerTrimmed(SessionsError):
+    """A request came again under its key, and the run that it made then is not kept any more. It was carried out, once."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(
+            f"the first request with this Idempotency-Key was carried out as run {run_id!r}, which was trimmed: "
+            "its answer is not kept any more, and it is not carried out again"
+        )
+        self.run_id = run_id
 
 
 class ActionFailed(SessionsError):

@@ -41,8 +41,18 @@ class History:
         record = None if run is None else run.journal.record()
         return record or await self._desk.stored(run_id)
 
-    async def run_with_position(self, run_id: str) -> tuple[RunRecord, int]:
-        """Return a run, and an event id that is below those of its events. Raises RunNotFound."""
+    async def run_with_position(self, run_id: str, asked: int | None = None) -> tuple[RunRecord, int]:
+        """Return a run and the id after which a follower of it begins: `asked`, or else one below those of its events.
+
+        Raises RunNotFound, PositionTrimmed.
+        """
+        record, first = await self._run_with_first(run_id)
+        after = first if asked is None else asked
+        if asked is not None or record.finished_at_s is not None:  # of a run under way everything is kept
+            await self.require_kept(record.session_id, after)
+        return record, after
+
+    async def _run_with_first(self, run_id: str) -> tuple[RunRecord, int]:
         record = await self.get_run(run_id)
         if record.status is RunStatus.QUEUED:
             position = await self.position(record.session_id)

@@ -6,7 +6,8 @@ Streamed items and warnings are not stored: after they have left memory, the res
 from collections.abc import AsyncGenerator, Iterable
 
 from app.persistence.records import FailureRecord, RunEnd, RunRecord, RunStart, StepKind, StepRecord
-from app.persistence.store import Store
+from app.persistence.store import SessionNotFound, Store
+from app.sessions.errors import PositionTrimmed
 from app.sessions.events import Event, EventType, StepDone, StepStarted, end_type
 
 __all__ = ["replay"]
@@ -18,11 +19,20 @@ async def replay(store: Store, session_id: str, after: int, through: int) -> Asy
     """Yield the stored events with `after < id <= through`, in order.
 
     Everything up to `through` must have been committed before the call: what is committed meanwhile may be seen in part.
+    After 0 it is what is kept. Raises PositionTrimmed if what follows another `after` is not kept, or not any more when its turn
+    comes.
     """
+    trimmed = 0
     while after < through:
         runs = await store.list_runs(session_id, after_event_id=after, limit=_PAGE)
         steps = await store.steps_after_event(session_id, after, limit=_PAGE)
         failures = await store.list_failures(session_id, after_event_id=after, limit=_PAGE)
+        # asked after these reads: what was trimmed amid them is told from what never was
+        known_trimmed, trimmed = trimmed, await _trimmed(store, session_id)
+        if 0 < after < trimmed:
+            raise PositionTrimmed(session_id, trimmed)
+        if not after and trimmed > known_trimmed:
+            continue
         known_to = through
         if len(runs) == _PAGE:
             known_to = min(known_to, runs[-1].started_event_id)
@@ -36,6 +46,14 @@ async def replay(store: Store, session_id: str, after: int, through: int) -> Asy
             if after < event.id <= known_to:
                 yield event
         after = known_to
+
+
+async def _trimmed(store: Store, session_id: str) -> int:
+    """Return the id of the last event that is not kept; 0 if there is none, or no session any more: then it has ended."""
+    try:
+        return (await store.get_session(session_id)).trimmed_event_id
+    except SessionNotFound:
+        return 0
 
 
 def _of_runs(runs: Iterable[RunRecord]) -> Iterable[Event]:

@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Protocol
 from weakref import WeakValueDictionary
 
-from app.persistence.records import Delivery, Key, RunRecord, RunStart, RunStatus
+from app.persistence.records import Delivery, Key, KeyRecord, RunRecord, RunStart, RunStatus
 from app.persistence.store import KeyTaken, RunNotFound, SessionNotFound, Store
 from app.sessions.active_runs import ActiveRuns
 from app.sessions.endings import close_stored
-from app.sessions.errors import KeyReused, MachineNotHosted, SeqMismatch, SessionBusy, ShuttingDown
+from app.sessions.errors import AnswerTrimmed, KeyReused, MachineNotHosted, SeqMismatch, SessionBusy, ShuttingDown
 from app.sessions.leftovers import Resumption
 from app.sessions.live import LiveSession
 from app.sessions.outcomes import PastRun
@@ -56,7 +56,7 @@ class RunDesk:
     ) -> RunHandle:
         """Begin a run, now or when its turn comes. With `may_be_known` the run with this id is returned if there is one.
 
-        Raises SessionBusy, SeqMismatch, KeyReused, and what ends a run that waits.
+        Raises SessionBusy, SeqMismatch, KeyReused, AnswerTrimmed, and what ends a run that waits.
         """
         if order.key is not None:
             return await self._start_once(live, order, order.key, expected)
@@ -78,8 +78,15 @@ class RunDesk:
                 return PastRun(await self._store.get_run(run_id), self._store)
         return await asyncio.shield(found.began) if isinstance(found, Turn) else found
 
+    async def _handle_again(self, run_id: str) -> RunHandle:
+        """Return the run that a key stands for. Raises AnswerTrimmed."""
+        try:
+            return await self.handle(run_id)
+        except RunNotFound:  # a run comes into the store with its key: it was there
+            raise AnswerTrimmed(run_id) from None
+
     async def queue(self, session_id: str, order: RunOrder) -> RunRecord:
-        """Store a run that begins later, whoever begins it. Raises SessionNotFound, SessionBusy, KeyReused."""
+        """Store a run that begins later, whoever begins it. Raises SessionNotFound, SessionBusy, KeyReused, AnswerTrimmed."""
         known = await self._queued_under(order.key)
         if known is not None:
             return known
@@ -100,8 +107,11 @@ class RunDesk:
         known = None if key is None else await self._store.find_key(key.digest)
         if key is None or known is None:
             return None
-        _require_same(key, known.request)
-        return _as_queued(await self._store.get_run(known.run_id or ""))
+        run_id = _same_run(key, known)
+        try:
+            return _as_queued(await self._store.get_run(run_id))
+        except RunNotFound:
+            raise AnswerTrimmed(run_id) from None
 
     async def take_up(self, record: RunRecord) -> Run | Turn | None:
         """Go on with a stored run that nobody has, or begin it if it is queued; None if it has ended.
@@ -238,8 +248,7 @@ class RunDesk:
         try:
             known = await self._store.find_key(key.digest)
             if known is not None:
-                _require_same(key, known.request)
-                handle = await self.handle(known.run_id or "")
+                handle = await self._handle_again(_same_run(key, known))
             else:
                 handle = await self._start(await self.alive(live.id), order, expected)
             promise.set_result(handle)
@@ -281,6 +290,12 @@ def require_seq(live: LiveSession, expected: Collection[int] | None) -> None:
 def _require_same(key: Key, request: bytes) -> None:
     if key.request != request:
         raise KeyReused
+
+
+def _same_run(key: Key, known: KeyRecord) -> str:
+    """Return the id of the run that was made under `key`. Raises KeyReused."""
+    _require_same(key, known.request)
+    return known.run_id or ""
 
 
 async def _resumption_of(store: Store, live: LiveSession, record: RunRecord) -> Resumption:

@@ -144,6 +144,11 @@ def test_a_history_can_be_cut(client: httpx.Client) -> None:
     assert problem(client.get(f"/v1/runs/{old}")) == (404, "run-not-found")
     assert problem(client.get(f"{path}/events", headers={"Last-Event-ID": "1"})) == (410, "position-trimmed")
     assert client.post(f"{path}/fork", json={"seq": 12}).json()["state"] == {"n": 13}
+    cut = f"/v1/runs/{client.get(f'{path}/runs').json()['items'][0]['id']}/events"
+    assert problem(client.get(cut)) == (410, "position-trimmed")
+    assert problem(client.get(cut, headers={"Last-Event-ID": "1"})) == (410, "position-trimmed")
+    kept = client.get(cut, headers={"Last-Event-ID": "0"}).text
+    assert (kept.count("event: step.finished"), kept.count("event: run.finished")) == (8, 1)
     assert client.post(f"{path}/steps", json={}).json()["state"] == {"n": 21}
 
 

@@ -85,6 +85,26 @@ def test_a_session_is_created_once(client: httpx.Client) -> None:
     assert shown(keyed(client, fork, {})) == shown(keyed(client, fork, {}))
 
 
+def test_an_answer_that_was_trimmed_is_gone_and_nothing_is_done_again(client: httpx.Client) -> None:
+    path = f"/v1/sessions/{create(client)}"
+    requests: list[tuple[str, dict[str, Any], str, dict[str, str]]] = [
+        (f"{path}/steps", {}, "step", {}),
+        (f"{path}/runs", {"max_steps": 2}, "run", {}),
+        (f"{path}/runs", {"max_steps": 2}, "streamed", {"Accept": "text/event-stream"}),
+        (f"{path}/runs", {"max_steps": 2}, "accepted", {"Prefer": "respond-async"}),
+    ]
+    for where, body, key, headers in requests:
+        first = keyed(client, where, body, key, **headers)
+        assert first.status_code in (200, 202)
+    client.get(f"{first.headers['Location']}/events")  # ends with the run
+    client.delete(f"{path}/steps", params={"before_seq": 99})
+    for where, body, key, headers in requests:
+        again = keyed(client, where, body, key, **headers)
+        assert (again.status_code, again.json()["type"]) == (410, "urn:stepwell:problem:answer-trimmed")
+        assert keyed(client, where, {"inputs": {"by": 2}}, key, **headers).status_code == 422
+    assert client.get(path).json()["seq"] == 6
+
+
 def test_of_many_at_the_same_time_one_is_carried_out(tmp_path: Path) -> None:
     gate = Gate()
     store = open_store(f"sqlite:///{tmp_path}/keys.db")

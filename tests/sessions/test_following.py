@@ -2,11 +2,15 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 from contextlib import aclosing
 
 import pytest
 
+from app.persistence.memory import MemoryStore
+from app.persistence.records import RunRecord
 from app.persistence.store import Store
+from app.sessions.errors import PositionTrimmed
 from app.sessions.events import Event, EventType, describe
 from app.sessions.host import SessionHost
 from app.sessions.requests import RunRequest, SessionEdit
@@ -106,6 +110,43 @@ async def test_a_follower_that_does_not_read_slows_nobody_and_misses_no_durable_
             *(["run.started"] + ["step.started", "step.finished"] * 50 + ["run.finished"]),
         ]
         assert [event.id for event in events] == sorted({event.id for event in events})
+
+
+async def test_a_follower_that_is_slower_than_the_trimming_is_told_of_the_gap(store: Store) -> None:
+    async with hosting([turns()], store, event_buffer=8) as host:
+        session = await create(host, "turns")
+        await run(host, session, 3)
+        async with aclosing(host.follow(session, after=0)) as slow:
+            first = await anext(slow)
+            await run(host, session, 200)
+            await host.history.trim(session, before_seq=150)
+            with pytest.raises(PositionTrimmed):
+                async for _ in slow:
+                    pass
+        assert first is not None
+        with pytest.raises(PositionTrimmed):
+            await all_events(host, session, after=first.id)
+
+
+class TrimsMeanwhile(MemoryStore):
+    """Somebody trims a session between two reads of its history."""
+
+    async def list_runs(self, session_id: str, *, after_event_id: int = 0, limit: int = 100) -> Sequence[RunRecord]:
+        found = await super().list_runs(session_id, after_event_id=after_event_id, limit=limit)
+        await self.trim(session_id, before_seq=3)
+        return found
+
+
+async def test_what_was_trimmed_amid_a_read_from_the_beginning_is_left_out_as_a_whole() -> None:
+    async with hosting([turns()], TrimsMeanwhile()) as host:
+        session = await create(host, "turns")
+        for _ in range(2):
+            await run(host, session, 3)
+        assert types_of(await all_events(host, session)) == [
+            "run.started",
+            *["step.started", "step.finished"] * 3,
+            "run.finished",
+        ]
 
 
 @pytest.mark.parametrize("seed", range(5))
