@@ -7,12 +7,9 @@ and once as the service hosts them, without HTTP: a session takes its next step 
 """
 
 import asyncio
-import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import uvloop
 
@@ -27,7 +24,7 @@ from app.sessions.host_settings import HostSettings
 from app.sessions.loading import load_machines
 from app.sessions.requests import NewSessionRequest
 from benchmarks.measuring import percentile
-from benchmarks.processes import postgres
+from benchmarks.processes import databases
 from benchmarks.tables import Bar, show, show_bars
 
 __all__ = ["Figures", "measure"]
@@ -116,15 +113,6 @@ def _commit(number: int, seq: int, state: dict[str, object]) -> Commit:
     )
 
 
-@contextmanager
-def databases() -> Iterator[dict[str, str]]:
-    """The urls of two empty databases."""
-    with tempfile.TemporaryDirectory(prefix="stepwell-bench-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        with postgres(folder) as url:
-            yield {"SQLite": f"sqlite:///{folder}/sessions.db", "PostgreSQL": url}
-
-
 async def _run(url: str, sessions: int, most_entries: int, *, is_hosted: bool) -> Figures:
     store = open_store(url, migrate=True)
     committer: Committer = store._committer  # type: ignore[attr-defined]  # the size of a batch is no setting
@@ -145,8 +133,8 @@ def main() -> None:
         for what, sessions, is_hosted in (*(("store alone", each, False) for each in _CROWDS), ("hosted", 1_000, True)):
             rates = []
             for kind, most_entries in (("one by one", 1), ("group commit", 1024)):
-                with databases() as urls:
-                    figures = uvloop.run(_run(urls[name], sessions, most_entries, is_hosted=is_hosted))
+                with databases([name.lower()]) as urls:
+                    figures = uvloop.run(_run(urls[name.lower()], sessions, most_entries, is_hosted=is_hosted))
                 times = (f"{figures.median_ms:.1f}", f"{figures.p99_ms:.1f}", f"{figures.cpu_us:.0f}")
                 rows.append([f"{name}: {sessions:,} sessions, {what}, {kind}", f"{figures.per_s:,.0f}", *times])
                 rates.append(figures.per_s)

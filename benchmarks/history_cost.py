@@ -12,7 +12,7 @@ from statistics import median
 from app.engine.operations import Append, Set
 from app.persistence.factory import open_store
 from app.persistence.records import Commit, NewSession, SessionStatus, StepCommit
-from benchmarks.group_commit import databases
+from benchmarks.processes import databases
 
 __all__ = ["main"]
 

@@ -24,8 +24,8 @@ from app.persistence.records import Commit, RunEnd, RunStart, RunStatus, Session
 from app.persistence.store import Store
 from app.persistence.urls import Sqlite, parse
 from app.persistence.wave_rows import labels_of
-from benchmarks.group_commit import databases
 from benchmarks.measuring import percentile
+from benchmarks.processes import databases
 from benchmarks.tables import Bar, show, show_bars
 
 __all__ = ["main"]

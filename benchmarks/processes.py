@@ -3,15 +3,16 @@
 import os
 import subprocess
 import sys
+import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
-__all__ = ["Server", "cpu_s", "postgres", "running"]
+__all__ = ["Server", "cpu_s", "databases", "postgres", "running"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +79,14 @@ def postgres(folder: Path) -> Iterator[str]:
         yield server.get_uri()
     finally:
         server.cleanup()
+
+
+@contextmanager
+def databases(names: Collection[str]) -> Iterator[dict[str, str]]:
+    """The urls of empty databases for these of `sqlite` and `postgresql`, by name."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stepwell-bench-", ignore_cleanup_errors=True)))
+        urls = {"sqlite": f"sqlite:///{folder}/sessions.db"}
+        if "postgresql" in names:
+            urls["postgresql"] = stack.enter_context(postgres(folder))
+        yield urls
