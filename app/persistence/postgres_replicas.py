@@ -1,5 +1,6 @@
 """Replicas and their claims on PostgreSQL. All times are the server's: the replicas' own clocks may lie."""
 
+import math
 import time
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -16,6 +17,8 @@ from app.persistence.store import SessionNotFound, StoreUnavailable
 from app.persistence.writer import Writer
 
 __all__ = ["PostgresReplicas"]
+
+_LOOKED_AT = 1_000  # queued runs, at a time
 
 _JOIN = text("""
     INSERT INTO replicas (id, url, started_at, heartbeat_at)
@@ -52,19 +55,29 @@ _OWNER = text(f"""
     SELECT s.claimed_by, r.url FROM sessions AS s LEFT JOIN replicas AS r ON r.id = s.claimed_by
     WHERE s.id = :session_id AND {_IS_THERE}
 """)  # noqa: S608  # ours
-_ORPHANS = text("""
+_ABANDONED = text("""
     SELECT runs.*, s.id AS session_id FROM runs JOIN sessions AS s ON s.key = runs.session_key
-    WHERE runs.finished_at IS NULL
-        AND (runs.status <> 'queued' OR runs.started_at < :queued_before AND NOT EXISTS (
-            SELECT FROM stepwell_pgqueuer AS j WHERE j.dedupe_key = runs.id AND j.status IN ('queued', 'picked')
-        ))
-        AND (
-            s.claimed_by IS NULL
-            OR s.claimed_by = :id AND runs.status = 'queued'
-            OR NOT EXISTS (SELECT FROM replicas AS r WHERE r.id = s.claimed_by)
-        )
+    WHERE runs.status = 'running'
+        AND (s.claimed_by IS NULL OR NOT EXISTS (SELECT FROM replicas AS r WHERE r.id = s.claimed_by))
     ORDER BY runs.started_at, runs.id LIMIT :limit
 """)
+_QUEUED = """runs.finished_at IS NULL AND runs.status = 'queued' AND runs.started_at < :queued_before
+        AND (runs.started_at, runs.id) > (:after_s, :after_id)"""
+_LAST_LOOKED_AT = text(f"""
+    SELECT started_at, id FROM runs WHERE {_QUEUED} ORDER BY started_at, id LIMIT 1 OFFSET {_LOOKED_AT - 1}
+""")  # noqa: S608  # ours
+# a scalar subquery: with NOT EXISTS the whole queue is read
+_FORGOTTEN = text(f"""
+    SELECT runs.*, s.id AS session_id FROM runs JOIN sessions AS s ON s.key = runs.session_key
+    WHERE {_QUEUED}
+        AND (runs.started_at, runs.id) <= (:until_s, :until_id)
+        AND (
+            SELECT 1 FROM stepwell_pgqueuer AS j WHERE j.dedupe_key = runs.id AND j.status IN ('queued', 'picked')
+        ) IS NULL
+        AND (s.claimed_by IS NULL OR s.claimed_by = :id OR NOT EXISTS (SELECT FROM replicas AS r WHERE r.id = s.claimed_by))
+    ORDER BY runs.started_at, runs.id LIMIT :limit
+""")  # noqa: S608
+_START, _END = (-math.inf, ""), (math.inf, "")  # of the queue
 
 
 class PostgresReplicas:
@@ -75,6 +88,7 @@ class PostgresReplicas:
         self._engine = engine
         self._writer = writer
         self.id: str | None = None
+        self._looked_at = _START
 
     async def join(self, url: str) -> None:
         name = str(uuid_utils.uuid7())
@@ -116,8 +130,18 @@ class PostgresReplicas:
                 raise StoreUnavailable("this replica was taken for dead and has to join again")
 
     async def orphans(self, *, queued_before_s: float, limit: int) -> Sequence[RunRecord]:
-        rows = await self._do(_ORPHANS, id=self.id, queued_before=queued_before_s, limit=limit)
-        return [run_record(row) for row in rows]
+        rows = [*await self._do(_ABANDONED, limit=limit), *await self._forgotten(queued_before_s, limit)]
+        return [run_record(row) for row in rows[:limit]]
+
+    async def _forgotten(self, queued_before_s: float, limit: int) -> Sequence[Any]:
+        """Return rows of queued runs without a job. A call looks at some that wait, the next one at those behind them."""
+        after_s, after_id = self._looked_at
+        window = {"queued_before": queued_before_s, "after_s": after_s, "after_id": after_id}
+        last = await self._do(_LAST_LOOKED_AT, **window)
+        until_s, until_id = last[0] if last else _END
+        found = await self._do(_FORGOTTEN, **window, until_s=until_s, until_id=until_id, id=self.id, limit=limit)
+        self._looked_at = (until_s, until_id) if last else _START
+        return found
 
     async def _do(self, statement: Any, **values: Any) -> Sequence[Any]:
         async with available():

@@ -67,9 +67,9 @@ class Replicas(Protocol):
         ...
 
     async def orphans(self, *, queued_before_s: float, limit: int) -> Sequence[RunRecord]:
-        """Return unfinished runs that no living replica has, oldest first; queued ones if they have been for long.
+        """Return unfinished runs that no living replica has; also queued ones, if they have been for long and are in no queue.
 
-        Raises StoreUnavailable.
+        The queued ones are looked through in parts, with every call the next one. Raises StoreUnavailable.
         """
         ...
 

@@ -35,7 +35,7 @@ __all__ = [
     "steps",
 ]
 
-HEAD_REVISION = "0004"
+HEAD_REVISION = "0005"
 
 METADATA = MetaData(
     naming_convention={
@@ -169,6 +169,12 @@ runs = Table(
         "started_at",
         postgresql_where=text("finished_at IS NULL"),
         sqlite_where=text("finished_at IS NULL"),
+    ),
+    Index(
+        "ix_runs_running",
+        "session_key",
+        postgresql_where=text("status = 'running'"),
+        sqlite_where=text("status = 'running'"),
     ),
 )
 

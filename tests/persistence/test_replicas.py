@@ -13,7 +13,7 @@ from app.persistence.records import Commit, Key, SessionStatus
 from app.persistence.replicas import ClaimedElsewhere, FileReplica
 from app.persistence.sql_store import SqlStore
 from app.persistence.store import ClaimLost, RunNotFound, SessionNotFound, StepConflict, Store, StoreUnavailable
-from tests.persistence.making import ended, failed, new, opened, queried, started, step, step_commit
+from tests.persistence.making import T0, ended, failed, new, opened, queried, started, step, step_commit
 
 
 @pytest.fixture
@@ -142,6 +142,31 @@ async def test_orphans_are_the_runs_that_no_living_replica_has(postgres_url: str
     assert await orphans(second) == ["dead", "free", "owned", "waits"]
     await second.claim_session("dead")
     assert await orphans(second) == ["free", "owned", "waits"], "what it has claimed is under way"
+
+
+async def test_a_run_that_its_queue_has_forgotten_is_found_behind_a_thousand_others(postgres_url: str) -> None:
+    async with opened(postgres_url) as store:
+        await store.create_session(new())
+        await store.queue_run("s", started("0000", started_at_s=T0))
+        others = "generate_series(1, 1100) AS n CROSS JOIN"
+        await queried(
+            postgres_url,
+            f"""
+            INSERT INTO runs (id, session_key, status, parameters, started_at, steps, started_event_id)
+            SELECT to_char(n, 'FM0000'), session_key, status, parameters, started_at + n / 2, 0, 0 FROM {others} runs
+        """,
+        )
+        await queried(
+            postgres_url,
+            f"""
+            INSERT INTO stepwell_pgqueuer (priority, created, updated, heartbeat, execute_after, status, entrypoint, dedupe_key)
+            SELECT 0, created, updated, heartbeat, execute_after, status, entrypoint, to_char(n, 'FM0000')
+            FROM {others} stepwell_pgqueuer
+        """,
+        )
+        await queried(postgres_url, "DELETE FROM stepwell_pgqueuer WHERE dedupe_key IN ('0007', '0008', '0999', '1000', '1100')")
+        found = [[run.id for run in await store.replicas.orphans(queued_before_s=2e9, limit=10)] for _ in range(3)]
+        assert found == [["0007", "0008", "0999"], ["1000", "1100"], ["0007", "0008", "0999"]]
 
 
 async def test_of_two_who_both_believe_that_they_own_a_session_one_commits(pair: tuple[Store, Store]) -> None:
