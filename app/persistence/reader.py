@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from itertools import chain
+from dataclasses import dataclass
+from itertools import chain, takewhile
 from typing import Any
 
 from sqlalchemy import Executable, Row, text
@@ -29,6 +29,7 @@ from app.persistence.records import (
     StepRecord,
 )
 from app.persistence.rows import failure_record, run_record, session_record, step_record
+from app.persistence.session_lists import conditions_of, reaches, sessions_page
 from app.persistence.snapshots import replay
 from app.persistence.store import RunNotFound, SessionNotFound, StepNotFound, StepTrimmed, StoreUnavailable
 from app.persistence.texts import is_storable
@@ -39,7 +40,6 @@ __all__ = ["Reader", "answer", "available"]
 _LARGE_LOG_BYTES = 32 * 1024
 _MOST = 2**63 - 1
 ANSWER_LIMIT_S = 15.0
-_MANY = 1000  # labels: of two that are as common, either will do
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -109,16 +109,20 @@ class Reader:
         wanted = [which.machine or "", which.partition_key or "", *chain.from_iterable(which.metadata.items())]
         if limit <= 0 or not all(map(is_storable, wanted)):
             return SessionPage((), None)
-        found = await self._rows(sql.sessions_page(await self._rarest_first(which), before, limit + 1))
-        shown = found[:limit]
-        cursor_after = encode_cursor(shown[-1].key) if len(found) > limit else None
-        return SessionPage(tuple(session_record(row) for row in shown), cursor_after)
+        values = {**conditions_of(which), "before": _MOST if before is None else before, "limit": limit + 1}
+        conditions = await self._sparsest_first(tuple(conditions_of(which)), values)
+        rows = await self._rows(sessions_page(conditions), **values)
+        met = list(takewhile(lambda row: row.is_met, rows))
+        shown = met[:limit]
+        last = shown[-1] if len(met) > limit else rows[len(met)] if len(met) < len(rows) else None
+        return SessionPage(tuple(map(session_record, shown)), None if last is None else encode_cursor(last.key))
 
-    async def _rarest_first(self, which: SessionFilter) -> SessionFilter:
-        if len(which.metadata) < 2:
-            return which
-        counts = {name: (await self._rows(sql.label_count(name, value, _MANY)))[0][0] for name, value in which.metadata.items()}
-        return replace(which, metadata={name: which.metadata[name] for name in sorted(counts, key=counts.__getitem__)})
+    async def _sparsest_first(self, conditions: tuple[str, ...], values: Mapping[str, Any]) -> tuple[str, ...]:
+        if len(conditions) < 2:
+            return conditions
+        (reached,) = await self._rows(reaches(conditions), **values)
+        sparsest = min(range(len(conditions)), key=lambda place: reached[place] or 0)
+        return (conditions[sparsest], *conditions[:sparsest], *conditions[sparsest + 1 :])
 
     async def steps(self, session_id: str, after_seq: int | None, before_seq: int | None, limit: int) -> Sequence[StepRecord]:
         after = -_MOST if after_seq is None else after_seq

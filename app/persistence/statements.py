@@ -1,37 +1,35 @@
 """The SELECTs, built once; SQLAlchemy keeps them compiled. They read the same on SQLite and PostgreSQL."""
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Double,
+    FromClause,
     Select,
     bindparam,
     delete,
-    exists,
-    func,
     literal_column,
     or_,
     select,
     text,
-    true,
     union_all,
 )
 from sqlalchemy.sql.dml import Delete
 from sqlalchemy.sql.selectable import TextualSelect
 
-from app.persistence.records import RunStatus, SessionFilter, SessionStatus
-from app.persistence.tables import METADATA, failures, keys, labels, runs, sessions, snapshots, steps
-from app.persistence.wave_rows import label_of
+from app.persistence.records import RunStatus
+from app.persistence.tables import METADATA, failures, keys, runs, sessions, snapshots, steps
 
 __all__ = [
     "CHILDREN",
     "DELETE_SESSION",
     "FAILURES",
+    "HAS_RUN",
     "HISTORIES",
     "IS_IT",
+    "IS_THERE",
     "KEY",
     "NEAREST_SNAPSHOT",
     "PAYLOADS",
@@ -45,30 +43,37 @@ __all__ = [
     "STEP_AFTER_TIME",
     "UNFINISHED_RUNS",
     "UNFINISHED_RUNS_OF",
-    "label_count",
-    "sessions_page",
+    "is_running",
+    "some",
 ]
 
 _unfinished = runs.alias("unfinished")
+
+
+def is_running(run: FromClause) -> ColumnElement[bool]:
+    """Whether a run is under way. The index of those is only used for a literal."""
+    return run.c.status == literal_column(f"'{RunStatus.RUNNING.value}'")
+
+
+def some(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """EXISTS, but looked up for each row: a planner never reads a whole table for a scalar subquery, or joins it."""
+    return select(literal_column("1")).where(*conditions).limit(literal_column("1")).scalar_subquery().is_not(None)
+
+
 # Every look at a session asks for this: one that has expired is gone, whenever its rows are deleted.
-_is_there = or_(
+IS_THERE = or_(
     sessions.c.ttl_s.is_(None),
     sessions.c.updated_at + sessions.c.ttl_s > bindparam("now", callable_=time.time, type_=Double),
-    exists().where(_unfinished.c.session_key == sessions.c.key, _unfinished.c.finished_event_id.is_(None)),
+    some(_unfinished.c.session_key == sessions.c.key, _unfinished.c.finished_event_id.is_(None)),
 )
-IS_IT = (sessions.c.id == bindparam("session_id")) & _is_there
+IS_IT = (sessions.c.id == bindparam("session_id")) & IS_THERE
 _key = select(sessions.c.key).where(IS_IT).scalar_subquery()
 
-_has_run = (
-    exists()
-    .where(runs.c.session_key == sessions.c.key, runs.c.finished_event_id.is_(None), runs.c.status == RunStatus.RUNNING.value)
-    .label("has_run")
-)
-_running = select(runs.c.session_key).where(runs.c.finished_at.is_(None), runs.c.status == RunStatus.RUNNING.value)
+HAS_RUN = some(runs.c.session_key == sessions.c.key, runs.c.finished_event_id.is_(None), is_running(runs)).label("has_run")
 
-SESSION = select(sessions, _has_run).where(IS_IT)
+SESSION = select(sessions, HAS_RUN).where(IS_IT)
 SESSION_WITH_SNAPSHOT = (
-    select(sessions, _has_run, snapshots.c.state)
+    select(sessions, HAS_RUN, snapshots.c.state)
     .join_from(
         sessions,
         snapshots,
@@ -134,7 +139,7 @@ FAILURES = (
 )
 
 _run = select(runs, sessions.c.id.label("session_id")).join_from(runs, sessions, sessions.c.key == runs.c.session_key)
-RUN = _run.where(runs.c.id == bindparam("run_id"), _is_there)
+RUN = _run.where(runs.c.id == bindparam("run_id"), IS_THERE)
 UNFINISHED_RUNS_OF = _run.where(runs.c.session_key == _key, runs.c.finished_event_id.is_(None)).order_by(runs.c.started_at)
 UNFINISHED_RUNS = _run.where(runs.c.finished_at.is_(None)).order_by(runs.c.started_at, runs.c.id).limit(bindparam("limit"))
 
@@ -175,34 +180,3 @@ CHILDREN: tuple[Delete, ...] = tuple(
     for table in METADATA.sorted_tables
     if "session_key" in table.c
 )
-
-
-def sessions_page(which: SessionFilter, before: int | None, limit: int) -> Select[Any]:
-    """Return the statement for one page, newest first. Every filter alone is served by an index in that order.
-
-    With labels it is the first of them whose index is walked: it should be the rarest.
-    """
-    statement = select(sessions, _has_run).limit(limit)
-    position: ColumnElement[int] = sessions.c.key
-    for place, (name, value) in enumerate(which.metadata.items()):
-        label = labels.alias()
-        statement = statement.join(label, (label.c.session_key == sessions.c.key) & (label.c.label == label_of(name, value)))
-        position = label.c.session_key if place == 0 else position
-    conditions: Mapping[Any, Any] = {
-        sessions.c.machine: which.machine,
-        sessions.c.status: None if which.status in (None, SessionStatus.RUNNING) else which.status.value,
-        sessions.c.partition_key: which.partition_key,
-    }
-    if which.status is SessionStatus.RUNNING:
-        statement = statement.where(sessions.c.key.in_(_running))
-    return statement.order_by(position.desc()).where(
-        position < before if before is not None else true(),
-        _is_there,
-        *(column == value for column, value in conditions.items() if value is not None),
-    )
-
-
-def label_count(name: str, value: str, most: int) -> Select[Any]:
-    """Return the statement that counts the sessions with a label, up to `most`."""
-    some = select(labels.c.session_key).where(labels.c.label == label_of(name, value)).limit(most).subquery()
-    return select(func.count()).select_from(some)

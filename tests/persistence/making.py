@@ -1,13 +1,15 @@
 """Small factories for what goes into a store."""
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
+import pytest
 from sqlalchemy import Connection, text
 
 from app.engine.operations import Increment, Operation, apply_all
+from app.persistence import session_lists
 from app.persistence.engines import postgres_engine, sqlite_writer
 from app.persistence.factory import open_store
 from app.persistence.records import (
@@ -24,7 +26,19 @@ from app.persistence.store import Store
 from app.persistence.urls import Postgres, Sqlite, parse
 from tests.pgbouncer import is_pooled
 
-__all__ = ["Writer", "ended", "failed", "new", "on_database", "opened", "queried", "started", "step", "step_commit"]
+__all__ = [
+    "Writer",
+    "ended",
+    "failed",
+    "new",
+    "on_database",
+    "opened",
+    "queried",
+    "short_walks",
+    "started",
+    "step",
+    "step_commit",
+]
 
 T = TypeVar("T")
 
@@ -105,6 +119,19 @@ class Writer:
         await self.store.commit(step_commit(self.id, step(self.seq + 1, operations, state, **changes)))
         self.seq += 1
         self.states[self.seq] = state
+
+
+@contextlib.contextmanager
+def short_walks(walked: int, reach: int) -> Iterator[None]:
+    """Let a page of sessions end after so many entries of an index; `reach` of each are looked at to choose it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session_lists, "WALKED", walked)
+        patch.setattr(session_lists, "REACH", reach)
+        session_lists.sessions_page.cache_clear()
+        session_lists.reaches.cache_clear()
+        yield
+    session_lists.sessions_page.cache_clear()
+    session_lists.reaches.cache_clear()
 
 
 @contextlib.asynccontextmanager

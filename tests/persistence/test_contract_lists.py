@@ -1,29 +1,32 @@
 """Lists of sessions in every store: pages, filters, cursors."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from itertools import product
 
 import pytest
 
-from app.persistence.records import SessionFilter, SessionStatus
+from app.persistence.records import Commit, SessionFilter, SessionStatus
 from app.persistence.store import CursorInvalid, Store
-from tests.persistence.making import new, step, step_commit
+from tests.persistence.making import ended, new, opened, short_walks, started, step, step_commit
+
+
+async def paged(store: Store, which: SessionFilter, limit: int) -> AsyncIterator[list[str]]:
+    """The ids of page after page."""
+    page = await store.list_sessions(which, limit, None)
+    yield [session.id for session in page.sessions]
+    while page.next_cursor is not None:
+        page = await store.list_sessions(which, limit, page.next_cursor)
+        yield [session.id for session in page.sessions]
 
 
 async def test_pages_show_every_session_once_newest_first(store: Store) -> None:
     for number in range(23):
         await store.create_session(new(f"s{number}"))
-    seen: list[str] = []
-    cursor = None
-    pages = 0
-    while True:
-        page = await store.list_sessions(SessionFilter(), 5, cursor)
-        seen += [session.id for session in page.sessions]
-        pages += 1
-        cursor = page.next_cursor
-        if cursor is None:
-            break
-    assert seen == [f"s{number}" for number in reversed(range(23))]
-    assert pages == 5
+    pages = [page async for page in paged(store, SessionFilter(), 5)]
+    assert [name for page in pages for name in page] == [f"s{number}" for number in reversed(range(23))]
+    assert [len(page) for page in pages] == [5, 5, 5, 5, 3]
 
 
 async def test_a_full_last_page_has_no_next(store: Store) -> None:
@@ -90,6 +93,61 @@ async def test_filtered_lists_have_pages_too(store: Store) -> None:
     second = await store.list_sessions(which, 1, first.next_cursor)
     assert [session.id for page in (first, second) for session in page.sessions] == ["s6", "s0"]
     assert second.next_cursor is None
+
+
+async def test_pages_that_end_before_they_are_full_leave_nothing_out(store: Store) -> None:
+    """A page looks at so many sessions, and no further: here at five, of which few or none are what is asked for."""
+    kinds = {number: ("old" if number < 8 else "new", str(number % 2)) for number in range(30)}
+    for number, (machine, half) in kinds.items():
+        await store.create_session(new(f"s{number}", machine=machine, metadata={"half": half, "all": "x"}))
+    with short_walks(walked=5, reach=3):
+        for machine, half, everything in product((None, "old", "new"), (None, "0", "1"), (None, "x", "y")):
+            asked = {name: value for name, value in (("half", half), ("all", everything)) if value is not None}
+            pages = [page async for page in paged(store, SessionFilter(machine=machine, metadata=asked), 2)]
+            wanted = [
+                f"s{number}"
+                for number in reversed(kinds)
+                if machine in (None, kinds[number][0]) and half in (None, kinds[number][1]) and everything in (None, "x")
+            ]
+            assert [name for page in pages for name in page] == wanted
+            assert max(map(len, pages)) <= 2
+
+
+async def test_a_page_that_finds_nothing_ends_all_the_same(database_url: str) -> None:
+    async with opened(database_url) as store:
+        for number in range(12):
+            await store.create_session(
+                new(f"s{number}", machine="old" if number < 6 else "new", metadata={"age": f"{number // 6}"})
+            )
+        with short_walks(walked=4, reach=3):
+            which = SessionFilter(machine="old", metadata={"age": "1"})
+            assert [page async for page in paged(store, which, 10)] == [[], []]
+
+
+async def test_sessions_that_have_expired_are_passed_over(store: Store) -> None:
+    await store.create_session(new("first"))
+    for number in range(10):
+        await store.create_session(new(f"s{number}", ttl_s=1.0))
+    await store.create_session(new("last"))
+    with short_walks(walked=4, reach=3):
+        for which in (
+            SessionFilter(),
+            SessionFilter(machine="counter"),
+            SessionFilter(machine="counter", status=SessionStatus.IDLE),
+        ):
+            assert [name async for page in paged(store, which, 2) for name in page] == ["last", "first"]
+
+
+async def test_sessions_with_a_run_under_way_are_those_that_run(store: Store) -> None:
+    for number in range(4):
+        await store.create_session(new(f"s{number}", machine=f"m{number % 2}"))
+    for number in (0, 1, 3):
+        await store.commit(Commit(f"s{number}", SessionStatus.IDLE, 5, run_start=started(f"r{number}")))
+    await store.commit(Commit("s1", SessionStatus.IDLE, 50, run_end=ended("r1"), run_id="r1"))
+    await store.queue_run("s2", started("waits"))
+    running = SessionFilter(status=SessionStatus.RUNNING)
+    assert [page async for page in paged(store, running, 1)] == [["s3"], ["s0"]]
+    assert [page async for page in paged(store, replace(running, machine="m1"), 5)] == [["s3"]]
 
 
 @pytest.mark.parametrize(
