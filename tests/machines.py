@@ -39,7 +39,7 @@ class Gate:
 
     async def until_reached(self) -> None:
         """Return when an action waits here."""
-        assert await asyncio.to_thread(self.reached.wait, 10.0), "no action came to the gate"
+        assert await asyncio.to_thread(self.reached.wait, 60.0), "no action came to the gate"
 
 
 def counter(name: str = "counter", limit: int = 10**9) -> Machine:

@@ -18,7 +18,7 @@ __all__ = ["is_pooled", "running_pgbouncer"]
 
 _MARK = "stepwell-pgbouncer-"  # begins the folder of a pooler's socket, and so tells its urls from others
 _PORT = 6432
-_START_LIMIT_S = 20.0
+_START_LIMIT_S = 60.0
 
 
 def is_pooled(url: str) -> bool:

@@ -23,7 +23,7 @@ __all__ = ["RunningServer", "running_server"]
 
 T = TypeVar("T")
 
-START_LIMIT_S = 20.0
+START_LIMIT_S = 60.0
 
 
 class RunningServer:
@@ -38,11 +38,11 @@ class RunningServer:
         self.started = threading.Event()
 
     def client(self) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=20, verify=False)  # there is no TLS here, and certificates load slowly
+        return httpx.Client(base_url=self.url, timeout=60, verify=False)  # there is no TLS here, and certificates load slowly
 
     def async_client(self, connections: int = 100) -> httpx.AsyncClient:
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-        return httpx.AsyncClient(base_url=self.url, timeout=20, limits=limits, verify=False)
+        return httpx.AsyncClient(base_url=self.url, timeout=60, limits=limits, verify=False)
 
     def call(self, function: Callable[[SessionHost], Awaitable[T]]) -> T:
         """Return what `function` gives for the host, carried out on the server's loop."""

@@ -72,12 +72,12 @@ class ServiceProcess:
         self.process.kill()
         self.process.wait()
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = 30.0) -> int:
+    def stop(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = 60.0) -> int:
         """Send a signal and return the exit code when the process has ended and all of its output is read."""
         self.process.send_signal(number)
         return self.wait(timeout_s)
 
-    def wait(self, timeout_s: float = 30.0) -> int:
+    def wait(self, timeout_s: float = 60.0) -> int:
         """Return the exit code when the process has ended by itself and all of its output is read."""
         code = self.process.wait(timeout_s)
         self.close()

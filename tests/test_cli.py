@@ -291,12 +291,13 @@ def test_a_running_step_is_committed_before_the_end(folder: Path, tmp_path: Path
 
 
 def test_a_second_interrupt_does_not_wait_for_running_steps(folder: Path) -> None:
-    with running_service("--database-url", "memory://", "bots.py:sleeper", cwd=folder) as started, httpx.Client() as client:
-        begin_to_sleep(started, client, 60)
+    arguments, patient = ("--database-url", "memory://", "bots.py:sleeper"), {"STEPWELL_SHUTDOWN_GRACE_S": "200"}
+    with running_service(*arguments, cwd=folder, variables=patient) as started, httpx.Client() as client:
+        begin_to_sleep(started, client, 200)
         started.process.send_signal(signal.SIGINT)
         while is_listening(started):
             pass  # until the first one has been heard
-        assert started.stop(signal.SIGINT, timeout_s=5) == -signal.SIGINT
+        assert started.stop(signal.SIGINT) == -signal.SIGINT
 
 
 # under somebody else's server

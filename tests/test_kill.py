@@ -230,7 +230,7 @@ def test_a_run_that_kills_its_service_ends_as_failed_at_the_fourth_start(databas
 
 def ended(http: httpx.Client, run_id: str) -> dict[str, Any]:
     """The run when it has ended; over PostgreSQL the service that is dead has to be taken for dead first."""
-    until_s = time.monotonic() + 30
+    until_s = time.monotonic() + 60
     while (run := http.get(f"/v1/runs/{run_id}").json()).get("finished_at") is None:
         assert time.monotonic() < until_s, run
         time.sleep(0.1)

@@ -18,7 +18,6 @@ from tests.chaos.witness import Witness
 __all__ = ["Verdict", "check"]
 
 ENDED = ("finished", "failed", "cancelled")
-FAILOVER_LIMIT_S = 10.0
 
 
 @dataclass
@@ -46,8 +45,11 @@ class Step:
     finished_at_s: float
 
 
-async def check(url: str, witness: Witness, ledger: Path) -> Verdict:
-    """Hold the log at `url` against what clients were told, and against the traces that the actions left in `ledger`."""
+async def check(url: str, witness: Witness, ledger: Path, failover_limit_s: float) -> Verdict:
+    """Hold the log at `url` against what clients were told, and against the traces that the actions left in `ledger`.
+
+    Runs that lost their replica are to go on within `failover_limit_s`.
+    """
     verdict = Verdict()
     connection = await asyncpg.connect(url)
     try:
@@ -67,7 +69,7 @@ async def check(url: str, witness: Witness, ledger: Path) -> Verdict:
             found = sum(step.kind == "action" for step in steps[name])
             verdict.expect(found == witness.wanted[name], f"{name} was to take {witness.wanted[name]} steps, and took {found}")
     _check_runs(verdict, runs, names, steps, witness)
-    _check_failover(verdict, runs, steps, witness)
+    _check_failover(verdict, runs, steps, witness, failover_limit_s)
     _check_effects(verdict, steps, ledger)
     verdict.figures |= {
         "sessions": len(sessions),
@@ -136,7 +138,9 @@ def _check_runs(
     verdict.figures["most attempts at one run without getting on"] = max((run["attempts"] for run in runs.values()), default=0)
 
 
-def _check_failover(verdict: Verdict, runs: dict[str, Any], steps: dict[str, list[Step]], witness: Witness) -> None:
+def _check_failover(
+    verdict: Verdict, runs: dict[str, Any], steps: dict[str, list[Step]], witness: Witness, limit_s: float
+) -> None:
     signs: dict[str, list[float]] = defaultdict(list)
     for each in steps.values():
         for step in each:
@@ -146,7 +150,7 @@ def _check_failover(verdict: Verdict, runs: dict[str, Any], steps: dict[str, lis
         found = [at_s for at_s in (*signs[run_id], runs[run_id]["finished_at"] or 0.0) if at_s > lost_at_s]
         if found:
             waits.append(min(found) - lost_at_s)
-            verdict.expect(waits[-1] <= FAILOVER_LIMIT_S, f"run {run_id} stood still for {waits[-1]:.1f} s")
+            verdict.expect(waits[-1] <= limit_s, f"run {run_id} stood still for {waits[-1]:.1f} s")
         else:
             verdict.violations.append(f"run {run_id} never went on after its replica was lost")
     verdict.figures["runs that lost their replica"] = len(waits)

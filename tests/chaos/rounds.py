@@ -21,6 +21,7 @@ from tests.chaos.witness import Witness
 __all__ = ["Report", "survive"]
 
 RECOVERY_LIMIT_S = 60.0  # for each replica to be ready again after a harm
+FAILOVER_LIMIT_S = 10.0  # for a run to go on after its replica was lost
 END_LIMIT_S = 60.0  # for every run to end when nobody asks for anything any more
 
 
@@ -48,6 +49,7 @@ async def survive(
     tell: Callable[[str], None] = print,
     replicas: int = 2,
     most_s: float = math.inf,
+    failover_limit_s: float = FAILOVER_LIMIT_S,
 ) -> Report:
     """Harm a cluster in so many rounds, or in these ways, while clients use it, and have the log checked afterwards.
 
@@ -86,7 +88,7 @@ async def survive(
             await _all_ended(cluster, witness)
             await _caught_up(cluster, witness)
         logs = [replica.text() for replica in cluster.replicas]
-        verdict = await check(cluster.url, witness, cluster.folder)
+        verdict = await check(cluster.url, witness, cluster.folder, failover_limit_s)
         _look_into(logs, witness)
     return Report(seed, done, verdict, witness, time.monotonic() - began_s, logs)
 

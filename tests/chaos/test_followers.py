@@ -57,15 +57,15 @@ def check(seen: list[Told], cut_short: range) -> None:
 
 @pytest.mark.timeout(300)
 async def test_every_follower_sees_every_event_also_when_the_owner_is_killed() -> None:
-    async with running_cluster() as cluster, client() as http:
+    async with running_cluster() as cluster, client() as http, asyncio.TaskGroup() as group:
         owner, other = cluster.replicas
         path = "/v1/sessions/followed"
         assert (await http.post(f"{owner.url}/v1/sessions", json={"machine": "ledger", "id": "followed"})).status_code == 201
         at_the_other: list[Told] = []
         hopping: list[Told] = []
         following = [
-            asyncio.create_task(follow(http, [other], path, at_the_other, None)),
-            asyncio.create_task(follow(http, [other, owner], path, hopping, 7)),
+            group.create_task(follow(http, [other], path, at_the_other, None)),
+            group.create_task(follow(http, [other, owner], path, hopping, 7)),
         ]
         headers = {"Prefer": "respond-async"}
         asked = {"max_steps": STEPS}
@@ -90,7 +90,7 @@ async def replica_that_runs(cluster: Cluster, path: str) -> Replica:
 
 @pytest.mark.timeout(300)
 async def test_followers_hold_no_connection_to_the_database() -> None:
-    async with running_cluster() as cluster, client() as http:
+    async with running_cluster() as cluster, client() as http, asyncio.TaskGroup() as group:
         owner, other = cluster.replicas
         before = await connections(cluster)
         paths = [f"/v1/sessions/s{number}" for number in range(FOLLOWERS)]
@@ -99,7 +99,7 @@ async def test_followers_hold_no_connection_to_the_database() -> None:
             assert (await http.post(f"{owner.url}/v1/sessions", json=body)).status_code == 201
         seen: list[list[Told]] = [[] for _ in range(2 * FOLLOWERS)]
         following = [
-            asyncio.create_task(follow(http, [replica], path, seen[2 * number + which], None))
+            group.create_task(follow(http, [replica], path, seen[2 * number + which], None))
             for number, path in enumerate(paths)
             for which, replica in enumerate((owner, other))
         ]
@@ -108,7 +108,7 @@ async def test_followers_hold_no_connection_to_the_database() -> None:
         async with asyncio.timeout(LIMIT_S):
             await asyncio.gather(*following)
         assert {event.kind for each in seen for event in each[-1:]} == {"run.finished"}
-        still = [asyncio.create_task(follow(http, [replica], path, [], None)) for path in paths for replica in (owner, other)]
+        still = [group.create_task(follow(http, [replica], path, [], None)) for path in paths for replica in (owner, other)]
         for path in paths:  # with as many followers as that, whoever wants the database gets it
             assert (await http.post(f"{other.url}{path}/steps")).status_code == 200
         assert await connections(cluster) <= before + 2 * POOL

@@ -11,7 +11,7 @@ from tests.chaos.witness import LAST, Told
 from tests.sse import events
 
 AWAY_S = 3.0  # longer than a commit waits; `python -m tests.chaos --only outage` stays away for half a minute
-LIMIT_S = 30.0
+LIMIT_S = 60.0
 KEY = {"Idempotency-Key": "only-once"}
 
 
@@ -49,12 +49,12 @@ async def check_refusal(answer: httpx.Response, began_s: float) -> None:
 @pytest.mark.timeout(300)  # starting services takes long on a machine that does other things as well
 @pytest.mark.parametrize("replicas", [1, 2])
 async def test_while_the_database_is_away_it_is_said_so_and_afterwards_all_goes_on(replicas: int) -> None:
-    async with running_cluster(replicas) as cluster, client() as http:
+    async with running_cluster(replicas) as cluster, client() as http, asyncio.TaskGroup() as group:
         owner, other = cluster.replicas[0], cluster.replicas[-1]
         streamed, stepped = [await session_at(http, owner, name) for name in ("streamed", "stepped")]
         before = await cluster.ids()
         seen: list[Told] = []
-        streaming = asyncio.create_task(stream(http, f"{other.url}{streamed}", 40, seen, KEY))
+        streaming = group.create_task(stream(http, f"{other.url}{streamed}", 40, seen, KEY))
         await until(seen, "step.finished")
         await asyncio.to_thread(cluster.database.stop, "immediate")
         away_s = began_s = time.monotonic()
@@ -78,12 +78,12 @@ async def test_while_the_database_is_away_it_is_said_so_and_afterwards_all_goes_
 
 @pytest.mark.timeout(300)
 async def test_a_streamed_run_that_vanishes_with_its_replica_is_started_again() -> None:
-    async with running_cluster() as cluster, client() as http:
+    async with running_cluster() as cluster, client() as http, asyncio.TaskGroup() as group:
         owner, other = cluster.replicas
         path = await session_at(http, owner, "streamed")
         await asyncio.to_thread(owner.line.order, "hold")  # nothing of the run can be stored
         seen: list[Told] = []
-        streaming = asyncio.create_task(stream(http, f"{other.url}{path}", 3, seen, {}))
+        streaming = group.create_task(stream(http, f"{other.url}{path}", 3, seen, {}))
         await until(seen, "run.started")
         await asyncio.to_thread(owner.kill)
         await asyncio.to_thread(owner.line.order, "cut")

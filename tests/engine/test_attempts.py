@@ -92,13 +92,13 @@ async def test_an_action_within_its_time_limit_is_what_it_would_be_without() -> 
 async def test_a_stream_has_one_time_limit_for_all_its_items() -> None:
     gate = threading.Event()
 
-    @streaming_action(reads=[], writes=["n"], timeout_s=0.5)
+    @streaming_action(reads=[], writes=["n"], timeout_s=1)
     def slow(state: State) -> Iterator[Any]:
         yield {"first": True}
         gate.wait(10)
         yield {}, state.update(n=1)
 
-    @streaming_action(reads=[], writes=["n"], timeout_s=0.5)
+    @streaming_action(reads=[], writes=["n"], timeout_s=1)
     async def aslow(state: State) -> AsyncIterator[Any]:
         yield {"first": True}
         await asyncio.sleep(10)
@@ -106,30 +106,30 @@ async def test_a_stream_has_one_time_limit_for_all_its_items() -> None:
 
     _, container = counting(slow).build().stream_result(halt_after=["count"])
     assert next(container) == {"first": True}
-    with pytest.raises(ActionTimeout, match=r"^action 'count' did not finish within 0\.5 s$"):
+    with pytest.raises(ActionTimeout, match=r"^action 'count' did not finish within 1 s$"):
         next(container)
     gate.set()
 
     _, acontainer = await counting(aslow).build().astream_result(halt_after=["count"])
     assert await anext(acontainer) == {"first": True}
-    with pytest.raises(ActionTimeout, match=r"^action 'count' did not finish within 0\.5 s$"):
+    with pytest.raises(ActionTimeout, match=r"^action 'count' did not finish within 1 s$"):
         await anext(acontainer)
 
 
 def test_the_time_that_a_consumer_takes_is_not_the_streams() -> None:
-    @streaming_action(reads=[], writes=["n"], timeout_s=0.5)
+    @streaming_action(reads=[], writes=["n"], timeout_s=1)
     def quick(state: State) -> Iterator[Any]:
         yield {"first": True}
         yield {}, state.update(n=1)
 
     _, container = counting(quick).build().stream_result(halt_after=["count"])
     for _item in container:
-        time.sleep(0.6)
+        time.sleep(1.1)
     assert container.get()[1] == {"n": 1}
 
 
 async def test_the_time_that_an_async_consumer_takes_is_not_the_streams() -> None:
-    @streaming_action(reads=[], writes=["n"], timeout_s=0.5)
+    @streaming_action(reads=[], writes=["n"], timeout_s=1)
     async def aquick(state: State) -> AsyncIterator[Any]:
         yield {"first": True}
         await asyncio.sleep(0)
@@ -137,7 +137,7 @@ async def test_the_time_that_an_async_consumer_takes_is_not_the_streams() -> Non
 
     _, acontainer = await counting(aquick).build().astream_result(halt_after=["count"])
     async for _item in acontainer:
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(1.1)
     assert (await acontainer.get())[1] == {"n": 1}
 
 

@@ -97,7 +97,7 @@ async def test_async_branches_run_at_the_same_time() -> None:
 
     @action(reads=["number"], writes=["out"])
     async def meet(state: State[Any]) -> State[Any]:
-        await asyncio.wait_for(arrived.wait(), 10)
+        await asyncio.wait_for(arrived.wait(), 60)
         return state.update(out=True)
 
     _, _, state = await application(Over(meet, is_async=True)).astep()

@@ -83,7 +83,7 @@ def running_endpoint(endpoint: ChatEndpoint) -> Iterator[ChatEndpoint]:
     server = Server(uvicorn.Config(api, port=0, log_config=None, ws="none"))
     thread = threading.Thread(target=server.run, name="chat-endpoint", daemon=True)
     thread.start()
-    assert started.wait(20)
+    assert started.wait(60)
     try:
         endpoint.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/v1"
         yield endpoint

@@ -15,20 +15,20 @@ class Gate:
 
     def __call__(self) -> str:
         self.entered.release()
-        assert self._open.wait(30)
+        assert self._open.wait(60)
         return "through"
 
     def open(self) -> None:
         self._open.set()
 
 
-AT_ONCE_S = 5
+AT_ONCE_S = 10
 """What "at once" may take on a machine that has much else to do, where waiting would take for ever."""
 
 
 async def until(condition: Callable[[], bool], every_s: float = 0.001) -> None:
     """Wait for what another thread is about to bring about."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - another thread brings it about, and has no event to set
             await asyncio.sleep(every_s)
 
@@ -38,7 +38,7 @@ def set_when(condition: Callable[[], bool]) -> threading.Event:
     event = threading.Event()
 
     def look() -> None:
-        end_s = time.monotonic() + 20
+        end_s = time.monotonic() + 60
         while not condition() and time.monotonic() < end_s:
             time.sleep(0.005)
         event.set()
@@ -49,4 +49,4 @@ def set_when(condition: Callable[[], bool]) -> threading.Event:
 
 async def begun(gate: Gate, times: int = 1) -> None:
     for _ in range(times):
-        assert await asyncio.to_thread(gate.entered.acquire, True, 20)
+        assert await asyncio.to_thread(gate.entered.acquire, True, 60)

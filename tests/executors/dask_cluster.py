@@ -38,7 +38,7 @@ class DaskCluster:
         """Start so many more workers, and wait for them."""
         for _ in range(workers):
             self._run("dask_worker", self.address, "--nthreads", "1", "--no-dashboard", "--no-nanny", "--host", "127.0.0.1")
-        with distributed.Client(self.address, timeout=30, set_as_default=False) as client:
+        with distributed.Client(self.address, timeout=60, set_as_default=False) as client:
             client.wait_for_workers(len(self._processes) - 1, timeout=60)
 
     def dismiss(self) -> None:
@@ -70,7 +70,7 @@ class DaskCluster:
 
 
 def _address_in(contact: Path) -> str:
-    deadline_s = time.monotonic() + 30
+    deadline_s = time.monotonic() + 60
     while time.monotonic() < deadline_s:
         if contact.exists():
             try:

@@ -70,7 +70,7 @@ class Door:
 
     async def entered(self, inputs: Mapping[str, str]) -> int:
         """Wait for the one with these inputs; return its pid."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not Path(inputs["entered"]).exists():  # noqa: ASYNC110, ASYNC240 - another process makes it
                 await asyncio.sleep(0.005)
         return int(Path(inputs["entered"]).read_text() or 0)  # noqa: ASYNC240

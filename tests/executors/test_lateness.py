@@ -49,13 +49,17 @@ def test_a_watcher_that_comes_late_has_waited_for_the_gil_or_for_a_core() -> Non
     assert kept_from_gil_s(before, Reading(1.04, 0, 0), 1.05) == 0
 
 
+def turned(reading: Reading) -> tuple[int | None, float]:
+    return reading.loop_turns, reading.loop_cpu_s
+
+
 def test_the_clocks_tell_a_thread_that_computes_from_one_that_sleeps() -> None:
     awake, over = threading.Event(), threading.Event()
 
     def work() -> None:
         while not awake.is_set():
             sum(range(100))
-        over.wait(20)
+        over.wait(60)
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -65,11 +69,12 @@ def test_the_clocks_tell_a_thread_that_computes_from_one_that_sleeps() -> None:
         while (computed := clocks.read()).loop_cpu_s < began.loop_cpu_s + 0.02:
             time.sleep(0.005)
         awake.set()
-        while (asleep := clocks.read()).is_ready:
-            time.sleep(0.005)
-        time.sleep(0.05)
-        later = clocks.read()
+        asleep, later, end_s = computed, clocks.read(), time.monotonic() + 60
+        while (later.is_ready or turned(asleep) != turned(later)) and time.monotonic() < end_s:  # it is on its way to sleep
+            time.sleep(0.05)
+            asleep, later = later, clocks.read()
         over.set()
         thread.join()
         assert cause_of(began, computed, budget_s=0.02) is Cause.ITSELF
-        assert (later.loop_turns, later.loop_cpu_s) == (asleep.loop_turns, asleep.loop_cpu_s)
+        assert turned(asleep) == turned(later)
+        assert not later.is_ready

@@ -163,10 +163,15 @@ async def test_what_computes_in_threads_has_few_of_them(open_bench: OpenBench) -
     bench = await open_bench("thread", threads=8, compute_threads=1)
     for _ in range(2):
         await bench.outcome("compute", cpu_s=0.03)
+    before = bench.pool("compute").calls
     crowd = [asyncio.ensure_future(bench.outcome("compute", session=str(n), cpu_s=0.03)) for n in range(4)]
-    await until(lambda: bench.pool("compute").busy == 1)
+    busy = set()
+    while not all(call.done() for call in crowd):
+        busy.add(bench.pool("compute").busy)
+        await asyncio.sleep(0.001)
 
-    assert bench.pool("compute").queued == 3
+    assert max(busy) <= 1
+    assert (bench.pool("compute").calls, bench.pool("compute").threads) == (before + 4, 1)
     await asyncio.gather(*crowd)
 
 

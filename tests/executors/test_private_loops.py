@@ -19,7 +19,7 @@ async def private() -> AsyncIterator[PrivateLoop]:
     made = PrivateLoop("test")
     yield made
     made.close()
-    await asyncio.to_thread(made._thread.join, 20)
+    await asyncio.to_thread(made._thread.join, 60)
     assert not made._thread.is_alive()
 
 
@@ -146,7 +146,7 @@ def test_a_private_loop_is_of_the_kind_of_the_one_it_leaves() -> None:
         private = PrivateLoop("test")
         found = await private.run(kind)
         private.close()
-        await asyncio.to_thread(private._thread.join, 20)
+        await asyncio.to_thread(private._thread.join, 60)
         return found, type(asyncio.get_running_loop())
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -57,7 +57,7 @@ MACHINES = """
             raise OSError("not yet")
         return state.increment(n=1)
 
-    @action(reads=["n"], writes=["n"], timeout_s=1.0)
+    @action(reads=["n"], writes=["n"], timeout_s=3.0)
     def slow(state: State, leave: str = "") -> State:
         while leave and not Path(leave).exists():
             time.sleep(0.005)
@@ -269,7 +269,7 @@ async def cancel_run_of(client: Client, session: str) -> None:
 
 
 async def served_again(client: Client, session: str) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while (await client.step(session)).status_code == 503:  # noqa: ASYNC110 - as a client would
             await asyncio.sleep(0.05)
 
@@ -307,7 +307,7 @@ async def test_timeouts_and_retries_hold_on_every_rung(
             assert (await client.step(timed)).status_code == 200
             began_s = time.perf_counter()
             failed = await client.step(timed, leave=str(client.leave))
-            assert time.perf_counter() - began_s < 1 + AT_ONCE_S
+            assert time.perf_counter() - began_s < 3 + AT_ONCE_S
             assert (failed.status_code, failed.json()["error_type"].rpartition(".")[2]) == (424, "ActionTimeout"), failed.text
             assert [await client.history(each) for each in (retried, timed)] == [[0], [0]]
 

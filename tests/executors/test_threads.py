@@ -264,7 +264,7 @@ async def test_a_reader_that_leaves_closes_the_generator(pool: FairThreadPool) -
     assert await anext(stream) == 0
 
     await stream.aclose()
-    assert await asyncio.to_thread(letters.closed.wait, 20)
+    assert await asyncio.to_thread(letters.closed.wait, 60)
     assert len(letters.threads) == 1
     await until(lambda: pool.stats().abandoned == 0)
 

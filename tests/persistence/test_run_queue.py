@@ -12,7 +12,7 @@ from app.persistence.run_queue import Back
 from app.persistence.store import KeyTaken, Store
 from tests.persistence.making import new, opened, queried, started
 
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 CUT_THE_QUEUE_OFF = """
     SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
     WHERE datname = current_database() AND query ILIKE '%stepwell_pgqueuer%' AND pid <> pg_backend_pid()

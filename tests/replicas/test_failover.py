@@ -17,7 +17,8 @@ import pytest
 
 from tests.service_process import ServiceProcess, running_service
 
-LIMIT_S = 10.0  # for the runs of a dead replica to go on
+LIMIT_S = 60.0  # for what takes a few seconds on a machine that does nothing else
+GRACE_S = 100.0
 
 MACHINE = """
     import asyncio
@@ -129,7 +130,7 @@ async def follow(replica: Replica, path: str, told: Told) -> None:
 
 async def until_ended(replica: Replica, path: str, run_id: str) -> dict[str, Any]:
     """The run when it has ended; it may take what a failover takes and the steps that are left."""
-    async with asyncio.timeout(LIMIT_S + 10):
+    async with asyncio.timeout(LIMIT_S):
         while True:
             run: dict[str, Any] = (await replica.client.get(f"/v1/runs/{run_id}")).json()
             if run.get("finished_at"):
@@ -174,25 +175,36 @@ async def test_what_a_killed_replica_had_begun_ends_on_the_other(replicas: list[
         await check_log(other, path, steps)
 
 
-async def test_a_replica_that_is_stopped_hands_its_runs_over(replicas: list[Replica]) -> None:
+async def replicas_at(url: str) -> int:
+    connection = await asyncpg.connect(url)
+    try:
+        return int(await connection.fetchval("SELECT count(*) FROM replicas"))
+    finally:
+        await connection.close()
+
+
+async def test_a_replica_that_is_stopped_hands_its_runs_over(replicas: list[Replica], postgres_url: str) -> None:
     owner, other = replicas
     paths = [await session_at(owner, name) for name in ("streamed", "background")]
     told = Told()
     streaming = asyncio.create_task(stream_run(other, paths[0], told, 50))
     accepted = await owner.client.post(f"{paths[1]}/runs", json={"max_steps": 30}, headers={"Prefer": "respond-async"})
     await told.until(3)
-    began_s = time.monotonic()
     assert await asyncio.to_thread(owner.service.stop) == 0
+    assert await replicas_at(postgres_url) == 1, "nobody has to wait until it is taken for dead"
     await streaming
     assert (told.last, told.finished) == ("run.finished", list(range(1, 51)))
     run = await until_ended(other, paths[1], accepted.json()["id"])
     assert (run["status"], run["steps"]) == ("finished", 30)
-    assert time.monotonic() - began_s < LIMIT_S, "nobody has to wait until it is taken for dead"
     assert "Traceback" not in owner.service.text() + other.service.text()
 
 
-async def test_a_replica_that_is_stopped_lets_go_of_what_it_passes_on(replicas: list[Replica]) -> None:
-    owner, other = replicas
+async def test_a_replica_that_is_stopped_lets_go_of_what_it_passes_on(postgres_url: str, tmp_path: Path) -> None:
+    async with two_replicas(postgres_url, tmp_path, STEPWELL_SHUTDOWN_GRACE_S=str(GRACE_S)) as (owner, other):
+        await check_letting_go(owner, other)
+
+
+async def check_letting_go(owner: Replica, other: Replica) -> None:
     paths = [await session_at(owner, name) for name in ("followed", "waited-for")]
     told = Told()
     following = asyncio.create_task(follow(other, paths[0], told))
@@ -202,7 +214,7 @@ async def test_a_replica_that_is_stopped_lets_go_of_what_it_passes_on(replicas: 
         await asyncio.sleep(0.05)
     began_s = time.monotonic()
     assert await asyncio.to_thread(other.service.stop) == 0
-    assert time.monotonic() - began_s < LIMIT_S, "a server that gives up on its answers takes its whole grace and more"
+    assert time.monotonic() - began_s < GRACE_S / 2, "a server that gives up on its answers takes its whole grace and more"
     assert "Traceback" not in other.service.text()
     await following
     refused = await waiting

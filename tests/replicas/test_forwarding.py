@@ -59,7 +59,7 @@ def test_a_run_is_busy_waited_for_and_cancelled_from_anywhere(pair: Pair) -> Non
     owner, other = pair.clients
     with ThreadPoolExecutor(4) as threads:
         first = threads.submit(owner.post, f"{path}/runs", json={})
-        assert pair.gate.reached.wait(10)
+        assert pair.gate.reached.wait(60)
         busy = other.post(f"{path}/steps", json={})
         assert (busy.status_code, busy.json()["type"]) == (409, "urn:stepwell:problem:session-busy")
         run_id = busy.json()["run_id"]
@@ -67,7 +67,7 @@ def test_a_run_is_busy_waited_for_and_cancelled_from_anywhere(pair: Pair) -> Non
         pair.gate.reached.clear()
         second = threads.submit(other.post, f"{path}/runs", json={"on_busy": "rollback"})
         assert (first.result().status_code, first.result().json()["reason"]) == (409, "rolled_back")
-        assert pair.gate.reached.wait(10)
+        assert pair.gate.reached.wait(60)
         third = threads.submit(other.post, f"{path}/steps", json={"on_busy": "enqueue"})
         running = owner.get(f"{path}/runs").json()["items"][-1]
         assert other.post(f"/v1/runs/{running['id']}/cancel").json()["status"] == "cancelled"
@@ -81,7 +81,7 @@ def test_a_session_that_runs_elsewhere_is_seen_running(pair: Pair) -> None:
     owner, other = pair.clients
     with ThreadPoolExecutor(1) as threads:
         run = threads.submit(owner.post, f"/v1/sessions/{session}/runs", json={"halt_after": ["hold"]})
-        assert pair.gate.reached.wait(10)
+        assert pair.gate.reached.wait(60)
         assert other.get(f"/v1/sessions/{session}").json()["status"] == "running"
         listed = other.get("/v1/sessions", params={"status": "running"}).json()["items"]
         assert [each["id"] for each in listed] == [session]
@@ -107,7 +107,7 @@ def test_a_stream_is_the_same_from_anywhere_items_included(pair: Pair) -> None:
 
     begun = threading.Barrier(3)
     owner.post(f"/v1/sessions/{session}/steps", json={"inputs": {}}, headers={"Prefer": "respond-async"})
-    assert pair.gate.reached.wait(10)
+    assert pair.gate.reached.wait(60)
     followers = [
         threading.Thread(target=follow, args=(name, client, begun)) for name, client in (("owner", owner), ("other", other))
     ]

@@ -42,7 +42,7 @@ def test_one_of_two_owners_commits_and_the_other_gets_a_conflict(pair: Pair) -> 
         for client in pair.clients:  # each has the session in memory, at the same step, and runs the next one
             pair.gate.reached.clear()
             asked.append(threads.submit(client.post, f"{path}/steps", json={}))
-            assert pair.gate.reached.wait(10)
+            assert pair.gate.reached.wait(60)
         pair.gate.open()
         answers = [each.result() for each in asked]
     winner, loser = sorted(answers, key=lambda answer: answer.status_code)

@@ -50,7 +50,7 @@ def test_on_busy_says_what_becomes_of_a_second_run() -> None:
         session = create(client, "gated")
         path = f"/v1/sessions/{session}/runs"
         first = threads.submit(client.post, path, json={})
-        assert gate.reached.wait(10)
+        assert gate.reached.wait(60)
         refused = client.post(path, json={})
         assert (refused.status_code, refused.json()["type"]) == (409, "urn:stepwell:problem:session-busy")
         assert client.post(path, json={}, headers=ASYNC).status_code == 409
@@ -60,7 +60,7 @@ def test_on_busy_says_what_becomes_of_a_second_run() -> None:
         second = threads.submit(client.post, path, json={"on_busy": "rollback"})
         cancelled = first.result()
         assert (cancelled.status_code, cancelled.json()["reason"], cancelled.json()["steps"]) == (409, "rolled_back", 1)
-        assert gate.reached.wait(10)
+        assert gate.reached.wait(60)
         third = threads.submit(client.post, f"/v1/sessions/{session}/steps", json={"on_busy": "interrupt"})
         assert second.result().json()["reason"] == "interrupted"
         gate.open()
@@ -76,7 +76,7 @@ def test_a_queued_run_can_be_cancelled_before_it_begins() -> None:
     with running_server([gated(gate)]) as server, server.client() as client, ThreadPoolExecutor(1) as threads:
         path = f"/v1/sessions/{create(client, 'gated')}/runs"
         first = threads.submit(client.post, path, json={"halt_after": ["hold"]})
-        assert gate.reached.wait(10)
+        assert gate.reached.wait(60)
         waiting = client.post(path, json={"on_busy": "enqueue"}, headers=ASYNC).headers["Location"]
         run = client.post(f"{waiting}/cancel").json()
         assert (run["status"], run["reason"], run["steps"]) == ("cancelled", "requested", 0)

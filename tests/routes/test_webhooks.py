@@ -34,7 +34,7 @@ def settings(**changes: Any) -> HostSettings:
 
 def until_told(client: httpx.Client, run_id: str) -> dict[str, Any]:
     """The state of a run's webhook when nothing more is tried."""
-    until_s = time.monotonic() + 30
+    until_s = time.monotonic() + 60
     while True:
         webhook: dict[str, Any] = client.get(f"/v1/runs/{run_id}").json()["webhook"]
         if webhook["status"] in ("delivered", "failed"):
@@ -111,7 +111,7 @@ def test_a_run_that_failed_or_was_cancelled_is_told_too(hooked: RunningServer, c
         assert running["webhook"] == {
             "url": endpoint.url, "status": "waiting", "attempts": 0, "last_at": None, "last_answer": None, "next_at": None,
         }  # fmt: skip
-        assert closed.reached.wait(10)
+        assert closed.reached.wait(60)
         assert client.get(f"/v1/runs/{running['id']}").json()["webhook"]["status"] == "waiting"
         waiting = client.post(path, json={**hook, "on_busy": "enqueue"}, headers=ASYNC).json()
         client.post(f"/v1/runs/{waiting['id']}/cancel")
@@ -145,7 +145,7 @@ def test_a_dead_endpoint_slows_nobody(tmp_path: Path) -> None:
         receiving(lambda _: 0) as silent,
         receiving(lambda _: 1) as endless,
         receiving() as good,
-        running_server([counter()], settings=settings(timeout_s=5.0, at_once=6, at_once_per_host=2)) as server,
+        running_server([counter()], settings=settings(timeout_s=60.0, at_once=6, at_once_per_host=2)) as server,
         server.client() as client,
     ):
         dead = [{"url": silent.url}] * 8 + [{"url": "http://127.0.0.2:9/closed"}]
@@ -157,7 +157,7 @@ def test_a_dead_endpoint_slows_nobody(tmp_path: Path) -> None:
             answer = client.post(f"/v1/sessions/{create(client)}/runs", json={"max_steps": 1, "webhook": {"url": url}})
             run_ids.append(answer.json()["run_id"])
         assert [until_told(client, run_id)["last_answer"] for run_id in run_ids] == ["204", "200"]
-        assert time.monotonic() - began_s < 4.0, "the silent one holds its requests for 5 s"
+        assert time.monotonic() - began_s < 30.0, "the silent one holds its requests for a minute"
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,10 @@ from app.sessions.host import SessionHost
 from app.sessions.host_settings import HostSettings
 from app.sessions.requests import NewSessionRequest, RunRequest
 
-__all__ = ["all_events", "create", "events_until", "followed", "hosting", "take_steps", "types_of"]
+__all__ = ["all_events", "caught_up", "create", "events_until", "followed", "hosting", "take_steps", "types_of"]
 
 QUICK = HostSettings(shutdown_grace_s=0.2)
+LIMIT_S = 60.0
 LAST = (EventType.RUN_FINISHED, EventType.RUN_FAILED, EventType.RUN_CANCELLED)
 
 
@@ -67,29 +68,31 @@ async def all_events(host: SessionHost, session_id: str, after: int = 0) -> list
 
 @contextlib.asynccontextmanager
 async def followed(host: SessionHost, session_id: str) -> AsyncIterator[list[Event]]:
-    """What happens in the session meanwhile, told to a follower as it happens."""
+    """What happens in the session meanwhile, told to a follower as it happens. It is complete when the context ends."""
     seen: list[Event] = []
-    news = asyncio.Event()
 
     async def follow() -> None:
         async with aclosing(host.follow(session_id, after=0)) as events:
             async for event in events:
                 if event is not None:
-                    seen.append(event)
-                    news.set()
+                    seen.append(event)  # noqa: PERF401  # each is wanted as it comes
 
     following = asyncio.create_task(follow())
     await asyncio.sleep(0)
     try:
         yield seen
-        last = await host.history.position(session_id)
-        async with asyncio.timeout(10):
-            while not seen or seen[-1].id < last:
-                news.clear()
-                await news.wait()
+        await caught_up(host, session_id, seen)
     finally:
         following.cancel()
         await asyncio.wait([following])
+
+
+async def caught_up(host: SessionHost, session_id: str, seen: Sequence[Event]) -> None:
+    """Return when a follower has seen what has happened so far."""
+    last = await host.history.position(session_id)
+    async with asyncio.timeout(LIMIT_S):
+        while not seen or seen[-1].id < last:  # noqa: ASYNC110  # a list gives no sign
+            await asyncio.sleep(0.002)
 
 
 def types_of(events: Iterable[Event]) -> list[str]:

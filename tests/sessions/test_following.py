@@ -15,7 +15,7 @@ from app.sessions.events import Event, EventType, describe
 from app.sessions.host import SessionHost
 from app.sessions.requests import RunRequest, SessionEdit
 from tests.machines import Gate, counter, failing, gated, streamer, turns
-from tests.sessions.hosting import all_events, create, events_until, followed, hosting, run, take_steps, types_of
+from tests.sessions.hosting import all_events, caught_up, create, events_until, followed, hosting, run, take_steps, types_of
 
 EPHEMERAL = (EventType.STEP_ITEM, EventType.WARNING)
 
@@ -49,6 +49,7 @@ async def test_one_who_comes_back_at_any_event_misses_none_and_sees_none_twice(s
             await run(host, session, 3)
             await host.edit(session, SessionEdit({"words": []}))
             await take_steps(host, session, 2)
+            await caught_up(host, session, whole)
             assert told(await all_events(host, session)) == told(whole)
             assert len(whole) == 2 + 2 * 3 + 1 + 2 * 4
             for cut, event in enumerate(whole):

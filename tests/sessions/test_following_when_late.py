@@ -35,7 +35,7 @@ async def test_what_was_not_told_early_is_told_when_it_is_stored(store: Store) -
         session = await create(host, "turns")
         async with followed(host, session) as live:
             run = await host.start(session, RunRequest(max_steps=4))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while "step.finished" not in types_of(live):  # noqa: ASYNC110  # a list gives no sign
                     await asyncio.sleep(0.005)
             be_late(host)

@@ -38,7 +38,7 @@ async def left_behind(url: str, machine: Machine, steps: int = 0, **parameters: 
 
 async def over(host: SessionHost, run_id: str) -> RunRecord:
     """The run when it has ended."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (record := await host.history.get_run(run_id)).finished_at_s is None:  # noqa: ASYNC110  # a run of the past gives no sign
             await asyncio.sleep(0.01)
     return record

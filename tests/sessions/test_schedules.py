@@ -17,7 +17,7 @@ from app.sessions.schedules import ScheduleRequest
 from tests.machines import Gate, counter, gated, greeter
 from tests.sessions.hosting import create, hosting
 
-LIMIT_S = 30.0
+LIMIT_S = 60.0
 ONE_STEP = RunRequest(max_steps=1)
 
 
