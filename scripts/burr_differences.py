@@ -101,7 +101,11 @@ BEHAVIOUR: tuple[tuple[str, str, str], ...] = (
         "goes on after the last action all the same, as the saved state holds the position",
         "begins at `default_entrypoint`",
     ),
-    ("position", "`__PRIOR_STEP` and `__SEQUENCE_ID` are keys of the state", "kept beside it; a state has the user's keys"),
+    (
+        "position",
+        "`__PRIOR_STEP` and `__SEQUENCE_ID` are keys of the state",
+        "kept beside it; a state has the user's keys. Where `with_state` is given them, an application stands there",
+    ),
     ("`expr`", "evaluated as Python", "interpreted: no names but keys and harmless builtins"),
     (
         "an `expr` that fails on a state",

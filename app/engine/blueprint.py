@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from app.engine.burr_keys import without_position
 from app.engine.compiled import CompiledAction
 from app.engine.core import Instance, Limits
 from app.engine.errors import MixedModeError, UnknownAction, UnknownTag
@@ -192,7 +193,4 @@ def _frames_of_the_engine() -> int:
 
 def positioned(state: State[Any], prior_action: str | None, seq: int) -> State[Any]:
     """Return `state` as that of an application which stands there: without Burr's own keys, and without operations."""
-    values = state._values
-    if "__PRIOR_STEP" in values or "__SEQUENCE_ID" in values:
-        values = {key: value for key, value in values.items() if key not in ("__PRIOR_STEP", "__SEQUENCE_ID")}
-    return make_state(values, state._typing_system, (prior_action, seq))
+    return make_state(without_position(state._values), state._typing_system, (prior_action, seq))

@@ -14,6 +14,7 @@ from typing_extensions import TypeVar
 
 from app.engine.application import Application
 from app.engine.blueprint import Blueprint, positioned
+from app.engine.burr_keys import position_in
 from app.engine.compiled import compile_actions
 from app.engine.errors import BuildError, MixedModeError, UninitializedPersister, UnknownAction, kind_of
 from app.engine.graph import ActionLike, ApplicationGraph, Graph, GraphBuilder, TransitionLike
@@ -287,7 +288,8 @@ class ApplicationBuilder(Generic[S]):
         if self.start is None:
             raise BuildError("an application needs to know where it begins; call with_entrypoint")
         state: State[Any] = State() if self.state is None else self.state
-        return Beginning(state, self.start, -1 if self.sequence_id is None else self.sequence_id)
+        prior_action, seq = position_in(state)
+        return Beginning(state, self.start, seq if self.sequence_id is None else self.sequence_id, prior_action)
 
     def _saver_hooks(self) -> tuple[LifecycleAdapter, ...]:
         persister = self.state_persister

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from app.engine.burr_keys import without_position
 from app.engine.errors import EngineError
 from app.engine.persistence_ports import PersistedStateData
 from app.engine.state import State
@@ -92,8 +93,7 @@ class StateTable:
         if row is None:
             return None
         position, state, sequence_id, app_id, created_at, status = row
-        # Burr keeps the position among the user's keys
-        values = {key: value for key, value in json.loads(state).items() if key not in ("__PRIOR_STEP", "__SEQUENCE_ID")}
+        values = without_position(json.loads(state))
         return {
             "partition_key": partition_key or "",
             "app_id": app_id,

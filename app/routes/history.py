@@ -13,7 +13,7 @@ from app.routes.answers import json_answer, page_answer
 from app.routes.docs import LAST_EVENT_ID, SESSION_ID, answers, described
 from app.routes.event_stream import EventStreams
 from app.routes.lean import Incoming, LeanRoute
-from app.routes.requests import last_event_id, session_id_of
+from app.routes.requests import Number, last_event_id, session_id_of
 from app.routes.resources import step_resource
 from app.routes.schemas import StepPage, StepWithState, Trimmed
 from app.sessions.host import SessionHost
@@ -34,20 +34,21 @@ class HistoryRoutes:
     async def list_steps(
         self,
         session_id: str,
-        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-        cursor: Annotated[int, Query(ge=-1, le=_LARGEST)] = -1,
+        limit: Annotated[Number, Query(ge=1, le=1000)] = 100,
+        cursor: Annotated[Number | None, Query(ge=0, le=_LARGEST)] = None,
     ) -> Response:
         """List the committed steps of a session, oldest first."""
-        steps = await self._host.history.steps(check_id(session_id, "the session id"), after_seq=cursor, limit=limit + 1)
+        after_seq = -1 if cursor is None else cursor
+        steps = await self._host.history.steps(check_id(session_id, "the session id"), after_seq=after_seq, limit=limit + 1)
         page = steps[:limit]
         return page_answer([step_resource(each) for each in page], str(page[-1].seq) if len(steps) > limit else None)
 
-    async def get_step(self, session_id: str, seq: Annotated[int, Path(ge=0, le=_LARGEST)]) -> Response:
+    async def get_step(self, session_id: str, seq: Annotated[Number, Path(ge=0, le=_LARGEST)]) -> Response:
         """Look at one step, and at the state as of it."""
         step, state = await self._host.history.step_with_state(check_id(session_id, "the session id"), seq)
         return json_answer({**step_resource(step), "state": state})
 
-    async def trim_steps(self, session_id: str, before_seq: Annotated[int, Query(ge=0, le=_LARGEST)]) -> Response:
+    async def trim_steps(self, session_id: str, before_seq: Annotated[Number, Query(ge=0, le=_LARGEST)]) -> Response:
         """Forget the steps below `before_seq`. The state, later steps and forks of them stay as they are."""
         session_id = check_id(session_id, "the session id")
         first_seq = await self._host.history.trim(session_id, before_seq)

@@ -7,12 +7,13 @@ checked by pydantic models; what is found wrong is told without the value that w
 import re
 import time
 from collections.abc import Collection
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qs
 
 import jiter
 import orjson
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
+from pydantic_core import PydanticCustomError
 
 from app.routes.lean import Incoming
 from app.sessions.errors import PositionInvalid
@@ -24,6 +25,7 @@ __all__ = [
     "BodyTooLarge",
     "HeaderInvalid",
     "MediaTypeUnsupported",
+    "Number",
     "expected_seqs",
     "last_event_id",
     "read_body",
@@ -38,6 +40,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 _ETAG = re.compile(r'\s*(?:W/)?"([^"]*)"\s*')
 _EVENT_ID = re.compile(r"[0-9]{1,18}")
+_NUMBER = re.compile(r"0|-?[1-9][0-9]*")
 _CLOCKS_DIFFER_BY_S = 86_400.0
 _SEQ = re.compile(r"-1|0|[1-9][0-9]{0,18}")
 
@@ -80,6 +83,16 @@ class HeaderInvalid(RequestError):
     def __init__(self, header: str, expected: str) -> None:
         super().__init__(f"{header} must be {expected}")
         self.header = header
+
+
+def _one_way_to_write_it(found: Any) -> Any:
+    if isinstance(found, str) and not _NUMBER.fullmatch(found):
+        raise PydanticCustomError("number", "Input should be a valid integer, written in digits alone")
+    return found
+
+
+Number = Annotated[int, BeforeValidator(_one_way_to_write_it)]
+"""A number in a path or a query: neither `+1` nor `01`, or one thing would have many addresses."""
 
 
 def session_id_of(incoming: Incoming) -> str:

@@ -17,6 +17,7 @@ from app.routes.event_stream import EventStreams
 from app.routes.idempotency import key_of
 from app.routes.lean import Endpoint, Incoming, LeanRoute
 from app.routes.requests import (
+    Number,
     expected_seqs,
     last_event_id,
     read_body,
@@ -100,8 +101,8 @@ class RunRoutes:
     async def list_runs(
         self,
         session_id: str,
-        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-        cursor: Annotated[int, Query(ge=0, le=2**63 - 1)] = 0,
+        limit: Annotated[Number, Query(ge=1, le=1000)] = 100,
+        cursor: Annotated[Number, Query(ge=0, le=2**63 - 1)] = 0,
     ) -> Response:
         """List the runs of a session, oldest first."""
         after = cursor or -1  # what is queued has the event id 0

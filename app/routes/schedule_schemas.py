@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from app.routes.schemas import Body, Id, Metadata, StartRun, Time
+from app.routes.schemas import Body, Id, Metadata, StartRun, StateValues, Time
 
 __all__ = ["CreateSchedule", "PauseSchedule", "Schedule", "SchedulePage"]
 
@@ -21,7 +21,7 @@ At = Annotated[str | None, Field(description="Once, at this time; RFC 3339, with
 
 class ScheduledSession(Body):
     machine: str
-    state: dict[str, Any] = Field(default_factory=dict, description="Laid over the machine's own initial state.")
+    state: StateValues = Field(default_factory=dict, description="Laid over the machine's own initial state.")
     partition_key: str | None = None
     metadata: Metadata = Field(default_factory=dict)
 

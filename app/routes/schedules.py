@@ -13,7 +13,7 @@ from app.routes.answers import json_answer, page_answer
 from app.routes.docs import IDEMPOTENCY_KEY, answers, described
 from app.routes.idempotency import key_of
 from app.routes.lean import Incoming, LeanRoute
-from app.routes.requests import read_body
+from app.routes.requests import Number, read_body
 from app.routes.runs import run_request_of, webhook_of
 from app.routes.schedule_schemas import CreateSchedule, PauseSchedule, Schedule, SchedulePage
 from app.sessions.host import SessionHost
@@ -50,7 +50,7 @@ class ScheduleRoutes:
 
     async def list_schedules(
         self,
-        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        limit: Annotated[Number, Query(ge=1, le=1000)] = 100,
         cursor: str | None = None,
     ) -> Response:
         """List schedules, newest first."""

@@ -2,8 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
+
+from app.engine.burr_keys import BURR_KEYS
 
 __all__ = [
     "Body",
@@ -21,6 +23,7 @@ __all__ = [
     "SessionPage",
     "SessionSummary",
     "StartRun",
+    "StateValues",
     "Step",
     "StepAnswer",
     "StepPage",
@@ -31,6 +34,16 @@ __all__ = [
 ]
 
 Inputs = Annotated[dict[str, Any], Field(description="Inputs of the first action, by name.")]
+
+
+def _without_position(state: dict[str, Any]) -> dict[str, Any]:
+    for key in BURR_KEYS:
+        if key in state:
+            raise PydanticCustomError("reserved_key", "may not hold {key}, which is no part of a state here", {"key": key})
+    return state
+
+
+StateValues = Annotated[dict[str, Any], AfterValidator(_without_position)]
 Metadata = Annotated[dict[str, Any], Field(description="Anything of yours; lists of sessions filter by its texts.")]
 SessionStatus = Literal["idle", "running", "ended", "failed"]
 RunStatus = Literal["queued", "running", "finished", "failed", "cancelled"]
@@ -57,14 +70,14 @@ class Body(BaseModel):
 class CreateSession(Body):
     machine: str
     id: Id | None = None
-    state: Annotated[dict[str, Any], Field(description="Laid over the machine's own initial state.")] = {}
+    state: Annotated[StateValues, Field(description="Laid over the machine's own initial state.")] = {}
     partition_key: str | None = None
     metadata: Metadata = {}
     ttl_s: Annotated[Ttl, Field(description="That of the machine, or of the service, by default.")] = None
 
 
 class StateEdit(Body):
-    set: dict[str, Any] = {}
+    set: StateValues = {}
     delete: list[str] = []
 
     @field_validator("delete")

@@ -16,7 +16,7 @@ from app.routes.answers import json_answer, page_answer
 from app.routes.docs import IDEMPOTENCY_KEY, IF_MATCH, SESSION_ID, answers, described
 from app.routes.idempotency import key_of
 from app.routes.lean import Endpoint, Incoming, LeanRoute
-from app.routes.requests import expected_seqs, read_body, session_id_of
+from app.routes.requests import Number, expected_seqs, read_body, session_id_of
 from app.routes.resources import session_resource, session_with_state
 from app.routes.schemas import CreateSession, EditSession, Fork, Session, SessionPage
 from app.sessions.host import SessionHost
@@ -33,7 +33,7 @@ _METADATA = {
     "description": "`metadata[customer]=4711` shows the sessions whose metadata has that text there.",
 }
 
-Limit = Annotated[int, Query(ge=1, le=1000)]
+Limit = Annotated[Number, Query(ge=1, le=1000)]
 
 
 class SessionRoutes:

@@ -24,7 +24,7 @@ from app.engine import (
     State,
     action,
 )
-from app.engine.errors import BuildError, UninitializedPersister, UnknownAction
+from app.engine.errors import BuildError, EngineError, UninitializedPersister, UnknownAction
 from tests.engine.machines import Boom, acount, count, counting
 
 
@@ -213,6 +213,28 @@ def test_states_saved_by_burr_bring_their_own_keys_which_are_dropped() -> None:
 
     application = resumed(Old()).build()
     assert (application.state, application.sequence_id, application.get_next_action().name) == ({"n": 1}, 4, "double")
+
+
+@pytest.mark.parametrize(
+    ("given", "stands"),
+    [
+        ({"__PRIOR_STEP": "count", "__SEQUENCE_ID": 7}, (7, "double")),
+        ({"__PRIOR_STEP": "count"}, (None, "double")),
+        ({"__SEQUENCE_ID": 7}, (7, "count")),
+    ],
+)
+def test_a_state_may_say_where_an_application_stands_as_burr_has_it(given: dict[str, Any], stands: tuple[Any, str]) -> None:
+    application = pair().with_entrypoint("count").with_state(n=1, **given).build()
+    assert (application.sequence_id, application.get_next_action().name) == stands
+    assert application.state == {"n": 1}
+    application.step()
+    assert application.sequence_id == (stands[0] or -1) + 1
+
+
+@pytest.mark.parametrize("given", [{"__PRIOR_STEP": "nowhere"}, {"__PRIOR_STEP": 1}, {"__SEQUENCE_ID": "7"}])
+def test_a_state_that_says_of_no_place_that_an_application_stands_there_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(EngineError, match=r"nowhere|__PRIOR_STEP|__SEQUENCE_ID"):
+        pair().with_entrypoint("count").with_state(n=1, **given).build()
 
 
 def test_a_persister_that_is_not_ready_is_refused() -> None:
