@@ -43,7 +43,7 @@ PER_THREAD = 2
 class _Link:
     """One connection to a scheduler. Items come under `topic`; `threads` is how many the cluster had at `counted_s`.
 
-    `manned_s` is when it had any.
+    `manned_s` is when it had any. A cluster that scales itself has none until somebody asks for something.
     """
 
     client: Any
@@ -83,7 +83,7 @@ class DaskRung:
     """
 
     def __init__(self, address: str | None, *, max_queued: int = 10_000, patience_s: float = 60.0) -> None:
-        """A cluster without any worker is waited for `patience_s`."""
+        """A call waits for `patience_s` for a cluster without any worker to get one."""
         self._address = address
         self._patience_s = patience_s
         self._threads = FairThreadPool("dask", size=8)  # to connect, pack and submit: all of it blocks
@@ -104,11 +104,11 @@ class DaskRung:
 
         Raises RungUnavailable, WorkerDied, CannotTravel, or what the action raises.
         """
-        asked_s = time.perf_counter()
+        asked_s = time.monotonic()
         await self._gate.enter(key)
-        waited_s = time.perf_counter() - asked_s
+        waited_s = time.monotonic() - asked_s
         try:
-            reply, action = await self._carry(make_errand, key, next(self._numbers))
+            reply, action = await self._carry(make_errand, key, next(self._numbers), asked_s)
         finally:
             self._gate.leave()
         return self._outcome(reply, action, waited_s, observe)
@@ -119,10 +119,10 @@ class DaskRung:
         arrived: asyncio.Queue[bytes | None] = asyncio.Queue()
         number = next(self._numbers)
         self._receivers[number] = lambda payload: loop.call_soon_threadsafe(arrived.put_nowait, payload)
-        asked_s = time.perf_counter()
+        asked_s = time.monotonic()
         await self._gate.enter(key)
-        waited_s = time.perf_counter() - asked_s
-        carrying = loop.create_task(self._carry(make_errand, key, number))
+        waited_s = time.monotonic() - asked_s
+        carrying = loop.create_task(self._carry(make_errand, key, number, asked_s))
         carrying.add_done_callback(lambda _task: arrived.put_nowait(None))
         count = 0
         try:
@@ -181,8 +181,8 @@ class DaskRung:
             **{**asdict(self._totals), "refused": self._gate.refused},
         )
 
-    async def _carry(self, make_errand: MakeErrand, key: str, number: int) -> tuple[Reply, str]:
-        errand, link, future = await self._threads.run(lambda: self._submit(make_errand, number), key=key)
+    async def _carry(self, make_errand: MakeErrand, key: str, number: int, asked_s: float) -> tuple[Reply, str]:
+        errand, link, future = await self._threads.run(lambda: self._submit(make_errand, number, asked_s), key=key)
         answered = asyncio.Event()
         loop = asyncio.get_running_loop()
 
@@ -192,25 +192,25 @@ class DaskRung:
 
         future.add_done_callback(tell)
         try:
-            while not await self._answered_or_manned(answered, link):
+            while not await self._answered_or_manned(answered, link, asked_s):
                 pass
         except (asyncio.CancelledError, RungUnavailable):
             self._abandon(future)
             raise
         return self._read(future, errand), errand.action
 
-    async def _answered_or_manned(self, answered: asyncio.Event, link: _Link) -> bool:
+    async def _answered_or_manned(self, answered: asyncio.Event, link: _Link, asked_s: float) -> bool:
         """Wait a while for the answer; return whether it came. Raises RungUnavailable when nobody is there to give one."""
         self._gate.resize(max(1, link.threads * PER_THREAD))
         with suppress(TimeoutError):
             await asyncio.wait_for(answered.wait(), RECOUNT_S)
             return True
         await self._threads.run(link.recount, key="")
-        self._require_workers(link)
+        self._require_workers(link, asked_s)
         return False
 
-    def _require_workers(self, link: _Link) -> None:
-        if not link.threads and time.monotonic() - link.manned_s >= self._patience_s:
+    def _require_workers(self, link: _Link, asked_s: float) -> None:
+        if not link.threads and time.monotonic() - max(link.manned_s, asked_s) >= self._patience_s:
             raise RungUnavailable(f"the Dask cluster at {self._address} has no worker", rung="dask")
 
     def _read(self, future: "Future[Reply]", errand: Errand) -> Reply:
@@ -255,11 +255,11 @@ class DaskRung:
 
     # in a thread
 
-    def _submit(self, make_errand: MakeErrand, number: int) -> "tuple[Errand, _Link, Future[Reply]]":
+    def _submit(self, make_errand: MakeErrand, number: int, asked_s: float) -> "tuple[Errand, _Link, Future[Reply]]":
         errand = make_errand()
         link = self._connected()
         link.recount()
-        self._require_workers(link)
+        self._require_workers(link, asked_s)
         try:
             return errand, link, link.executor.submit(carry_out_on_dask, errand, link.topic, number)
         except Exception as exc:  # closed, closing, or broken off in one of many ways
@@ -303,7 +303,8 @@ class DaskRung:
                     preload=["app.executors.dask_preload"],
                 )
             client = distributed.Client(cluster or self._address, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
-            client.wait_for_workers(1, timeout=CONNECT_TIMEOUT_S if cluster is None else BIRTH_TIMEOUT_S)
+            if cluster is not None:
+                client.wait_for_workers(1, timeout=BIRTH_TIMEOUT_S)
             link = _Link(
                 client, cluster, client.get_executor(pure=False), f"stepwell-{client.id}", sum(client.nthreads().values())
             )

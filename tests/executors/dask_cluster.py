@@ -38,8 +38,14 @@ class DaskCluster:
         """Start so many more workers, and wait for them."""
         for _ in range(workers):
             self._run("dask_worker", self.address, "--nthreads", "1", "--no-dashboard", "--no-nanny", "--host", "127.0.0.1")
+        if workers:
+            with distributed.Client(self.address, timeout=60, set_as_default=False) as client:
+                client.wait_for_workers(len(self._processes) - 1, timeout=60)
+
+    def wanted(self) -> int:
+        """How many workers an adaptive cluster would have now."""
         with distributed.Client(self.address, timeout=60, set_as_default=False) as client:
-            client.wait_for_workers(len(self._processes) - 1, timeout=60)
+            return int(client.sync(client.scheduler.adaptive_target))
 
     def dismiss(self) -> None:
         """kill -9 all workers, and leave the scheduler."""

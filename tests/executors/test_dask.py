@@ -74,6 +74,18 @@ async def test_a_cluster_that_grows_gets_more_to_do(open_bench: OpenBench, own_c
             await bench.outcome("double", {"n": 1})
 
 
+async def test_a_cluster_without_any_worker_is_asked_for_one_and_waited_for(open_bench: OpenBench, tmp_path: Path) -> None:
+    with DaskCluster(tmp_path, workers=0) as cluster:
+        bench = await open_bench("dask", dask=cluster.address)
+        call = asyncio.ensure_future(bench.after("double", {"n": 1}))
+        async with asyncio.timeout(60):
+            while not await asyncio.to_thread(cluster.wanted):
+                assert not call.done(), call.exception()
+                await asyncio.sleep(0.02)
+        await asyncio.to_thread(cluster.hire, 1)
+        assert await call == {"n": 2}
+
+
 async def test_a_cluster_that_has_lost_its_workers_refuses_after_a_while_and_is_used_again_when_it_has_some(
     open_bench: OpenBench, own_cluster: DaskCluster
 ) -> None:
