@@ -1,4 +1,4 @@
-"""What a turn of a long chat costs in the store, at its beginning and at its end, and what the chat takes on disk.
+"""What a turn of a long chat costs in the store and over HTTP, at its beginning and at its end, and what it takes on disk.
 
 python -m benchmarks.history_cost [sqlite] [postgresql]
 """
@@ -13,12 +13,15 @@ from app.engine.operations import Append, Set
 from app.persistence.factory import open_store
 from app.persistence.records import Commit, NewSession, SessionStatus, StepCommit
 from benchmarks.processes import databases
+from benchmarks.served_chats import measure
+from benchmarks.tables import Bar, show, show_bars
 
 __all__ = ["main"]
 
 _TURNS = 2000
-_AROUND = 10
+_AROUND = 8
 _CHATS = 5
+_SERVED_CHATS = 4
 
 
 def _said(length: int) -> str:
@@ -63,16 +66,29 @@ async def _chat(url: str, session_id: str) -> tuple[list[float], int]:
 
 
 def main() -> None:
-    names = sys.argv[1:] or ["sqlite", "postgresql"]
-    print(f"one chat of {_TURNS:,} turns, median of {2 * _AROUND} turns around each of {_CHATS} chats\n")
-    print(f"{'database':12} {'turn 10 µs':>11} {f'turn {_TURNS} µs':>13} {'ratio':>6} {'load ms':>8}")
-    for name in names:
+    stores, rows, bars = sys.argv[1:] or ["sqlite", "postgresql"], [], []
+    for name in stores:
         with databases([name]) as urls:
             chats = [asyncio.run(_chat(urls[name], f"chat {number}"))[0] for number in range(_CHATS)]
         early = 1e6 * median([one for times in chats for one in times[10 - _AROUND : 10 + _AROUND]])
         late = 1e6 * median([one for times in chats for one in times[_TURNS - 2 * _AROUND : _TURNS]])
         load = 1e3 * median([times[-1] for times in chats])
-        print(f"{name:12} {early:11.0f} {late:13.0f} {late / early:6.2f} {load:8.1f}")
+        rows.append([f"{name}: the store alone", f"{early:.0f}", f"{late:.0f}", f"{late / early:.2f}", f"load {load:.1f} ms"])
+    for name in stores:
+        with databases([name]) as urls:
+            served = measure(urls[name], _SERVED_CHATS, _TURNS, _AROUND, _said)
+        ratio, kept = served.late_s / served.early_s, served.stored / served.said
+        rows.append(_row(f"{name}: a request, minimal answer", served.early_s, served.late_s))
+        rows.append(_row(f"{name}: a request, the state in its answer", served.early_with_state_s, served.late_with_state_s))
+        bars.append(Bar(f"{name}: turn {_TURNS:,} of a chat against turn 10, by HTTP", f"{ratio:.2f}x", "1.2x", ratio <= 1.2))
+        bars.append(Bar(f"{name}: bytes on disk against what was said", f"{kept:.2f}x", "2x", kept <= 2))
+    title = f"A turn of a chat of {_TURNS:,} turns: median of those around the 10th and of the last {2 * _AROUND}"
+    show(title, ["", "turn 10 µs", f"turn {_TURNS} µs", "ratio", ""], rows)
+    show_bars(bars)
+
+
+def _row(what: str, early_s: float, late_s: float) -> list[str]:
+    return [what, f"{1e6 * early_s:.0f}", f"{1e6 * late_s:.0f}", f"{late_s / early_s:.2f}", ""]
 
 
 if __name__ == "__main__":

@@ -25,6 +25,13 @@ async def wait(state: State, seconds: float) -> State:
     return state.update(count=state["count"] + 1)
 
 
+@action(reads=["history"], writes=["history", "reply"])
+async def answer(state: State, prompt: str, reply: str) -> State:
+    """A turn of a chat: what is said on both sides comes from outside."""
+    asked, answered = {"role": "user", "content": prompt}, {"role": "assistant", "content": reply}
+    return state.append(history=asked).append(history=answered).update(reply=reply)
+
+
 def counting() -> ApplicationBuilder:
     return _loop(ApplicationBuilder().with_actions(count), "count")
 
@@ -35,6 +42,11 @@ def blocking() -> ApplicationBuilder:
 
 def waiting() -> ApplicationBuilder:
     return _loop(ApplicationBuilder().with_actions(wait), "wait")
+
+
+def chatting() -> ApplicationBuilder:
+    builder = ApplicationBuilder().with_actions(answer).with_transitions(("answer", "answer"))
+    return builder.with_state(history=[]).with_entrypoint("answer")
 
 
 def _loop(builder: ApplicationBuilder, name: str) -> ApplicationBuilder:

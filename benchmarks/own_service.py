@@ -12,7 +12,7 @@ from app.serving import address_of, listen, serve
 from app.sessions.loading import load_machines
 from app.settings import read_settings
 
-MACHINES = ("benchmarks.machines:counting", "benchmarks.machines:blocking", "benchmarks.machines:waiting")
+MACHINES = tuple(f"benchmarks.machines:{name}" for name in ("counting", "blocking", "waiting", "chatting"))
 
 
 async def noop() -> dict[str, str]:
