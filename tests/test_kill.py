@@ -93,7 +93,7 @@ async def by_runs(client: httpx.AsyncClient, session: str, witness: Witness) -> 
 async def bring_about(service: ServiceProcess, witness: Witness) -> None:
     """Start fifty sessions in three ways, and kill the service when they are in full swing."""
     limits = httpx.Limits(max_connections=2 * SESSIONS)
-    async with httpx.AsyncClient(base_url=service.url, timeout=30, limits=limits) as client:
+    async with httpx.AsyncClient(base_url=service.url, timeout=100, limits=limits) as client:
         ids = [f"clock-{number}" for number in range(SESSIONS)]
         for made in await asyncio.gather(*(client.post("/v1/sessions", json={"machine": "clock", "id": each}) for each in ids)):
             assert made.status_code == 201, made.text
@@ -105,7 +105,7 @@ async def bring_about(service: ServiceProcess, witness: Witness) -> None:
         async with asyncio.TaskGroup() as group:
             for number, session in enumerate(ids):
                 group.create_task(until_killed(number, session))
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(200):
                 await witness.enough.wait()
             service.kill()
 
@@ -124,7 +124,7 @@ async def history(client: httpx.AsyncClient, session: str) -> list[dict[str, Any
 
 async def check(service: ServiceProcess, witness: Witness) -> None:
     """The claims of this test, for every session, after a new start."""
-    async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
+    async with httpx.AsyncClient(base_url=service.url, timeout=100) as client:
         assert (await client.get("/readyz")).status_code == 200
         for session, told in witness.steps.items():
             await end_what_goes_on(client, session)
@@ -212,7 +212,7 @@ POISON = """
 def test_a_run_that_kills_its_service_ends_as_failed_at_the_fourth_start(database_url: str, tmp_path: Path) -> None:
     (tmp_path / "poison.py").write_text(textwrap.dedent(POISON))
     arguments = ("--database-url", database_url, "poison.py")
-    with running_service(*arguments, cwd=tmp_path) as service, httpx.Client(base_url=service.url, timeout=30) as http:
+    with running_service(*arguments, cwd=tmp_path) as service, httpx.Client(base_url=service.url, timeout=100) as http:
         assert http.post("/v1/sessions", json={"machine": "poison", "id": "p"}).status_code == 201
         accepted = http.post("/v1/sessions/p/runs", json={}, headers={"Prefer": "respond-async"})
         assert accepted.status_code == 202
@@ -220,7 +220,7 @@ def test_a_run_that_kills_its_service_ends_as_failed_at_the_fourth_start(databas
     for _ in range(3):
         again = run_command("serve", "--port", "0", *arguments, cwd=tmp_path)
         assert again.returncode == -signal.SIGKILL, "it goes on with the run, and dies of it again"
-    with running_service(*arguments, cwd=tmp_path) as service, httpx.Client(base_url=service.url, timeout=30) as http:
+    with running_service(*arguments, cwd=tmp_path) as service, httpx.Client(base_url=service.url, timeout=100) as http:
         run = ended(http, accepted.json()["id"])
         assert (run["status"], run["steps"], run["error"]["type"]) == ("failed", 1, "recovery-failed")
         assert "taken up 3 times" in run["error"]["message"]

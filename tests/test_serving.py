@@ -27,7 +27,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
     ids=["letters", "blank", "method", "nothing"],
 )
 def test_what_is_no_http_request_is_refused_by_a_problem(service: ServiceProcess, request_line: str) -> None:
-    with socket.create_connection(("127.0.0.1", int(service.url.rpartition(":")[2])), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", int(service.url.rpartition(":")[2])), timeout=60) as connection:
         connection.sendall(f"{request_line}\r\nHost: here\r\n\r\n".encode())
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     head, _, body = answer.partition(b"\r\n\r\n")
@@ -40,10 +40,10 @@ def test_what_is_no_http_request_is_refused_by_a_problem(service: ServiceProcess
 def test_a_request_that_comes_as_the_service_ends_is_served_or_finds_nobody_there(tmp_path: Path) -> None:
     counter = str(ROOT / "examples" / "counter.py")
     statuses: list[int] = []
-    going = threading.Barrier(5, timeout=20)
+    going = threading.Barrier(5, timeout=60)
 
     def keep_stepping() -> None:
-        with httpx.Client(base_url=service.url, timeout=20) as client:
+        with httpx.Client(base_url=service.url, timeout=60) as client:
             session = client.post("/v1/sessions", json={"machine": "counter"}).json()["id"]
             going.wait()
             with contextlib.suppress(httpx.TransportError):
@@ -57,6 +57,6 @@ def test_a_request_that_comes_as_the_service_ends_is_served_or_finds_nobody_ther
         going.wait()
         service.process.send_signal(signal.SIGTERM)
         for thread in threads:
-            thread.join(30)
+            thread.join(60)
         assert service.wait() == 0
     assert set(statuses) == {200}

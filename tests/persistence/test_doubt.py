@@ -72,7 +72,7 @@ def short_folder() -> Iterator[Path]:
 
 
 async def test_a_commit_whose_answer_is_lost_is_reported_as_what_it_was(postgres_url: str, short_folder: Path) -> None:
-    async with line_to(postgres_url, short_folder) as (line, url), opened(url, patience_s=10.0) as store:
+    async with line_to(postgres_url, short_folder) as (line, url), opened(url, patience_s=60.0) as store:
         ids = [f"s{number}" for number in range(20)]
         await asyncio.gather(*map(store.create_session, map(new, ids)))
         other = step(0, first_event_id=1, event_id=2)
@@ -111,15 +111,16 @@ async def test_a_commit_in_doubt_while_the_server_stays_away_says_so(postgres_ur
 async def test_a_server_that_falls_silent_is_unavailable_and_works_when_it_speaks_again(
     postgres_url: str, short_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.persistence.reader.ANSWER_LIMIT_S", 0.3)
-    monkeypatch.setattr("app.persistence.database._WRITE_TIMEOUT_S", 0.3)
     async with line_to(postgres_url, short_folder) as (line, url), opened(url, pool_size=3) as store:
         await store.create_session(new())
         assert (await store.get_session("s")).seq == -1
         line.is_open.clear()
         asked = (*(store.get_session("s") for _ in range(6)), store.queue_run("s", started("r")))
-        async with asyncio.timeout(60):
-            outcomes = await asyncio.gather(*asked, return_exceptions=True)
+        with monkeypatch.context() as impatient:
+            impatient.setattr("app.persistence.reader.ANSWER_LIMIT_S", 0.3)
+            impatient.setattr("app.persistence.database._WRITE_TIMEOUT_S", 0.3)
+            async with asyncio.timeout(60):
+                outcomes = await asyncio.gather(*asked, return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
         line.is_open.set()
         assert (await store.get_session("s")).seq == -1

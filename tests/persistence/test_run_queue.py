@@ -164,7 +164,7 @@ async def test_what_a_dead_replica_held_is_handed_out_again(postgres_url: str) -
             with pytest.raises(TimeoutError):
                 await heir.until(1, limit_s=1.0)
             await queried(postgres_url, held.format("now() - interval '5 seconds'"))
-            await heir.until(1, limit_s=10.0)
+            await heir.until(1, limit_s=LIMIT_S)
             await until_no_job_is_left(postgres_url)
 
 

@@ -125,7 +125,7 @@ def server(postgres_url: str) -> Server:
 
 
 async def test_connections_that_are_cut_are_replaced_unnoticed(server: Server) -> None:
-    async with opened(server.url, patience_s=10.0) as store:
+    async with opened(server.url, patience_s=60.0) as store:
         await asyncio.gather(*map(store.create_session, map(new, IDS)))
         for seq in range(5):
             await server.disconnect_all()
@@ -156,7 +156,7 @@ async def test_a_change_of_its_own_is_made_once_though_every_connection_has_died
 
 
 async def test_connections_cut_during_commits_lose_and_double_nothing(server: Server) -> None:
-    async with opened(server.url, patience_s=20.0) as store:
+    async with opened(server.url, patience_s=60.0) as store:
         await asyncio.gather(*map(store.create_session, map(new, IDS)))
         is_over = asyncio.Event()
 

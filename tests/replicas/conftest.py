@@ -13,7 +13,7 @@ from app.sessions.host_settings import HostSettings
 from tests.machines import Gate, counter, failing, gated, streamer, turns
 from tests.server import RunningServer, running_server
 
-QUICK = ClaimSettings(beat_s=0.1, dead_after_s=1.0)
+ALIVE = ClaimSettings(beat_s=0.1, dead_after_s=200.0)  # nobody dies here, however long a loaded machine lets him wait
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Pair:
 def pair_of_replicas(url: str) -> Iterator[Pair]:
     gate = Gate()
     machines = [counter(), failing(), gated(gate), streamer(5, gate), turns(pause_s=0.01)]
-    settings = HostSettings(claims=QUICK, ping_s=1.0)
+    settings = HostSettings(claims=ALIVE, ping_s=1.0)
     with contextlib.ExitStack() as stack:
         servers = [stack.enter_context(running_server(machines, open_store(url, migrate=True), settings)) for _ in range(2)]
         clients = [stack.enter_context(server.client()) for server in servers]

@@ -116,7 +116,7 @@ def test_a_stream_is_the_same_from_anywhere_items_included(pair: Pair) -> None:
     begun.wait()
     pair.gate.open()
     for follower in followers:
-        follower.join(20)
+        follower.join(60)
     told = [[kind for kind, _ in events_of(texts[name])] for name in ("owner", "other")]
     assert told[0][-4:] == told[1][-4:]
     assert told[1].count("step.item") >= 4
