@@ -25,6 +25,7 @@ from app.engine import (
     action,
 )
 from app.engine.errors import BuildError, EngineError, UninitializedPersister, UnknownAction
+from tests.engine.engines import BURR, OURS
 from tests.engine.machines import Boom, acount, count, counting
 
 
@@ -224,11 +225,16 @@ def test_states_saved_by_burr_bring_their_own_keys_which_are_dropped() -> None:
     ],
 )
 def test_a_state_may_say_where_an_application_stands_as_burr_has_it(given: dict[str, Any], stands: tuple[Any, str]) -> None:
-    application = pair().with_entrypoint("count").with_state(n=1, **given).build()
-    assert (application.sequence_id, application.get_next_action().name) == stands
-    assert application.state == {"n": 1}
-    application.step()
-    assert application.sequence_id == (stands[0] or -1) + 1
+    for engine in (BURR, OURS):
+        add = engine.action(reads=["n"], writes=["n"])(lambda state: state.update(n=state["n"] + 1))
+        twice = engine.action(reads=["n"], writes=["n"])(lambda state: state.update(n=state["n"] * 2))
+        builder = engine.ApplicationBuilder().with_actions(count=add, double=twice).with_entrypoint("count")
+        builder = builder.with_transitions(("count", "double"), ("double", "count"))
+        application = builder.with_state(n=1, **given).build()
+        assert (application.sequence_id, application.get_next_action().name) == stands, engine.label
+        application.step()
+        assert application.sequence_id == (-1 if stands[0] is None else stands[0]) + 1, engine.label
+    assert application.state == {"n": 2}, "these keys are no part of a state of ours"
 
 
 @pytest.mark.parametrize("given", [{"__PRIOR_STEP": "nowhere"}, {"__PRIOR_STEP": 1}, {"__SEQUENCE_ID": "7"}])
