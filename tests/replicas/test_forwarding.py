@@ -7,6 +7,8 @@ from typing import Any
 
 import httpx
 
+from app.routes.forwarding import Forwarder
+from app.sessions.host import SessionHost
 from tests.replicas.conftest import Pair
 
 
@@ -193,3 +195,18 @@ def test_many_clients_of_both_replicas_leave_no_gap(pair: Pair) -> None:
         steps = pair.clients[0].get(f"/v1/sessions/{session}/steps", params={"limit": 100}).json()["items"]
         assert [step["seq"] for step in steps] == list(range(24))
         assert [step["result"]["n"] for step in steps] == list(range(1, 25))
+
+
+def test_a_stream_from_another_replica_ends_where_what_comes_next_was_trimmed(pair: Pair) -> None:
+    session = pair.create()
+    owner, _ = pair.clients
+    owner.post(f"/v1/sessions/{session}/runs", json={"max_steps": 5})
+    owner.delete(f"/v1/sessions/{session}/steps", params={"before_seq": 4})
+
+    async def followed(host: SessionHost) -> bytes:
+        forwarder = Forwarder(host)
+        async with forwarder.at_work():
+            response = forwarder.streams.response(session, after=1)
+            return b"".join([part async for part in response.body_iterator if isinstance(part, bytes)])
+
+    assert b"event: " not in pair.servers[1].call(followed)
