@@ -6,6 +6,7 @@ from enum import Enum
 from typing import Annotated
 
 from fastapi import Query
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,12 +25,14 @@ from app.sessions.requests import UNCHANGED, ForkRequest, NewSessionRequest, Ses
 
 __all__ = ["session_routes"]
 
+_MOST_LABELS = 16  # in one filter: each is looked up for each session that a list comes to
+
 _METADATA = {
     "name": "metadata",
     "in": "query",
     "style": "deepObject",
     "explode": True,
-    "schema": {"type": "object", "additionalProperties": {"type": "string"}},
+    "schema": {"type": "object", "additionalProperties": {"type": "string"}, "maxProperties": _MOST_LABELS},
     "description": "`metadata[customer]=4711` shows the sessions whose metadata has that text there.",
 }
 
@@ -165,8 +168,13 @@ def _ttl_s(body: CreateSession | EditSession | Fork) -> float | None:
 
 
 def _metadata_filter(request: Request) -> dict[str, str]:
-    return {
+    """Raises RequestValidationError."""
+    found = {
         name.removeprefix("metadata[").removesuffix("]"): value
         for name, value in request.query_params.items()
         if name.startswith("metadata[") and name.endswith("]")
     }
+    if len(found) > _MOST_LABELS:
+        message = f"a list can be filtered by {_MOST_LABELS} names of metadata, not by {len(found)}"
+        raise RequestValidationError([{"loc": ("query", "metadata"), "msg": message}])
+    return found

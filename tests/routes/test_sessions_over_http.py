@@ -149,6 +149,17 @@ def test_sessions_are_listed_newest_first_and_filtered(client: httpx.Client) -> 
     assert "state" not in client.get("/v1/sessions", params={"limit": 1}).json()["items"][0]
 
 
+def test_a_list_is_filtered_by_sixteen_names_of_metadata_and_no_more(client: httpx.Client) -> None:
+    labels = {f"n{number}": "x" for number in range(17)}
+    session = create(client, metadata=labels)
+    asked = {f"metadata[{name}]": value for name, value in labels.items()}
+    refused = client.get("/v1/sessions", params=asked)
+    assert (refused.status_code, refused.json()["type"]) == (422, "urn:stepwell:problem:parameter-invalid")
+    assert refused.json()["detail"] == "query.metadata: a list can be filtered by 16 names of metadata, not by 17"
+    del asked["metadata[n16]"]
+    assert [each["id"] for each in client.get("/v1/sessions", params=asked).json()["items"]] == [session]
+
+
 def test_a_fork_is_a_session_of_its_own(client: httpx.Client) -> None:
     session = create(client, "turns", metadata={"who": "ann"})
     client.post(f"/v1/sessions/{session}/runs", json={"max_steps": 3})
