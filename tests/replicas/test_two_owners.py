@@ -35,8 +35,11 @@ def steps_of(client: httpx.Client, path: str) -> list[dict[str, Any]]:
 
 def test_one_of_two_owners_commits_and_the_other_gets_a_conflict(pair: Pair) -> None:
     impersonate(pair)
-    path = f"/v1/sessions/{pair.create('gated')}"
+    session = pair.create("gated")
+    path = f"/v1/sessions/{session}"
     assert pair.clients[0].post(f"{path}/steps", json={}).status_code == 200
+    # before the other one's run may be in the store, or this one would go on with it
+    pair.servers[1].call(lambda host: host.registry.alive(session))
     with ThreadPoolExecutor(2) as threads:
         asked = []
         for client in pair.clients:  # each has the session in memory, at the same step, and runs the next one
