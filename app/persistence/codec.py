@@ -1,6 +1,7 @@
 """What a stored blob looks like: one byte that says how to read it, then JSON, deflated when that pays.
 
-High nibble of the first byte: format version. Low nibble: 0 plain, 1 zlib. A format that was ever released stays readable;
+High nibble of the first byte: format version; it is 2 for steps, which may hold the run that ended with them and are deflated
+with a dictionary, and 1 for everything else. Low nibble: 0 plain, 1 zlib. A format that was ever released stays readable;
 `tests/persistence/golden` has a file of each. Values become JSON through `app.engine.serde`. Nothing here touches a database.
 """
 
@@ -12,12 +13,14 @@ import orjson
 
 from app.engine.operations import Append, Delete, Extend, Increment, Operation, Set
 from app.engine.serde import UndecodableValue, decode, encode
+from app.persistence.dictionary import DICTIONARY
 from app.persistence.store import StoreError
 
 __all__ = [
     "PayloadInvalid",
     "decode_operations",
     "decode_payload",
+    "decode_run",
     "decode_state",
     "deflate",
     "encode_payload",
@@ -26,13 +29,13 @@ __all__ = [
     "unpack",
 ]
 
-_PLAIN = b"\x10"
-_DEFLATED = b"\x11"
-_DEFLATE_ABOVE_BYTES = 200
-_DEFLATE_LEVEL = 3
-# a small window costs a tenth of the usual 64 µs to set up
+_PLAIN, _DEFLATED = b"\x10", b"\x11"
+_PLAIN_STEP, _DEFLATED_STEP = b"\x20", b"\x21"
+_DEFLATE_ABOVE_BYTES = 128
+# level, method, window and memory; a small window costs a tenth of the usual 64 µs to set up
 _SMALL_BYTES = 4096
-_SMALL = (_DEFLATE_LEVEL, zlib.DEFLATED, 12, 5)
+_SMALL = (3, zlib.DEFLATED, 12, 5)
+_LARGE = (3, zlib.DEFLATED, 15, 8)
 _SHORT_TEXT = 24
 
 
@@ -49,22 +52,23 @@ def deflate(plain: bytes) -> bytes:
     """Return the same blob in its smaller form. Worth a thread if it is large: zlib lets the event loop run meanwhile."""
     if len(plain) <= _DEFLATE_ABOVE_BYTES:
         return plain
-    if len(plain) <= _SMALL_BYTES:
-        deflater = zlib.compressobj(*_SMALL)
-        deflated = deflater.compress(plain[1:]) + deflater.flush()
-    else:
-        deflated = zlib.compress(plain[1:], _DEFLATE_LEVEL)
-    return _DEFLATED + deflated if len(deflated) < len(plain) - 1 else plain
+    how = _SMALL if len(plain) <= _SMALL_BYTES else _LARGE
+    is_step = plain[:1] == _PLAIN_STEP
+    deflater = zlib.compressobj(*how, zdict=DICTIONARY) if is_step else zlib.compressobj(*how)
+    deflated = deflater.compress(plain[1:]) + deflater.flush()
+    return (_DEFLATED_STEP if is_step else _DEFLATED) + deflated if len(deflated) < len(plain) - 1 else plain
 
 
 def unpack(blob: bytes) -> Any:
     """Return the document of a blob. Raises PayloadInvalid."""
-    head = blob[:1]
+    head, body = blob[:1], memoryview(blob)[1:]
     try:
-        if head == _PLAIN:
-            return orjson.loads(memoryview(blob)[1:])
+        if head in (_PLAIN_STEP, _PLAIN):
+            return orjson.loads(body)
+        if head == _DEFLATED_STEP:
+            return orjson.loads(zlib.decompressobj(zdict=DICTIONARY).decompress(body))
         if head == _DEFLATED:
-            return orjson.loads(zlib.decompress(memoryview(blob)[1:]))
+            return orjson.loads(zlib.decompress(body))
     except (zlib.error, orjson.JSONDecodeError):
         # `from None`: the JSON error carries the text, and the text is state
         raise PayloadInvalid(f"a stored blob of {len(blob)} bytes is damaged") from None
@@ -84,15 +88,20 @@ def decode_state(blob: bytes) -> dict[str, Any]:
     return state
 
 
-def encode_payload(operations: tuple[Operation, ...], result: Any) -> bytes:
-    """Return the blob of one step, not deflated yet. Raises UnserializableValue.
+def encode_payload(operations: tuple[Operation, ...], result: Any, run: list[Any] | None = None) -> bytes:
+    """Return the blob of one step, not deflated yet; `run` is the document of the run that ended with it.
 
     A result mostly repeats what the step wrote to the state: such values are stored once, as a reference to the operation.
+    Raises UnserializableValue.
     """
     written = [_to_document(operation) for operation in operations]
     references, rest = _shared(operations, result)
-    document = [written, encode(rest)] if references is None else [written, encode(rest), references]
-    return _PLAIN + orjson.dumps(document)
+    document = [written, encode(rest)]
+    if references is not None or run is not None:
+        document.append(references)
+    if run is not None:
+        document.append(run)
+    return _PLAIN_STEP + orjson.dumps(document)
 
 
 def decode_operations(blob: bytes) -> tuple[Operation, ...]:
@@ -105,12 +114,20 @@ def decode_payload(blob: bytes) -> tuple[tuple[Operation, ...], Any]:
     document = unpack(blob)
     operations = _operations(document)
     result = _decoded(document[1])
-    match document[2:]:
+    match document[2:3]:
         case [int(index)]:
             result = _value_of(document, index)
         case [dict(references)]:
             result |= {key: _value_of(document, index) for key, index in references.items()}
     return operations, result
+
+
+def decode_run(blob: bytes) -> Any:
+    """Return the document of the run that ended with a step, None if the step holds none. Raises PayloadInvalid."""
+    match unpack(blob):
+        case [_, _, _, run]:
+            return run
+    return None
 
 
 def _operations(document: Any) -> tuple[Operation, ...]:

@@ -179,7 +179,7 @@ class MemoryStore:
             run_id = commit.failure.run_id or commit.run_id
             session.failures.append(replace(commit.failure, run_id=run_id))
         run = self._runs.get(commit.run_end.run_id) if commit.run_end else None
-        if commit.run_end and run and run.session_id == commit.session_id:
+        if commit.run_end and run and run.session_id == commit.session_id and run.finished_at_s is None:
             self._runs[run.id] = ended_run(run, commit.run_end)
             session.running.discard(run.id)
         if session.record.has_run is not bool(session.running):

@@ -15,6 +15,7 @@ from app.persistence.wave_rows import (
     MOVE_COLUMNS,
     NEW_SESSION_COLUMNS,
     RUN_END_COLUMNS,
+    RUN_KEY,
     RUN_START_COLUMNS,
     STEP_COLUMNS,
 )
@@ -33,12 +34,26 @@ PARTS: dict[str, tuple[str, ...]] = {
     "steps": STEP_COLUMNS,
     "snapshots": ("seq", "state"),
     "failures": FAILURE_COLUMNS,
-    "run_starts": RUN_START_COLUMNS,
+    "run_starts": (*RUN_START_COLUMNS, RUN_KEY),
     "run_ends": RUN_END_COLUMNS,
+    "stepped_runs": ("id",),
     "keys": KEY_COLUMNS,
 }
 
-_BLOBS = {"answer", "digest", "error", "label", "metadata", "parameters", "payload", "request", "state", "webhook"}
+_BLOBS = {
+    "answer",
+    "digest",
+    "ended_run",
+    "error",
+    "label",
+    "metadata",
+    "parameters",
+    "payload",
+    "request",
+    "run_key",
+    "state",
+    "webhook",
+}
 _TIMES = {"created_at", "expires_at", "finished_at", "started_at", "ttl_s", "updated_at", "webhook_at"}
 _NUMBERS = {
     "event_id",
@@ -124,7 +139,18 @@ ended AS (
     UPDATE runs SET status = r.status, finished_at = r.finished_at, steps = r.steps, reason = r.reason, error = r.error,
         finished_event_id = r.finished_event_id
     FROM {rows} JOIN moved USING (place)
-    WHERE runs.id = r.id AND runs.session_key = moved.key
+    WHERE runs.id = r.id AND runs.session_key = moved.key AND runs.finished_at IS NULL
+)
+"""
+_START_RUNS = """
+started AS (
+    INSERT INTO runs (session_key, {names}) SELECT moved.key, {names_of_r} FROM {rows} JOIN moved USING (place)
+    WHERE NOT EXISTS (SELECT FROM steps WHERE ended_run = r.run_key){clash}
+)
+"""
+_DROP_RUNS = """
+dropped AS (
+    DELETE FROM runs USING {rows} JOIN moved USING (place) WHERE runs.id = r.id AND runs.session_key = moved.key
 )
 """
 _INSERT = """
@@ -136,7 +162,6 @@ _INSERT = """
 _CLASHES = {
     "failures": " ON CONFLICT DO NOTHING",
     "keys": " ON CONFLICT DO NOTHING",
-    "run_starts": RUN_IS_THERE,
 }
 _RESULTS = {
     "new_sessions": "SELECT TRUE AS is_new, place, key, 0::bigint AS log_bytes, 1::bigint AS snapshot_at FROM created",
@@ -196,9 +221,15 @@ def _effect(part: str, rows: str, claimant: str, parts: tuple[str, ...]) -> str:
             return _LABELS.format(rows=rows)
         case "run_ends":
             return _END_RUNS.format(rows=rows)
+        case "stepped_runs":
+            return _DROP_RUNS.format(rows=rows)
+        case "run_starts":
+            names = ", ".join(RUN_START_COLUMNS)
+            names_of_r = ", ".join(f"r.{name}" for name in RUN_START_COLUMNS)
+            return _START_RUNS.format(names=names, names_of_r=names_of_r, rows=rows, clash=RUN_IS_THERE)
     return _INSERT.format(
         part=part,
-        table="runs" if part == "run_starts" else part,
+        table=part,
         names=", ".join(PARTS[part]),
         names_of_r=", ".join(f"r.{name}" for name in PARTS[part]),
         rows=rows,

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.persistence.poolers import pooler_hint
 from app.persistence.postgres_sql import LANDED_CREATES, LANDED_MOVES, PARTS, write_statement
+from app.persistence.wave_rows import STEP_COLUMNS
 from app.persistence.waves import Rows, Wave
 from app.persistence.writer import ConnectionLost, Moved, WaveRefused, Written
 
@@ -19,6 +20,7 @@ __all__ = ["PostgresWriter"]
 # resources, operator intervention (shutdown), system error; and a standby that is read only
 _PASSING = ("08", "40", "53", "57", "58", "25006")
 _SHUTDOWN = "57P"
+_EVENT_ID = STEP_COLUMNS.index("event_id")
 
 
 class PostgresWriter:
@@ -112,7 +114,7 @@ class PostgresWriter:
 
 def _signs(wave: Wave) -> Iterator[tuple[int, str, int, int | None, int | None]]:
     """Yield `(place, id, last_event_id, seq, event_id)`: how one sees that a session moved. Snapshots alone leave no sign."""
-    last_event_of_step = {place: row[8] for place, row in zip(wave.steps.places, wave.steps.rows, strict=True)}
+    last_event_of_step = {place: row[_EVENT_ID] for place, row in zip(wave.steps.places, wave.steps.rows, strict=True)}
     for place, move in zip(wave.moves.places, wave.moves.rows, strict=True):
         if move[3] is not None:
             yield place, move[0], move[7], move[2], last_event_of_step.get(place)

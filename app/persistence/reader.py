@@ -15,6 +15,7 @@ from app.engine.serde import decode
 from app.persistence import statements as sql
 from app.persistence.codec import PayloadInvalid, decode_operations, decode_state, deflate, encode_state, unpack
 from app.persistence.cursors import decode_cursor, encode_cursor
+from app.persistence.ended_runs import run_in_step, run_key
 from app.persistence.expiry import DUE
 from app.persistence.poolers import pooler_hint
 from app.persistence.records import (
@@ -145,14 +146,21 @@ class Reader:
         return [failure_record(row) for row in found]
 
     async def run(self, run_id: str) -> RunRecord:
-        found = await self._rows(sql.RUN, run_id=run_id) if is_storable(run_id) else ()
-        if not found:
+        if not is_storable(run_id):
             raise RunNotFound(run_id)
-        return run_record(found[0])
+        for row in await self._rows(sql.RUN, run_id=run_id):
+            return run_record(row)
+        for row in await self._rows(sql.ENDED_RUN, run_key=run_key(run_id)):  # in this order: it may be moving there
+            return run_in_step(row)
+        raise RunNotFound(run_id)
 
     async def runs(self, session_id: str, after_event_id: int, limit: int) -> Sequence[RunRecord]:
         found = await self._of_session(sql.RUNS, session_id, after_event_id=after_event_id, limit=limit)
-        return [run_record(row) for row in found]
+        in_steps = await self._of_session(sql.ENDED_RUNS, session_id, after_event_id=after_event_id, limit=limit)
+        ended = [run for run in map(run_in_step, in_steps) if (run.finished_event_id or 0) > after_event_id]
+        known = {run.id for run in ended}  # one may have moved there meanwhile
+        runs = [*ended, *(run for run in map(run_record, found) if run.id not in known)]
+        return sorted(runs, key=lambda run: run.started_event_id)[:limit]
 
     async def key(self, digest: bytes) -> KeyRecord | None:
         for row in await self._rows(sql.KEY, digest=digest):

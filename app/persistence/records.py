@@ -233,6 +233,7 @@ class Commit:
     failure: FailureRecord | None = None
     run_end: RunEnd | None = None
     run_id: str | None = None  # the run that the step or the failure belongs to
+    finished: RunStart | None = None  # the run that finishes with this step, if nothing is to be known of it but that
     details: SessionDetails | None = None  # as they are from now on; only together with a step
 
 

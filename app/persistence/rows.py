@@ -4,6 +4,7 @@ from typing import Any
 
 from app.engine.serde import decode
 from app.persistence.codec import decode_payload, unpack
+from app.persistence.ended_runs import run_id_of
 from app.persistence.records import (
     Delivery,
     FailureRecord,
@@ -46,7 +47,7 @@ def step_record(session_id: str, row: Any) -> StepRecord:
         session_id=session_id,
         seq=row.seq,
         kind=StepKind(row.kind),
-        run_id=row.run_id,
+        run_id=row.run_id if row.ended_run is None else run_id_of(row.ended_run),
         action=row.action,
         operations=operations,
         result=result,

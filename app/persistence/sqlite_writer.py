@@ -63,8 +63,19 @@ _ID, _EXPECTED_SEQ, _SEQ, _LOG_BYTES, _SNAPSHOT_SEQ, _SNAPSHOT_AT, _KEY = (
 )
 _END_RUN = """
 UPDATE runs SET status = ?2, finished_at = ?3, steps = ?4, reason = ?5, error = ?6, finished_event_id = ?7
-WHERE id = ?1 AND session_key = ?8
+WHERE id = ?1 AND session_key = ?8 AND finished_at IS NULL
 """
+_DROP_RUNS = """
+DELETE FROM runs WHERE rowid IN (
+    SELECT r.rowid FROM (VALUES {rows}) AS m CROSS JOIN runs AS r ON r.id = m.column2 WHERE r.session_key = m.column1
+)
+"""
+_START_RUNS = f"""
+INSERT INTO runs (session_key, {", ".join(columns.RUN_START_COLUMNS)})
+SELECT {", ".join(f"m.column{place}" for place in range(1, len(columns.RUN_START_COLUMNS) + 2))} FROM (VALUES {{rows}}) AS m
+WHERE NOT EXISTS (SELECT 1 FROM steps WHERE ended_run = m.column{len(columns.RUN_START_COLUMNS) + 2})
+{RUN_IS_THERE}
+"""  # noqa: S608  # our own names
 _DETAILS = "UPDATE sessions SET metadata = ?2, partition_key = ?3, ttl_s = ?4, expires_at = ?5 WHERE key = ?1"
 _UNLABEL = "DELETE FROM labels WHERE session_key = ?1"
 
@@ -169,11 +180,13 @@ def _apply(driver: sqlite3.Connection, wave: Wave) -> Written:
         ("steps", columns.STEP_COLUMNS, wave.steps, ""),
         ("snapshots", ("seq", "state"), wave.snapshots, ""),
         ("failures", columns.FAILURE_COLUMNS, wave.failures, " ON CONFLICT DO NOTHING"),
-        ("runs", columns.RUN_START_COLUMNS, wave.run_starts, RUN_IS_THERE),
         ("keys", columns.KEY_COLUMNS, wave.keys, " ON CONFLICT DO NOTHING"),
     ):
         if rows:
             _insert(driver, table, names, _with_keys(keys, rows), suffix)
+    for template, rows in ((_START_RUNS, wave.run_starts), (_DROP_RUNS, wave.stepped_runs)):
+        for statement, values in _chunked(template, _with_keys(keys, rows)):
+            driver.execute(statement, values)
     if wave.details:
         details = _with_keys(keys, wave.details)
         driver.executemany(_DETAILS, details)

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Select,
     bindparam,
     delete,
+    func,
     literal_column,
     or_,
     select,
@@ -25,6 +26,8 @@ from app.persistence.tables import METADATA, failures, keys, runs, sessions, sna
 __all__ = [
     "CHILDREN",
     "DELETE_SESSION",
+    "ENDED_RUN",
+    "ENDED_RUNS",
     "FAILURES",
     "HAS_RUN",
     "HISTORIES",
@@ -154,6 +157,18 @@ _ended_after = _chosen_runs(runs.c.finished_event_id > bindparam("after_event_id
 _started_after = _chosen_runs(runs.c.finished_event_id.is_(None), runs.c.started_event_id > bindparam("after_event_id"))
 RUNS = (
     _run.where(runs.c.id.in_(union_all(_ended_after, _started_after))).order_by(runs.c.started_event_id).limit(bindparam("limit"))
+)
+
+# runs that are stored in their last step
+_of_ended_run = select(steps, sessions.c.id.label("session_id")).join_from(steps, sessions, sessions.c.key == steps.c.session_key)
+ENDED_RUN = _of_ended_run.where(steps.c.ended_run == bindparam("run_key"), IS_THERE).limit(1)
+_ends_run = (steps.c.session_key == _key, steps.c.ended_run.is_not(None))
+# a run ends a little after its last step: the last one of which the step is not after the event may be
+_last_before = select(func.max(steps.c.event_id)).where(*_ends_run, steps.c.event_id <= bindparam("after_event_id"))
+ENDED_RUNS = (
+    _of_ended_run.where(*_ends_run, steps.c.event_id >= func.coalesce(_last_before.scalar_subquery(), 0))
+    .order_by(steps.c.event_id)
+    .limit(bindparam("limit") + 1)
 )
 
 HISTORIES = (

@@ -35,7 +35,7 @@ __all__ = [
     "steps",
 ]
 
-HEAD_REVISION = "0005"
+HEAD_REVISION = "0006"
 
 METADATA = MetaData(
     naming_convention={
@@ -104,6 +104,7 @@ steps = Table(
     Column("seq", BigInteger, nullable=False),
     Column("kind", Text, nullable=False),
     Column("run_id", Text),
+    Column("ended_run", LargeBinary),  # instead of run_id: the run that ended with this step, and is stored in its payload
     Column("action", Text, nullable=False),
     Column("next_action", Text),
     Column("started_at", Double, nullable=False),
@@ -113,6 +114,19 @@ steps = Table(
     Column("payload", LargeBinary, nullable=False),
     # not a primary key: SQLite then appends rows and keeps only this index in order
     UniqueConstraint("session_key", "seq"),
+    Index(
+        "ix_steps_ended_run",
+        "ended_run",
+        postgresql_where=text("ended_run IS NOT NULL"),
+        sqlite_where=text("ended_run IS NOT NULL"),
+    ),
+    Index(
+        "ix_steps_ending_runs",
+        "session_key",
+        "event_id",
+        postgresql_where=text("ended_run IS NOT NULL"),
+        sqlite_where=text("ended_run IS NOT NULL"),
+    ),
 )
 
 snapshots = Table(

@@ -49,7 +49,7 @@ def check_details(details: SessionDetails) -> None:
 
 
 def check_commit(commit: Commit) -> None:
-    """Raises TextUnstorable, SessionNotFound for an id that no session can have, ValueError for the status `running`."""
+    """Raises TextUnstorable, SessionNotFound for an id that no session can have, ValueError for what no commit can be."""
     if commit.status is SessionStatus.RUNNING:
         raise ValueError("a session is not stored as running: give the status that it has when nobody runs it")
     if not is_storable(commit.session_id):
@@ -64,6 +64,8 @@ def check_commit(commit: Commit) -> None:
         if end.run_id != run_id:
             require_key("the run's id", end.run_id)
         require_name(end.reason)
+    if commit.finished is not None and (step is None or end is None or end.status is not RunStatus.FINISHED or end.error):
+        raise ValueError("a run that is stored in its last step finishes with it, in the same commit")
     if step is not None:
         require_name(step.action)
         require_name(step.next_action)

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 from app.engine.serde import encode
 from app.persistence.codec import pack
+from app.persistence.ended_runs import run_key
 from app.persistence.records import (
     FailureRecord,
     Key,
@@ -26,6 +27,7 @@ __all__ = [
     "MOVE_COLUMNS",
     "NEW_SESSION_COLUMNS",
     "RUN_END_COLUMNS",
+    "RUN_KEY",
     "RUN_START_COLUMNS",
     "STEP_COLUMNS",
     "Row",
@@ -84,6 +86,7 @@ STEP_COLUMNS = (
     "seq",
     "kind",
     "run_id",
+    "ended_run",
     "action",
     "next_action",
     "started_at",
@@ -95,6 +98,7 @@ STEP_COLUMNS = (
 FAILURE_COLUMNS = ("event_id", "first_event_id", "seq", "run_id", "action", "started_at", "finished_at", "error")
 _END_COLUMNS = ("status", "finished_at", "steps", "reason", "error", "finished_event_id")
 RUN_START_COLUMNS = ("id", "started_event_id", "started_at", "parameters", "webhook", "webhook_at", *_END_COLUMNS)
+RUN_KEY = "run_key"  # behind them in a row, and in no column: the start of a run that is stored in its last step comes too late
 RUN_END_COLUMNS = ("id", *_END_COLUMNS)
 DETAIL_COLUMNS = ("metadata", "partition_key", "ttl_s", "expires_at")
 KEY_COLUMNS = ("digest", "request", "run_id", "answer", "created_at")
@@ -133,11 +137,12 @@ def labels_of(metadata: Mapping[str, Any]) -> list[bytes]:
     return [label_of(name, value) for name, value in metadata.items() if isinstance(value, str)]
 
 
-def step_row(step: StepCommit, run_id: str | None, payload: bytes) -> Row:
+def step_row(step: StepCommit, run_id: str | None, payload: bytes, *, ends_run: bool) -> Row:
     return (
         step.seq,
         step.kind._value_,  # `value` costs as much as the rest of the row
-        run_id,
+        None if ends_run else run_id,
+        run_key(run_id) if ends_run and run_id is not None else None,
         step.action,
         step.next_action,
         step.started_at_s,
@@ -172,7 +177,7 @@ def run_start_row(start: RunStart, end: RunEnd | None) -> Row:
     webhook = None if start.webhook is None else pack(encode(dict(start.webhook)))
     due_at_s = None if webhook is None else start.started_at_s
     parameters = _PACKED_ONE_STEP if start.parameters == _ONE_STEP else pack(encode(dict(start.parameters)))
-    return (start.run_id, start.event_id, start.started_at_s, parameters, webhook, due_at_s, *ended)
+    return (start.run_id, start.event_id, start.started_at_s, parameters, webhook, due_at_s, *ended, run_key(start.run_id))
 
 
 def key_row(key: Key, run_id: str | None) -> Row:
@@ -182,7 +187,7 @@ def key_row(key: Key, run_id: str | None) -> Row:
 
 def ended_run_row(started: Row, ended: Row) -> Row:
     """Return the row of a run of which the beginning and the end were two commits."""
-    return (*started[: -len(_END_COLUMNS)], *ended[1:])
+    return (*started[: -len(_END_COLUMNS) - 1], *ended[1:], started[-1])
 
 
 def run_end_row(end: RunEnd) -> Row:

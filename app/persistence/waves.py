@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from app.persistence.codec import deflate, encode_payload, encode_state
+from app.persistence.ended_runs import run_document
 from app.persistence.records import Commit, NewSession, StepKind
 from app.persistence.snapshots import ROW_BYTES
 from app.persistence.transitions import check_commit, check_new, updated_at_s
@@ -49,7 +50,8 @@ class SnapshotNote:
 class Entry:
     """One waiting call, with its rows made ready in the caller's task. Nobody waits for a SnapshotNote.
 
-    `main` is the row of the new session or of the step; its last value is the state or the payload.
+    `main` is the row of the new session or of the step; its last value is the state or the payload. `stepped_run` is the id of
+    a run that is stored in the step, and needs its row no more.
     """
 
     session_id: str
@@ -59,6 +61,7 @@ class Entry:
     failure: Row | None = None
     run_start: Row | None = None
     run_end: Row | None = None
+    stepped_run: str | None = None
     key: Row | None = None
     details: Row | None = None
     is_large: bool = False
@@ -131,6 +134,7 @@ class Wave:
     failures: Rows = field(default_factory=Rows)
     run_starts: Rows = field(default_factory=Rows)
     run_ends: Rows = field(default_factory=Rows)
+    stepped_runs: Rows = field(default_factory=Rows)
     keys: Rows = field(default_factory=Rows)
     details: Rows = field(default_factory=Rows)
     labels: Rows = field(default_factory=Rows)  # of the sessions in `details`, all that they have from now on
@@ -148,15 +152,18 @@ def entry_of_new(new: NewSession, done: asyncio.Future[None], claimant: str | No
 def entry_of_commit(commit: Commit, done: asyncio.Future[None]) -> Entry:
     """Raises TextUnstorable, UnserializableValue."""
     check_commit(commit)
-    step, start, end, failure = commit.step, commit.run_start, commit.run_end, commit.failure
+    step, start, end, failure, whole = commit.step, commit.run_start, commit.run_end, commit.failure, commit.finished
     entry = Entry(commit.session_id, commit, done)
     if step is not None:
-        payload = encode_payload(step.operations, step.result)
+        run = None if whole is None or end is None else run_document(whole, end, step)
+        payload = encode_payload(step.operations, step.result, run)
         entry.is_large = len(payload) > _LARGE_BYTES
-        entry.main = step_row(step, commit.run_id, payload if entry.is_large else deflate(payload))
+        entry.main = step_row(step, commit.run_id, payload if entry.is_large else deflate(payload), ends_run=run is not None)
         if commit.details is not None:
             entry.details = details_row(commit.details, step.finished_at_s)
-    if start is not None and end is not None and start.run_id == end.run_id:
+    if whole is not None:
+        entry.stepped_run = whole.run_id
+    elif start is not None and end is not None and start.run_id == end.run_id:
         entry.run_start = run_start_row(start, end)
     else:
         entry.run_start = None if start is None else run_start_row(start, None)
@@ -274,5 +281,8 @@ def _children(wave: Wave, place: int, group: Group) -> None:
                 starts[run_id] = ended_run_row(starts[run_id], entry.run_end)
             else:
                 wave.run_ends.add(place, entry.run_end)
+        if entry.stepped_run is not None:
+            starts.pop(entry.stepped_run, None)  # nor can one delete it
+            wave.stepped_runs.add(place, (entry.stepped_run,))
     for row in starts.values():
         wave.run_starts.add(place, row)

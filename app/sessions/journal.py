@@ -5,7 +5,6 @@ that follows it is shown only once it is durable, unless the run asked for durab
 """
 
 import contextlib
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -28,6 +27,7 @@ from app.sessions.events import Event, EventType, ItemGiven, StepDone, StepStart
 from app.sessions.failures import frames_of, message_of, type_of
 from app.sessions.live import LiveSession
 from app.sessions.requests import RunOrder
+from app.sessions.times import now_s
 from app.sessions.writes import Entry, Writes
 
 __all__ = ["Journal"]
@@ -42,6 +42,7 @@ class Journal:
     __slots__ = (
         "_begun",
         "_live",
+        "_needs_no_row",
         "_order",
         "_run_id",
         "_start",
@@ -57,6 +58,7 @@ class Journal:
         self._writes = Writes(live, store, order.request.durability, self._show_step_begun)
         self._start: RunStart | None = None
         self._steps_before = 0
+        self._needs_no_row = order.webhook is None
         self._begun: tuple[int | None, StepStarted] | None = None  # without an id as long as it cannot be shown
         self.failure: FailureRecord | None = None
 
@@ -91,12 +93,13 @@ class Journal:
         """Go on with a run of which the start and `steps` steps are stored."""
         self._start = RunStart(record.id, record.started_event_id, record.started_at_s, record.parameters)
         self._writes.has_stored_start = True
+        self._needs_no_row = False  # of its attempts somebody may want to know
         self._steps_before = steps
 
     def begin(self) -> None:
         """Show that the run has started."""
         stream, order = self._live.stream, self._order
-        start = RunStart(order.run_id, stream.next_id(), time.time(), order.request.parameters(), order.key, order.webhook)
+        start = RunStart(order.run_id, stream.next_id(), now_s(), order.request.parameters(), order.key, order.webhook)
         self._start = start
         stream.show_early(Event(start.event_id, EventType.RUN_STARTED, self._run_id, start))
 
@@ -125,10 +128,11 @@ class Journal:
             events: list[Event] = []
             failure = None if self.failure is None else self._numbered_failure(events)
             done = self._numbered_step(step, events)
-            end = None
+            end = whole = None
             if step.halt is not None:
                 end = self._numbered_end(events, RunStatus.FINISHED, 1, step.halt.value, None)
-            return Entry(self._commit(status, step=done, failure=failure, run_end=end), events, step, end)
+                whole = self._start if self._needs_no_row else None
+            return Entry(self._commit(status, step=done, failure=failure, run_end=end, finished=whole), events, step, end)
 
         noted = self.failure
         try:
@@ -161,7 +165,7 @@ class Journal:
 
     def show_end(self, status: RunStatus, reason: str | None, error: Mapping[str, Any] | None) -> None:
         """Show the end of a run that is not stored, and will not be."""
-        end = RunEnd(self._run_id, status, 0, time.time(), self.steps, reason, error)
+        end = RunEnd(self._run_id, status, 0, now_s(), self.steps, reason, error)
         self._live.stream.emit(end_type(status), self._run_id, end)
 
     async def failed(self, failure: StepFailure) -> None:
@@ -182,9 +186,9 @@ class Journal:
         """Note that the step under way, if there is one, came to nothing through no doing of its action."""
         if self._begun is not None and self.failure is None:
             event_id, body = self._begun
-            now_s = time.time()
-            began_s = now_s if event_id is None else event_id / 1e6
-            self._note(body.seq, body.action, error_type, message, frames, began_s, now_s)
+            ended_s = now_s()
+            began_s = ended_s if event_id is None else event_id / 1e6
+            self._note(body.seq, body.action, error_type, message, frames, began_s, ended_s)
 
     @property
     def needs_start(self) -> bool:
@@ -283,6 +287,6 @@ class Journal:
         self, events: list[Event], status: RunStatus, more: int, reason: str | None, error: Mapping[str, Any] | None
     ) -> RunEnd:
         steps = self._steps_before + self._writes.handed_in + more
-        end = RunEnd(self._run_id, status, self._live.stream.next_id(), time.time(), steps, reason, error)
+        end = RunEnd(self._run_id, status, self._live.stream.next_id(), now_s(), steps, reason, error)
         events.append(Event(end.event_id, end_type(status), self._run_id, end))
         return end

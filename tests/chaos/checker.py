@@ -1,9 +1,11 @@
 """Reads the log from outside and says what is wrong with it: plain SQL, and a decoder of its own.
 
-Nothing here is imported from the service: what it proves does not rest on the code that it judges.
+Nothing here is imported from the service, but for the text that zlib begins with: what it proves does not rest on the code
+that it judges.
 """
 
 import json
+import uuid
 import zlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -13,6 +15,7 @@ from typing import Any
 
 import asyncpg
 
+from app.persistence.dictionary import DICTIONARY
 from tests.chaos.witness import Witness
 
 __all__ = ["Verdict", "check"]
@@ -43,6 +46,7 @@ class Step:
     first_event_id: int
     event_id: int
     finished_at_s: float
+    run: dict[str, Any] | None  # that ended with this step, and is stored in it
 
 
 async def check(url: str, witness: Witness, ledger: Path, failover_limit_s: float) -> Verdict:
@@ -60,6 +64,11 @@ async def check(url: str, witness: Witness, ledger: Path, failover_limit_s: floa
         living = await connection.fetchval("SELECT count(*) FROM replicas")
     finally:
         await connection.close()
+    for name, row in sessions.items():
+        for step in steps[name]:
+            if step.run is not None:
+                verdict.expect(step.run_id not in runs, f"run {step.run_id} is stored in two places")
+                runs[step.run_id] = {"session_key": row["key"], **step.run}
     names = {row["key"]: name for name, row in sessions.items()}
     for name, row in sessions.items():
         _check_order(verdict, name, row, steps[name])
@@ -188,10 +197,19 @@ async def _steps(connection: Any, key: int) -> list[Step]:
     rows = await connection.fetch("SELECT * FROM steps WHERE session_key = $1 ORDER BY seq, event_id", key)
     found = []
     for row in rows:
-        operations, result = _payload(row["payload"])
-        place = (row["seq"], row["kind"], row["action"], row["run_id"])
-        found.append(Step(*place, operations, result, row["first_event_id"], row["event_id"], row["finished_at"]))
+        operations, result, run = _payload(row["payload"])
+        run_id = row["run_id"] if row["ended_run"] is None else str(uuid.UUID(bytes=row["ended_run"]))
+        place = (row["seq"], row["kind"], row["action"], run_id)
+        ended = None if run is None else _run(run, row["event_id"])
+        found.append(Step(*place, operations, result, row["first_event_id"], row["event_id"], row["finished_at"], ended))
     return found
+
+
+def _run(document: list[Any], event_id: int) -> dict[str, Any]:
+    _, _, after, _, distance, steps, _ = document
+    finished_at_s = (event_id + after + distance) / 1e6 if isinstance(distance, int) else distance
+    finished = {"status": "finished", "finished_at": finished_at_s, "finished_event_id": event_id + after}
+    return {**finished, "steps": steps, "attempts": 0}
 
 
 async def _snapshots(connection: Any, key: int) -> dict[int, Any]:
@@ -199,21 +217,21 @@ async def _snapshots(connection: Any, key: int) -> dict[int, Any]:
     return {row["seq"]: _document(row["state"]) for row in rows}
 
 
-def _payload(blob: bytes) -> tuple[list[Any], Any]:
-    """The operations of a step, and its result, parts of which may be given as the number of the operation that has them."""
-    operations, result, *shared = _document(blob)
+def _payload(blob: bytes) -> tuple[list[Any], Any, Any]:
+    """The operations of a step; its result, parts of which may be given as the number of an operation; and its run."""
+    operations, result, shared, run, *_ = [*_document(blob), None, None]
     match shared:
-        case [int(index)]:
+        case int(index):
             result = operations[index][2]
-        case [dict(references)]:
+        case dict(references):
             result |= {name: operations[index][2] for name, index in references.items()}
-    return operations, result
+    return operations, result, run
 
 
 def _document(blob: bytes) -> Any:
     """A blob is one byte that says how to read it, and JSON, deflated or not."""
-    body = {0x10: lambda rest: rest, 0x11: zlib.decompress}[blob[0]](blob[1:])
-    return json.loads(body)
+    inflated = {0x11: zlib.decompress, 0x21: lambda rest: zlib.decompressobj(zdict=DICTIONARY).decompress(rest)}
+    return json.loads(inflated.get(blob[0], bytes)(blob[1:]))
 
 
 def _applied(state: dict[str, Any], operations: list[Any]) -> dict[str, Any]:

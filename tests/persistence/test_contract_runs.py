@@ -1,9 +1,12 @@
 """Runs and failures in every store."""
 
 import asyncio
+from dataclasses import replace
 
-from app.persistence.records import Commit, RunRecord, RunStatus, SessionStatus
-from app.persistence.store import Store
+import pytest
+
+from app.persistence.records import Commit, RunEnd, RunRecord, RunStart, RunStatus, SessionStatus
+from app.persistence.store import RunNotFound, Store
 from tests.persistence.making import T0, ended, failed, new, started, step, step_commit
 
 PARAMETERS = {"inputs": {"by": 2}, "halt_after": ["count"]}
@@ -23,9 +26,11 @@ async def test_a_run_that_began_is_running_until_its_end_is_stored(store: Store)
     assert (record.updated_at_s, record.last_event_id, record.seq) == (T0 + 9, 50, -1)
 
 
-async def test_a_run_of_one_step_is_one_commit(store: Store) -> None:
+@pytest.mark.parametrize("whole", [None, started()], ids=["in its row", "in its step"])
+async def test_a_run_of_one_step_is_one_commit(store: Store, whole: RunStart | None) -> None:
     await store.create_session(new())
-    await store.commit(step_commit("s", step(0), run_start=started(), run_end=ended(), run_id="r", last_event_id=50))
+    commit = step_commit("s", step(0), run_start=started(), run_end=ended(), run_id="r", last_event_id=50)
+    await store.commit(replace(commit, finished=whole))
     assert await store.get_run("r") == RunRecord(
         "r", "s", RunStatus.FINISHED, PARAMETERS, T0 + 1, T0 + 9, 1, "halt_after", None, 5, 50
     )
@@ -33,16 +38,65 @@ async def test_a_run_of_one_step_is_one_commit(store: Store) -> None:
     assert (await store.get_session("s")).last_event_id == 50
 
 
-async def test_the_parts_of_a_run_may_be_waiting_at_the_same_time(store: Store) -> None:
+async def test_a_run_of_some_steps_can_be_stored_in_its_last_one(store: Store) -> None:
+    run_id, odd = "01934f0e-7c1a-7000-8000-0123456789ab", T0 + 1 / 3
+    start = started(run_id, started_at_s=odd, parameters={"inputs": {"text": "\0 \ud800", "n": 2**70}})
+    await store.create_session(new())
+    await store.commit(Commit("s", SessionStatus.IDLE, 5, run_start=start, run_id=run_id))
+    await store.commit(step_commit("s", step(0), run_id=run_id))
+    begun = await store.get_run(run_id)
+    assert (begun.status, begun.parameters, [run.id for run in await store.unfinished_runs()]) == (
+        RunStatus.RUNNING,
+        start.parameters,
+        [run_id],
+    )
+    end = ended(run_id, steps=2, finished_at_s=odd + 7)
+    await store.commit(step_commit("s", step(1), run_end=end, run_id=run_id, last_event_id=50, finished=start))
+    over = replace(begun, status=RunStatus.FINISHED, finished_at_s=odd + 7, steps=2, reason="halt_after", finished_event_id=50)
+    assert await store.get_run(run_id) == over
+    assert (list(await store.list_runs("s")), list(await store.unfinished_runs())) == ([over], [])
+    assert [found.run_id for found in await store.list_steps("s")] == [run_id, run_id]
+    assert (await store.get_step("s", 1)).result == {"n": 2}
+    assert (await store.load_session("s")).state == {"n": 2}
+    await store.delete_session("s")
+    with pytest.raises(RunNotFound):
+        await store.get_run(run_id)
+
+
+@pytest.mark.parametrize("end", [None, ended(event_id=70, status=RunStatus.FAILED, steps=0)], ids=["alone", "with its end"])
+async def test_a_start_that_comes_after_the_run_is_stored_in_its_step_begins_nothing(store: Store, end: RunEnd | None) -> None:
+    await store.create_session(new())
+    commit = step_commit("s", step(0), run_start=started(), run_end=ended(), run_id="r", last_event_id=50, finished=started())
+    await store.commit(commit)
+    over = await store.get_run("r")
+    await store.commit(Commit("s", SessionStatus.IDLE, 70, run_start=started(), run_end=end))
+    assert (await store.get_run("r"), list(await store.list_runs("s"))) == (over, [over])
+    assert list(await store.unfinished_runs()) == []
+
+
+async def test_a_run_that_is_stored_in_a_step_finishes_with_it(store: Store) -> None:
+    await store.create_session(new())
+    for wrong in (
+        Commit("s", SessionStatus.IDLE, 50, run_end=ended(), finished=started()),
+        step_commit("s", step(0), finished=started()),
+        step_commit("s", step(0), run_end=ended(status=RunStatus.CANCELLED), finished=started()),
+    ):
+        with pytest.raises(ValueError, match="finishes with it"):
+            await store.commit(wrong)
+    assert (await store.get_session("s")).seq == -1
+
+
+@pytest.mark.parametrize("whole", [None, started()], ids=["in its row", "in its step"])
+async def test_the_parts_of_a_run_may_be_waiting_at_the_same_time(store: Store, whole: RunStart | None) -> None:
     await store.create_session(new())
     await asyncio.gather(
         store.commit(Commit("s", SessionStatus.IDLE, 5, run_start=started())),
         store.commit(step_commit("s", step(0), run_id="r")),
-        store.commit(step_commit("s", step(1), run_id="r")),
-        store.commit(Commit("s", SessionStatus.IDLE, 50, run_end=ended(steps=2))),
+        store.commit(step_commit("s", step(1), run_id="r", run_end=ended(steps=2), last_event_id=50, finished=whole)),
     )
     run = await store.get_run("r")
     assert (run.status, run.steps, run.finished_event_id) == (RunStatus.FINISHED, 2, 50)
+    assert (list(await store.list_runs("s")), list(await store.unfinished_runs())) == ([run], [])
     assert (await store.get_session("s")).seq == 1
 
 
@@ -76,21 +130,27 @@ async def test_failures_are_listed_by_event(store: Store) -> None:
     assert list(await store.list_failures("s", after_event_id=51)) == []
 
 
-async def test_runs_are_listed_by_their_events(store: Store) -> None:
+@pytest.mark.parametrize("in_steps", [(), (1,), (0, 2), (0, 1, 2)], ids=str)
+async def test_runs_are_listed_by_their_events(store: Store, in_steps: tuple[int, ...]) -> None:
     await store.create_session(new())
     await store.create_session(new("other"))
     await store.commit(Commit("other", SessionStatus.IDLE, 5, run_start=started("of the other", 5)))
     for number in range(4):
         begin, end = 100 * number + 10, 100 * number + 50
-        await store.commit(Commit("s", SessionStatus.IDLE, begin, run_start=started(f"r{number}", begin)))
+        start = started(f"r{number}", begin)
+        await store.commit(Commit("s", SessionStatus.IDLE, begin, run_start=start))
         if number < 3:
-            await store.commit(Commit("s", SessionStatus.IDLE, end, run_end=ended(f"r{number}", end)))
+            last = step(number, first_event_id=end - 10, event_id=end - 5)
+            whole = start if number in in_steps else None
+            commit = step_commit("s", last, run_end=ended(f"r{number}", end), run_id=f"r{number}", finished=whole)
+            await store.commit(replace(commit, last_event_id=end))
 
     async def after(event_id: int, limit: int = 100) -> list[str]:
         return [run.id for run in await store.list_runs("s", after_event_id=event_id, limit=limit)]
 
     assert await after(0) == ["r0", "r1", "r2", "r3"]
     assert await after(10) == ["r0", "r1", "r2", "r3"]  # r0 ended after its beginning
+    assert await after(49) == ["r0", "r1", "r2", "r3"]  # after its last step, but before its end
     assert await after(50) == ["r1", "r2", "r3"]
     assert await after(249, limit=2) == ["r2", "r3"]
     assert await after(250) == ["r3"]

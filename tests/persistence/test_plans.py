@@ -9,20 +9,22 @@ import pytest
 from sqlalchemy import Connection, event, insert, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.persistence.codec import pack
+from app.persistence.codec import encode_payload, pack
 from app.persistence.cursors import encode_cursor
+from app.persistence.ended_runs import run_document
 from app.persistence.engines import postgres_engine, sqlite_reader
 from app.persistence.migrating import upgrade
 from app.persistence.postgres_replicas import PostgresReplicas
 from app.persistence.postgres_writer import PostgresWriter
 from app.persistence.reader import Reader
 from app.persistence.records import SessionFilter, SessionStatus
-from app.persistence.tables import labels, runs, sessions
+from app.persistence.tables import labels, runs, sessions, steps
 from app.persistence.urls import Postgres, Sqlite, parse
-from app.persistence.wave_rows import label_of
-from tests.persistence.making import T0, on_database, short_walks
+from app.persistence.wave_rows import STEP_COLUMNS, label_of, step_row
+from tests.persistence.making import T0, ended, on_database, short_walks, started, step
 
 SESSIONS = 6_000
+STEPS = 3_000
 OLD = SESSIONS // 2  # up to here they are of a machine, a partition and so on that no later one has
 
 FILTERS = {
@@ -100,6 +102,22 @@ def queue(connection: Connection) -> None:
         SELECT 0, now(), now(), now(), now(), 'queued', 'run', 'waits-' || key FROM sessions
     """)
     )
+    connection.execute(text("VACUUM"))
+    connection.execute(text("ANALYZE"))
+
+
+def finish(connection: Connection) -> None:
+    """A run of each of the many steps of one session, stored in it."""
+    rows = []
+    for seq in range(STEPS):
+        start, end = started(f"f{seq}", 10 * seq + 1), ended(f"f{seq}", 10 * seq + 4)
+        made = step(seq, first_event_id=10 * seq + 2, event_id=10 * seq + 3)
+        payload = encode_payload(made.operations, made.result, run_document(start, end, made))
+        row = step_row(made, start.run_id, payload, ends_run=True)
+        rows.append({"session_key": 1, **dict(zip(STEP_COLUMNS, row, strict=True))})
+    connection.execute(text("BEGIN"))
+    connection.execute(insert(steps), rows)
+    connection.execute(text("COMMIT"))
     connection.execute(text("VACUUM"))
     connection.execute(text("ANALYZE"))
 
@@ -191,3 +209,18 @@ async def test_the_search_for_orphans_does_not_read_the_whole_queue(postgres_url
     assert [line for line in plans if re.search("Seq Scan on (runs|stepwell_pgqueuer)", line)] == []
     used = {index[1] for line in plans if (index := re.search(r"(?:using|Index Scan on) (ix_runs\w+|stepwell\w+)", line))}
     assert used == {RUNNING, "ix_runs_unfinished", "stepwell_pgqueuer_unique_dedupe_key"}
+
+
+async def test_a_finished_run_is_found_by_its_id_and_by_its_events(database_url: str) -> None:
+    await upgrade(database_url)
+    await on_database(database_url, fill)
+    await on_database(database_url, finish)
+    async with engine_of(database_url) as engine:
+        reader, asked = Reader(engine), Asked(engine)
+        assert (await reader.run(f"f{STEPS - 1}")).steps == 1
+        by_id = [line for plan in await asked.plans() for line in plan]
+        assert [run.id for run in await reader.runs("s1", 10 * (STEPS - 3), limit=2)] == [f"f{STEPS - 3}", f"f{STEPS - 2}"]
+        by_event = [line for plan in await asked.plans() for line in plan]
+    for plan, index in ((by_id, "ix_steps_ended_run"), (by_event, "ix_steps_ending_runs")):
+        assert [line for line in plan if re.search("Seq Scan on steps|SCAN steps", line)] == []
+        assert any(index in line for line in plan)
