@@ -22,7 +22,11 @@ _STOP_LIMIT_S = 60.0
 _STATUS = 7  # the line of postmaster.pid that says how far it is
 _SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 # says the server's pid; when its input ends, because whoever began it is no more, the server ends too
-_KEEPER = 'exec 3<&0; "$@" >>"$0" 2>&1 & server=$!; echo $server; (read _; kill -QUIT $server) <&3 & wait $server; kill $!'
+_KEEPER = """
+exec 3<&0; "$@" >>"$0" 2>&1 & server=$!; echo $server
+(read _; while kill -QUIT $server; do sleep 0.1; done) <&3 2>/dev/null &
+wait $server; kill $! 2>/dev/null
+"""
 
 
 class DatabaseServer:
@@ -69,10 +73,13 @@ class DatabaseServer:
         keeper, self._keeper = self._keeper, None
         if keeper is None:
             return
+        until_s = time.monotonic() + _STOP_LIMIT_S
         with keeper:  # closes its input: by then it has ended, or this ends it
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._pid, _SIGNALS[mode])
-            keeper.wait(_STOP_LIMIT_S)
+            while keeper.poll() is None and time.monotonic() < until_s:  # one that is just starting hears no signal yet
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self._pid, _SIGNALS[mode])
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    keeper.wait(0.2)
 
     def _said(self) -> str:
         return self._log.read_text() if self._log.exists() else ""

@@ -119,8 +119,9 @@ class Webhooks:
     async def _attempt(self, due: Undelivered, host: str) -> str:
         """Return what the other side answered, or what kept it from answering."""
         run = due.run
-        later = await self._store.steps_after_event(run.session_id, run.finished_event_id or 0, limit=1)
-        seq = later[0].seq - 1 if later else (await self._store.get_session(run.session_id)).seq
+        seq = (await self._store.get_session(run.session_id)).seq  # first: a step may follow between the two
+        for later in await self._store.steps_after_event(run.session_id, run.finished_event_id or 0, limit=1):
+            seq = later.seq - 1
         body = message_of_run(run, seq)
         headers = headers_of(run.id, time.time(), body, due.secret or self._settings.secret)
         if not is_allowed_host(host, self._settings):

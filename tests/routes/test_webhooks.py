@@ -4,7 +4,7 @@ import base64
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,13 @@ import pytest
 from standardwebhooks import Webhook
 
 from app.persistence.factory import open_store
+from app.persistence.memory import MemoryStore
+from app.persistence.records import StepRecord
 from app.sessions.host_settings import HostSettings
 from app.sessions.webhook_messages import WebhookSettings
 from tests.endpoint import receiving
 from tests.machines import Gate, counter, failing, gated
+from tests.persistence.making import step, step_commit
 from tests.routes.test_sessions_over_http import create
 from tests.server import RunningServer, running_server
 from tests.service_process import running_service
@@ -77,6 +80,28 @@ def test_the_end_of_a_run_is_told_until_it_is_heard(store_url: str) -> None:
             "finished_at": run["finished_at"],
         },
     }
+
+
+class StepsMeanwhile(MemoryStore):
+    """Somebody takes a step when its session was seen without one."""
+
+    async def steps_after_event(self, session_id: str, after_event_id: int, limit: int = 100) -> Sequence[StepRecord]:
+        found = await super().steps_after_event(session_id, after_event_id, limit)
+        if not found:
+            await self.commit(step_commit(session_id, step((await self.get_session(session_id)).seq + 1)))
+        return found
+
+
+def test_a_step_that_follows_a_run_while_it_is_told_of_is_not_told_of() -> None:
+    with (
+        receiving(lambda _: 204) as endpoint,
+        running_server([counter()], StepsMeanwhile(), settings()) as server,
+        server.client() as client,
+    ):
+        session = create(client)
+        client.post(f"/v1/sessions/{session}/runs", json={"max_steps": 2, "webhook": {"url": endpoint.url}})
+        (received,) = endpoint.until(1)
+    assert json.loads(received.body)["data"]["seq"] == 1
 
 
 def test_a_webhook_survives_a_restart(tmp_path: Path) -> None:
