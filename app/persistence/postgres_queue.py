@@ -39,6 +39,7 @@ _PAUSE_S = 1.0  # before a lost connection is made again
 _LAST_WORDS_S = 5.0
 _LOG_KEPT_S = 3600.0
 _TRIM_EVERY = 600  # times that the queue is tended
+_LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)  # the last from one that is being ended
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ class PostgresQueue:
         while not self._is_closed:
             try:
                 await self._work()
-            except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as exc:
+            except (SQLAlchemyError, *_LOST, OSError, TimeoutError) as exc:
                 logger.warning("the queue of runs has lost its connection", extra={"error": type(exc).__name__})
             except Exception:  # the border of a background task: nobody awaits it
                 logger.exception("the queue of runs has failed")

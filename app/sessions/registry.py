@@ -71,6 +71,7 @@ class Registry:
         loading = self._loading.get(session_id)
         if loading is None:
             loading = self._loading[session_id] = asyncio.create_task(self._load(session_id))
+            loading.add_done_callback(_seen)
         return await asyncio.shield(loading)
 
     async def own(self, session_id: str) -> SessionRecord:
@@ -128,3 +129,9 @@ class Registry:
             live.is_stale = True
             self._on_drop(live)
         self.residents.drop_all()
+
+
+def _seen(loading: asyncio.Task[LiveSession]) -> None:
+    """Whoever waited for it may have been cancelled: then nobody else looks at what became of it."""
+    if not loading.cancelled():
+        loading.exception()

@@ -291,7 +291,7 @@ class Run:
         else:
             told = {"type": "step-refused", "error_type": type_of(exc) if exc else ""}
             if self.journal.is_in_doubt:
-                logger.warning("whether a step was stored is not known until the database is back", extra=self._names())
+                logger.warning("what the store holds of a run is not known until it is read again", extra=self._names())
                 self.unclosed = UnclosedEnd(RunStatus.FAILED, None, told, rolls_back=False)
                 return
             logger.warning("the store refused a step", exc_info=exc, extra=self._names())
@@ -337,6 +337,8 @@ class Run:
             self._error = exc
             if isinstance(exc, StoreUnavailable):
                 logger.warning("the end of a run is stored when the database is back", extra={**self._names(), "error": str(exc)})
+            elif isinstance(exc, ClaimLost):
+                logger.warning("another replica has taken the session over, and ends the run", extra=self._names())
             else:
                 logger.error("the end of a run could not be stored", exc_info=exc, extra=self._names())
         finally:

@@ -11,7 +11,7 @@ from typing import Any
 
 from app.engine.ports import Step
 from app.persistence.records import Commit, RunEnd, RunStart, StepCommit
-from app.persistence.store import Store, StoreUnavailable
+from app.persistence.store import StepConflict, Store, StoreUnavailable
 from app.sessions.events import Event, EventType
 from app.sessions.live import LiveSession
 from app.sessions.requests import Durability
@@ -156,7 +156,9 @@ class Writes:
             self._move(entries)
             self._show(last, last.events)
         except Exception as exc:
-            self.is_in_doubt = len(entries) > 1 or (isinstance(exc, StoreUnavailable) and exc.in_doubt)
+            # after a conflict, too, the store may hold more of a run that it knows than is known here
+            is_conflict = isinstance(exc, StepConflict) and self.has_stored_start
+            self.is_in_doubt = len(entries) > 1 or is_conflict or (isinstance(exc, StoreUnavailable) and exc.in_doubt)
             if shows_always and not self.is_in_doubt:  # but for steps: what a client is told of as finished is stored
                 self._show(last, [event for event in last.events if event.type is not EventType.STEP_FINISHED])
             raise

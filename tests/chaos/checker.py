@@ -122,6 +122,9 @@ def _check_told(verdict: Verdict, name: str, steps: list[Step], witness: Witness
         verdict.expect(found == told, f"step {seq} of {name} was told as {told}, and is {found}")
     ids, seqs = witness.events[name], witness.followed[name]
     verdict.expect(ids == sorted(set(ids)), f"a follower of {name} saw events twice or in disorder")
+    # with `durability: exit` a step is shown before it is stored: one that was lost is taken, and seen, again
+    if name.startswith("quarrels"):
+        seqs = sorted(set(seqs))
     verdict.expect(seqs == list(range(len(seqs))), f"a follower of {name} saw the steps {_brief(seqs)}")
 
 

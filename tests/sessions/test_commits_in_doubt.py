@@ -7,7 +7,7 @@ import pytest
 
 from app.persistence.memory import MemoryStore
 from app.persistence.records import Commit, RunStatus, StepKind
-from app.persistence.store import StoreUnavailable
+from app.persistence.store import StepConflict, StoreUnavailable
 from app.sessions.events import Event, EventType, StepDone
 from app.sessions.host import SessionHost
 from app.sessions.requests import Durability, OnBusy, RunRequest, SessionEdit
@@ -83,6 +83,37 @@ async def test_followers_see_what_was_stored_before_they_see_the_end(doubtful: D
         assert record.finished_at_s is not None
         assert record.steps == len(log) - 1
         assert (await host.step(session, {})).seq == len(log)
+
+
+class Twofold(MemoryStore):
+    """A store that gets one commit twice: what is told of it is the conflict."""
+
+    fails_at: int | None = None
+    commits = 0
+
+    async def commit(self, commit: Commit) -> None:
+        self.commits += 1
+        await super().commit(commit)
+        if self.commits == self.fails_at:
+            await super().commit(commit)
+
+
+@pytest.mark.parametrize("durability", [Durability.SYNC, Durability.ASYNC])
+async def test_a_run_whose_step_was_stored_and_refused_counts_it(durability: Durability) -> None:
+    store = Twofold()
+    async with hosting([counter()], store) as host:
+        session = await create(host)
+        told: list[Event] = []
+        store.fails_at = 2
+        run = await host.start(session, RunRequest(max_steps=4, durability=durability))
+        with pytest.raises(StepConflict):
+            await run.outcome()
+        async with asyncio.timeout(60):
+            await followed(host, session, told)
+        record = await host.history.get_run(run.id)
+        log = await host.history.steps(session, after_seq=-1, limit=100)
+        assert (record.status, record.steps, len(log), finished_in(told)) == (RunStatus.FAILED, 2, 2, [0, 1])
+        assert (await host.step(session, {})).seq == 2
 
 
 async def test_a_run_that_the_store_has_never_heard_of_ends_for_its_followers(doubtful: Doubtful) -> None:
