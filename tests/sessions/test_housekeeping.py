@@ -214,7 +214,10 @@ async def test_long_histories_are_cut_by_themselves(store: Store) -> None:
             return len(await host.history.steps(session, after_seq=-1, limit=1000)) < 10 + 17
 
         await until(is_cut)
-        assert [step.seq for step in await host.history.steps(session, after_seq=-1, limit=1000)] == list(range(90, 100))
+        kept = [step.seq for step in await host.history.steps(session, after_seq=-1, limit=1000)]
+        assert kept == list(range(kept[0], 100))
+        # it may have been cut while it was shorter; then a few steps more are no reason to cut it again
+        assert 100 - 10 - 17 < kept[0] <= 100 - 10
         assert (await host.step(session, {})).state == {"n": 101}
         assert len(await host.history.steps(other, after_seq=-1, limit=1000)) == 100
         assert "step.finished" in types_of(await all_events(host, session))
