@@ -23,6 +23,17 @@ def own_cluster(tmp_path: Path) -> Iterator[DaskCluster]:
         yield cluster
 
 
+async def until_used_again(bench: Bench) -> None:
+    """Return when a call gives what it should; until then it is refused, and told when to come again."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                assert await bench.after("double", {"n": 1}) == {"n": 2}
+                break
+            except RungUnavailable as exc:
+                await asyncio.sleep(exc.retry_after_s or 1)
+
+
 async def test_a_scheduler_that_is_killed_fails_its_calls_at_once_and_is_used_again_when_it_is_back(
     open_bench: OpenBench, own_cluster: DaskCluster, door: Door
 ) -> None:
@@ -43,13 +54,7 @@ async def test_a_scheduler_that_is_killed_fails_its_calls_at_once_and_is_used_ag
     assert await bystander.after("double", {"n": 1}) == {"n": 2}
 
     await asyncio.to_thread(own_cluster.start)
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                assert await bench.after("double", {"n": 1}) == {"n": 2}
-                break
-            except RungUnavailable as exc:
-                await asyncio.sleep(exc.retry_after_s or 1)
+    await until_used_again(bench)
 
 
 async def test_calls_fail_fast_while_the_scheduler_is_known_to_be_down(open_bench: OpenBench) -> None:
@@ -98,13 +103,7 @@ async def test_a_cluster_that_has_lost_its_workers_refuses_after_a_while_and_is_
             await bench.outcome("double", {"n": 1})
 
     await asyncio.to_thread(own_cluster.hire, 1)
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                assert await bench.after("double", {"n": 1}) == {"n": 2}
-                break
-            except RungUnavailable as exc:
-                await asyncio.sleep(exc.retry_after_s or 1)
+    await until_used_again(bench)
 
 
 async def test_without_an_address_the_setting_is_named(open_bench: OpenBench) -> None:
