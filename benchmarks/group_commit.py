@@ -14,15 +14,16 @@ from dataclasses import dataclass
 import uvloop
 
 from app.collector import seldom_collecting
-from app.engine.operations import Append, Increment, Set
+from app.engine.operations import Append, Increment, Operation, Set
 from app.persistence.factory import open_store
 from app.persistence.group_commit import Committer
-from app.persistence.records import Commit, NewSession, RunEnd, RunStart, RunStatus, SessionStatus, StepCommit
+from app.persistence.records import NewSession
 from app.persistence.store import Store
 from app.sessions.host import SessionHost
 from app.sessions.host_settings import HostSettings
 from app.sessions.loading import load_machines
 from app.sessions.requests import NewSessionRequest
+from benchmarks.commits import one_step_run, session_id
 from benchmarks.measuring import percentile
 from benchmarks.processes import databases
 from benchmarks.tables import Bar, show, show_bars
@@ -47,14 +48,14 @@ class Figures:
 async def measure(store: Store, sessions: int, *, seconds: float = _SECONDS) -> Figures:
     """Let so many sessions commit step after step, in the store alone."""
     new = [
-        NewSession(_id(number), "counter", "1", {"n": 0, "log": []}, "count", created_at_s=time.time(), event_id=1)
+        NewSession(session_id(number), "counter", "1", {"n": 0, "log": []}, "count", created_at_s=time.time(), event_id=1)
         for number in range(sessions)
     ]
     await asyncio.gather(*map(store.create_session, new))
     state = {"n": 0, "log": [], "who": "x"}
 
     async def commit(number: int, seq: int) -> None:
-        await store.commit(_commit(number, seq, state))
+        await store.commit(one_step_run(number, seq, _operations(number, seq), state))
 
     return await _repeated(commit, sessions, seconds)
 
@@ -90,27 +91,9 @@ async def _repeated(take: Callable[[int, int], Awaitable[None]], sessions: int, 
     )
 
 
-def _id(number: int) -> str:
-    return f"01934f0e-7c1a-7000-8000-{number:012d}"
-
-
-def _commit(number: int, seq: int, state: dict[str, object]) -> Commit:
-    at, event, run_id = time.time(), 10 * seq + 10, f"01934f0e-{seq:08d}-7000-{number:012d}"
-    operations = (
-        (Increment("n", 1), Set("who", f"client {number}"), Append("log", f"turn {seq}"))
-        if seq % 8 == 0
-        else (Increment("n", 1),)
-    )
-    step = StepCommit(seq, "count", operations, {"n": seq}, state, "count", at, at, event + 1, event + 2)
-    return Commit(
-        session_id=_id(number),
-        status=SessionStatus.IDLE,
-        last_event_id=event + 3,
-        run_start=RunStart(run_id, event, at, {"max_steps": 1}),
-        step=step,
-        run_end=RunEnd(run_id, RunStatus.FINISHED, event + 3, at, 1, "max_steps"),
-        run_id=run_id,
-    )
+def _operations(number: int, seq: int) -> tuple[Operation, ...]:
+    more = (Set("who", f"client {number}"), Append("log", f"turn {seq}")) if seq % 8 == 0 else ()
+    return (Increment("n", 1), *more)
 
 
 async def _run(url: str, sessions: int, most_entries: int, *, is_hosted: bool) -> Figures:

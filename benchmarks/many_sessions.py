@@ -17,14 +17,14 @@ from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]  # it has no types of its own
 
-from app.engine.operations import Increment
 from app.persistence.codec import encode_state, pack
 from app.persistence.cursors import encode_cursor
 from app.persistence.factory import open_store
-from app.persistence.records import Commit, RunEnd, RunStart, RunStatus, SessionFilter, SessionStatus, StepCommit
+from app.persistence.records import SessionFilter, SessionStatus
 from app.persistence.store import Store
 from app.persistence.urls import Sqlite, parse
 from app.persistence.wave_rows import labels_of
+from benchmarks.commits import one_step_run, session_id
 from benchmarks.measuring import percentile
 from benchmarks.processes import databases
 from benchmarks.tables import Bar, show, show_bars
@@ -44,10 +44,6 @@ _SESSION = (
 )
 
 
-def _id(number: int) -> str:
-    return f"01934f0e-7c1a-7000-8000-{number:012d}"
-
-
 def _metadata(number: int) -> dict[str, str]:
     return {"customer": f"c{number // 10}", "env": ("prod", "test")[number % 2]}
 
@@ -56,7 +52,7 @@ def _session(number: int) -> tuple[Any, ...]:
     machine, status, at = f"machine-{number % 20}", _STATUSES[0 if number % 25 else number // 25 % 3], _T0 + number
     where = (-1, None, "count") if status == "idle" else (-1, None, None)
     kept = pack(_metadata(number))
-    return (number, _id(number), machine, "1", f"p{number % 50}", kept, status, *where, at, at, 1, -1, -1, 0, 4096)
+    return (number, session_id(number), machine, "1", f"p{number % 50}", kept, status, *where, at, at, 1, -1, -1, 0, 4096)
 
 
 _STATE = encode_state({"n": 0, "log": []})
@@ -136,10 +132,10 @@ class _Beside:
     async def _step(self) -> None:
         number = self._dice.randrange(1, self._count + 1)
         seq = self._stepped[number] = self._stepped.get(number, -1) + 1
-        await self._store.commit(_commit(number, seq, time.time()))
+        await self._store.commit(one_step_run(number, seq))
 
     async def _load(self) -> None:
-        await self._store.load_session(_id(self._dice.randrange(1, self._count + 1)))
+        await self._store.load_session(session_id(self._dice.randrange(1, self._count + 1)))
 
     def _page(self, cursor: str | None = None, **which: Any) -> Callable[[], Awaitable[Any]]:
         return lambda: self._store.list_sessions(SessionFilter(**which), _PAGE, cursor)
@@ -154,21 +150,6 @@ async def _timed(calls: Sequence[Callable[[], Awaitable[Any]]], rounds: int) -> 
             await call()
             taken.append(time.perf_counter() - began)
     return [1e3 * percentile(taken, 0.1) for taken in times]
-
-
-def _commit(number: int, seq: int, at: float) -> Commit:
-    event = 10 * seq + 10
-    run_id = f"01934f0e-{seq:08d}-7000-{number:012d}-{at}"
-    made = StepCommit(seq, "count", (Increment("n", 1),), {"n": seq}, {"n": seq}, "count", at, at, event + 1, event + 2)
-    return Commit(
-        session_id=_id(number),
-        status=SessionStatus.IDLE,
-        last_event_id=event + 3,
-        run_start=RunStart(run_id, event, at, {"max_steps": 1}),
-        step=made,
-        run_end=RunEnd(run_id, RunStatus.FINISHED, event + 3, at, 1, "max_steps"),
-        run_id=run_id,
-    )
 
 
 async def _run(url: str, most: int) -> tuple[Mapping[str, list[float]], float]:
