@@ -15,6 +15,7 @@ from itertools import islice
 
 from app.persistence.records import LoadedSession
 from app.persistence.store import Store, StoreError, StoreUnavailable
+from app.sessions.watch import Watch
 
 __all__ = ["ClaimSettings", "Claims"]
 
@@ -52,7 +53,7 @@ class Claims:
         self._on_buried = on_buried
         self._url = ""
         self._good_until_s = math.inf
-        self._steady_since_s = 0.0
+        self._watch = Watch(beat_s=settings.beat_s, dead_after_s=settings.dead_after_s)
         self._living = 1
         self._beating = asyncio.Lock()
         self._unneeded: dict[str, None] = {}
@@ -136,7 +137,7 @@ class Claims:
         began_s = time.monotonic()
         await self._store.replicas.join(self._url)
         if self.is_shared:
-            self._steady_since_s = began_s
+            self._watch.was_heard(began_s)
             self._good_until_s = began_s + self._settings.dead_after_s
 
     async def _beat_for_ever(self) -> None:
@@ -144,8 +145,7 @@ class Claims:
             await asyncio.sleep(self._settings.beat_s)
             try:
                 await self.beat()
-                if time.monotonic() - self._steady_since_s > self._settings.dead_after_s:
-                    # who was cut off from the database itself cannot say that the others were silent
+                if self._watch.may_bury(time.monotonic()):
                     dead = await self._store.replicas.bury(self._settings.dead_after_s)
                     for replica_id in dead:
                         logger.warning("a replica is dead; its sessions are free", extra={"replica": replica_id})
@@ -156,13 +156,16 @@ class Claims:
 
     async def _beat(self) -> None:
         began_s = time.monotonic()
-        beat = await self._store.replicas.beat()
+        try:
+            beat = await self._store.replicas.beat()
+        except StoreError:
+            self._watch.was_refused()
+            raise
         if not beat.is_known:
             logger.warning("this replica was taken for dead; it drops what it has in memory and joins again")
             self._on_lost()
             await self._join()
             return
-        if began_s > self._good_until_s - self._settings.dead_after_s / 2:
-            self._steady_since_s = began_s
+        self._watch.was_heard(began_s)
         self._good_until_s = began_s + self._settings.dead_after_s
         self._living = beat.living
