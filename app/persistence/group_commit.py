@@ -212,8 +212,13 @@ def _snapshot(step: StepCommit) -> bytes:
 
 
 def _refusal(entry: Entry) -> StoreError:
-    step = entry.item.step if isinstance(entry.item, Commit) else None
-    return StepConflict(entry.session_id, step.seq) if step is not None else SessionNotFound(entry.session_id)
+    if isinstance(entry.item, Commit):
+        step, after_seq = entry.item.step, entry.item.after_seq
+        if step is not None:
+            return StepConflict(entry.session_id, step.seq)
+        if after_seq is not None:
+            return StepConflict(entry.session_id, after_seq + 1)
+    return SessionNotFound(entry.session_id)
 
 
 def _together(written: Written, landed: Written) -> Written:

@@ -30,6 +30,7 @@ from app.persistence.records import (
     SessionRecord,
     SessionStatus,
     StepCommit,
+    StepKind,
     StepRecord,
 )
 from app.persistence.replicas import LoneReplica
@@ -168,8 +169,9 @@ class MemoryStore:
         check_commit(commit)
         payload = encode_payload(commit.step.operations, commit.step.result) if commit.step else b""
         session = self._stored(commit.session_id)
-        if commit.step and commit.step.seq != session.record.seq + 1:
-            raise StepConflict(commit.session_id, commit.step.seq)
+        after_seq = commit.step.seq - 1 if commit.step else commit.after_seq
+        if after_seq is not None and after_seq != session.record.seq:
+            raise StepConflict(commit.session_id, after_seq + 1)
         session.record = after_commit(session.record, commit)
         if commit.run_start:
             self._begin_run(session, commit.run_start)
@@ -232,6 +234,14 @@ class MemoryStore:
     async def steps_after_event(self, session_id: str, after_event_id: int, limit: int = 100) -> Sequence[StepRecord]:
         missed = (step.read() for step in self._steps(session_id) if step.record.event_id > after_event_id)
         return list(islice(missed, limit))
+
+    async def progress_of_run(self, run: RunRecord) -> tuple[int, int | None]:
+        own = [
+            step.record.seq
+            for step in self._steps(run.session_id)
+            if step.record.run_id == run.id and step.record.kind is StepKind.ACTION
+        ]
+        return len(own), min(own, default=None)
 
     async def unfinished_runs(self, limit: int = 100) -> Sequence[RunRecord]:
         unfinished = [run for run in self._runs.values() if run.finished_at_s is None]

@@ -39,7 +39,7 @@ _IS_THERE = """(s.ttl_s IS NULL OR s.updated_at + s.ttl_s > :now
                 OR EXISTS (SELECT FROM runs WHERE session_key = s.key AND finished_event_id IS NULL))"""
 _CLAIM = text(f"""
     WITH claimed AS (
-        UPDATE sessions AS s SET claimed_by = :id
+        UPDATE sessions AS s SET claimed_by = :id, claim_no = s.claim_no + 1
         WHERE s.id = :session_id
             AND (s.claimed_by IS NULL OR s.claimed_by = :id OR NOT EXISTS (SELECT FROM replicas AS r WHERE r.id = s.claimed_by))
             AND EXISTS (SELECT FROM replicas AS r WHERE r.id = :id)

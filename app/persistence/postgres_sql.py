@@ -56,6 +56,7 @@ _BLOBS = {
 }
 _TIMES = {"created_at", "expires_at", "finished_at", "started_at", "ttl_s", "updated_at", "webhook_at"}
 _NUMBERS = {
+    "claim_no",
     "event_id",
     "expected_seq",
     "finished_event_id",
@@ -114,6 +115,7 @@ moved AS (
         AND (r.key IS NULL OR s.key = r.key)
         AND (r.snapshot_seq IS NULL OR s.snapshot_seq < r.snapshot_seq)
         AND (r.status IS NULL OR {claimant} IS NULL OR s.claimed_by = {claimant})
+        AND (r.claim_no IS NULL OR s.claim_no = r.claim_no)
     RETURNING r.place, s.key, s.log_bytes, s.snapshot_at
 )
 """
@@ -171,9 +173,11 @@ _RESULTS = {
 # what of a wave is stored? a step is told by its event id; without a step, the session has at least got as far
 LANDED_MOVES = """
 SELECT m.place, s.key, s.log_bytes, s.snapshot_at
-FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[]) AS m (place, id, last_event_id, seq, event_id)
+FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
+    AS m (place, id, last_event_id, claim_no, seq, event_id)
 JOIN sessions AS s ON s.id = m.id
-WHERE CASE WHEN m.seq IS NULL THEN s.last_event_id >= m.last_event_id AND ($6::text IS NULL OR s.claimed_by = $6)
+WHERE CASE WHEN m.seq IS NULL THEN s.last_event_id >= m.last_event_id AND ($7::text IS NULL OR s.claimed_by = $7)
+        AND (m.claim_no IS NULL OR s.claim_no = m.claim_no)
     ELSE EXISTS (SELECT FROM steps AS t WHERE t.session_key = s.key AND t.seq = m.seq AND t.event_id = m.event_id) END
 """
 LANDED_CREATES = """

@@ -73,7 +73,7 @@ class PostgresWriter:
         creates = [(place, row[0], row[9]) for place, row in zip(wave.new_sessions.places, wave.new_sessions.rows, strict=True)]
         created = [row[0] for row in await self._fetch(LANDED_CREATES, _columns(creates, 3))] if creates else []
         moves = list(_signs(wave))
-        found = await self._fetch(LANDED_MOVES, [*_columns(moves, 5), self.claimant]) if moves else []
+        found = await self._fetch(LANDED_MOVES, [*_columns(moves, 6), self.claimant]) if moves else []
         return Written(created, [Moved(*row) for row in found])
 
     async def _fetch(self, statement: str, arguments: list[Any]) -> list[Any]:
@@ -112,12 +112,12 @@ class PostgresWriter:
             await connection.close()
 
 
-def _signs(wave: Wave) -> Iterator[tuple[int, str, int, int | None, int | None]]:
-    """Yield `(place, id, last_event_id, seq, event_id)`: how one sees that a session moved. Snapshots alone leave no sign."""
+def _signs(wave: Wave) -> Iterator[tuple[int, str, int, int | None, int | None, int | None]]:
+    """Yield `(place, id, last_event_id, claim_no, seq, event_id)`: how one sees that a session moved, but for snapshots."""
     last_event_of_step = {place: row[_EVENT_ID] for place, row in zip(wave.steps.places, wave.steps.rows, strict=True)}
     for place, move in zip(wave.moves.places, wave.moves.rows, strict=True):
         if move[3] is not None:
-            yield place, move[0], move[7], move[2], last_event_of_step.get(place)
+            yield place, move[0], move[7], move[12], move[2], last_event_of_step.get(place)
 
 
 def _columns(rows: list[Any], width: int) -> list[Any]:

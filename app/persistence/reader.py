@@ -78,9 +78,10 @@ class Reader:
     async def session(self, session_id: str) -> SessionRecord:
         return session_record(await self._session_row(sql.SESSION, session_id))
 
-    async def claimant(self, session_id: str) -> str | None:
-        claimed_by: str | None = (await self._session_row(sql.SESSION, session_id)).claimed_by
-        return claimed_by
+    async def claim(self, session_id: str) -> tuple[str | None, int]:
+        """Return which replica has claimed a session, and with which number. Raises SessionNotFound."""
+        row = await self._session_row(sql.SESSION, session_id)
+        return row.claimed_by, row.claim_no
 
     async def loaded(self, session_id: str, claim: Callable[[str], Awaitable[Any]] | None = None) -> LoadedSession:
         """Return a session; with `claim` its row is what that gives."""
@@ -140,6 +141,11 @@ class Reader:
     async def steps_after_event(self, session_id: str, after_event_id: int, limit: int) -> Sequence[StepRecord]:
         found = await self._of_session(sql.STEPS_AFTER_EVENT, session_id, after=after_event_id, limit=limit)
         return [step_record(session_id, row) for row in found]
+
+    async def progress_of_run(self, run: RunRecord) -> tuple[int, int | None]:
+        values = {"session_id": run.session_id, "after": run.started_event_id, "run_id": run.id}
+        (row,) = await self._rows(sql.PROGRESS_OF_RUN, **values)
+        return row.steps, row.first_seq
 
     async def failures(self, session_id: str, after_event_id: int, limit: int) -> Sequence[FailureRecord]:
         found = await self._of_session(sql.FAILURES, session_id, after_event_id=after_event_id, limit=limit)

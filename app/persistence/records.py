@@ -131,6 +131,7 @@ class SessionRecord:
     has_run: bool = False  # a run of it has begun and has not ended
     ttl_s: float | None = None
     trimmed_event_id: int = 0  # what happened up to there is not known any more
+    claim_no: int = 0  # how often it was claimed until it was read
 
     @property
     def expires_at_s(self) -> float | None:
@@ -223,7 +224,11 @@ class SessionDetails:
 
 @frozen
 class Commit:
-    """What changes for one session at one moment: all of it is stored, or nothing."""
+    """What changes for one session at one moment: all of it is stored, or nothing.
+
+    It is refused if the session was claimed again after the claim `claim_no`, or if it does not stand where the step begins or,
+    without a step, at `after_seq`. None stands for any claim, and for anywhere.
+    """
 
     session_id: str
     status: SessionStatus
@@ -235,6 +240,8 @@ class Commit:
     run_id: str | None = None  # the run that the step or the failure belongs to
     finished: RunStart | None = None  # the run that finishes with this step, if nothing is to be known of it but that
     details: SessionDetails | None = None  # as they are from now on; only together with a step
+    claim_no: int | None = None
+    after_seq: int | None = None
 
 
 @frozen

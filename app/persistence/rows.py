@@ -38,6 +38,7 @@ def session_record(row: Any) -> SessionRecord:
         has_run=bool(row.has_run),
         ttl_s=row.ttl_s,
         trimmed_event_id=row.trimmed_event_id,
+        claim_no=row.claim_no,
     )
 
 

@@ -85,8 +85,8 @@ class SqlStore:
         try:
             await done  # a cancel of the caller ends only the waiting: the flush does not look at who waits
         except (StepConflict, SessionNotFound):
-            claimed_by = await self._reader.claimant(commit.session_id)  # raises SessionNotFound if that is the reason
-            if claimed_by != self._database.writer.claimant:
+            claimed_by, claim_no = await self._reader.claim(commit.session_id)  # raises SessionNotFound if that is the reason
+            if claimed_by != self._database.writer.claimant or commit.claim_no not in (None, claim_no):
                 raise ClaimLost(commit.session_id) from None
             raise
 
@@ -136,6 +136,9 @@ class SqlStore:
 
     async def steps_after_event(self, session_id: str, after_event_id: int, limit: int = 100) -> Sequence[StepRecord]:
         return await self._reader.steps_after_event(session_id, after_event_id, limit)
+
+    async def progress_of_run(self, run: RunRecord) -> tuple[int, int | None]:
+        return await self._reader.progress_of_run(run)
 
     async def unfinished_runs(self, limit: int = 100) -> Sequence[RunRecord]:
         return await self._reader.unfinished_runs(limit)

@@ -20,7 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.dml import Delete
 from sqlalchemy.sql.selectable import TextualSelect
 
-from app.persistence.records import RunStatus
+from app.persistence.records import RunStatus, StepKind
 from app.persistence.tables import METADATA, failures, keys, runs, sessions, snapshots, steps
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "KEY",
     "NEAREST_SNAPSHOT",
     "PAYLOADS",
+    "PROGRESS_OF_RUN",
     "RUN",
     "RUNS",
     "SESSION",
@@ -130,6 +131,13 @@ STEPS_AFTER_EVENT = (
     .where(steps.c.session_key == _key, steps.c.seq >= _first_after("event_id").scalar_subquery())
     .order_by(steps.c.seq)
     .limit(bindparam("limit"))
+)
+
+PROGRESS_OF_RUN = select(func.count().label("steps"), func.min(steps.c.seq).label("first_seq")).where(
+    steps.c.session_key == _key,
+    steps.c.seq >= _first_after("event_id").scalar_subquery(),
+    steps.c.run_id == bindparam("run_id"),
+    steps.c.kind == StepKind.ACTION.value,
 )
 
 STEP_AFTER_TIME = _first_after("finished_at")

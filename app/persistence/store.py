@@ -88,7 +88,10 @@ class ScheduleNotFound(StoreError):
 
 
 class StepConflict(StoreError):
-    """Somebody else committed this step: the writer's picture of the session is stale, and nothing was stored."""
+    """Somebody else committed this step: the writer's picture of the session is stale, and nothing was stored.
+
+    Raised for a commit without a step, `seq` is the step that would follow it.
+    """
 
     def __init__(self, session_id: str, seq: int) -> None:
         super().__init__(f"step {seq} of session {session_id!r} does not follow the last committed one")
@@ -97,7 +100,7 @@ class StepConflict(StoreError):
 
 
 class ClaimLost(StoreError):
-    """Another replica has claimed the session since this one did: nothing was stored, and nothing can be from here."""
+    """The session was claimed again, most likely by another replica: nothing was stored, and nothing can be from here."""
 
     def __init__(self, session_id: str) -> None:
         super().__init__(f"session {session_id!r} has been taken over by another replica")
@@ -204,8 +207,8 @@ class Store(Protocol):
     async def commit(self, commit: Commit) -> None:
         """Store `commit` whole, in one transaction with those of other sessions that wait at the same time.
 
-        Raises StepConflict if its step does not follow the session's last one, SessionNotFound if the session is gone, ClaimLost
-        if another replica has claimed it.
+        Raises StepConflict if it does not follow the session's last step, SessionNotFound if the session is gone, ClaimLost
+        if it has been claimed again since the claim of the commit.
         Two commits of one session are stored in the order of their calls. Once called it is carried out even if the
         caller is cancelled.
         """
@@ -238,6 +241,10 @@ class Store(Protocol):
 
     async def steps_after_event(self, session_id: str, after_event_id: int, limit: int = 100) -> Sequence[StepRecord]:
         """Steps whose `event_id` is above `after_event_id`, oldest first: what a follower that comes back has missed."""
+        ...
+
+    async def progress_of_run(self, run: RunRecord) -> tuple[int, int | None]:
+        """How many steps a run that has begun and not ended has taken, and the `seq` of the first of them; edits do not count."""
         ...
 
     async def unfinished_runs(self, limit: int = 100) -> Sequence[RunRecord]:

@@ -35,7 +35,7 @@ __all__ = [
     "steps",
 ]
 
-HEAD_REVISION = "0006"
+HEAD_REVISION = "0007"
 
 METADATA = MetaData(
     naming_convention={
@@ -71,6 +71,7 @@ sessions = Table(
     Column("log_bytes", BigInteger, nullable=False),  # what was logged since then
     Column("snapshot_at", BigInteger, nullable=False),  # the log_bytes at which a new one is considered
     Column("claimed_by", Text),  # the replica that has the session in memory; means nothing once that is not in `replicas`
+    Column("claim_no", BigInteger, nullable=False, server_default=text("0")),  # one more with every claim
     Column("ttl_s", Double),  # expires so long after updated_at
     Column("expires_at", Double),  # when to look whether it has: not later than that
     Column("trimmed_event_id", BigInteger, nullable=False, server_default=text("0")),  # nothing is known up to there

@@ -81,6 +81,7 @@ MOVE_COLUMNS = (
     "snapshot_seq",
     "snapshot_at",
     "key",
+    "claim_no",
 )
 STEP_COLUMNS = (
     "seq",

@@ -69,39 +69,50 @@ class Entry:
 
 @dataclass(slots=True, eq=False, repr=False)
 class Group:
-    """The entries of one session in one wave, in order."""
+    """The entries of one session in one wave, in order.
+
+    The session is to stand at `expected_seq` before it, and stands at `seq` behind it; None if nobody says.
+    """
 
     session_id: str
     entries: list[Entry]
-    first_seq: int | None
-    last_seq: int | None
+    claim_no: int | None = None
+    expected_seq: int | None = None
+    seq: int | None = None
     has_details: bool = False
 
     @classmethod
     def of(cls, entry: Entry) -> "Group":
         """Return the group that begins with `entry`, which is no new session."""
-        step = entry.item.step if isinstance(entry.item, Commit) else None
-        seq = None if step is None else step.seq
-        return cls(entry.session_id, [entry], seq, seq, entry.details is not None)
+        group = cls(entry.session_id, [])
+        group.takes(entry)
+        return group
 
     def takes(self, entry: Entry) -> bool:
         """Take `entry` in if it follows the ones before it, else return False."""
         item = entry.item
         if isinstance(item, NewSession):
             return False
-        if isinstance(item, Commit) and item.step is not None:
-            seq = item.step.seq
-            if self.last_seq is None:
-                self.first_seq = seq
-            elif seq != self.last_seq + 1:
+        if isinstance(item, Commit):
+            is_first = all(isinstance(other.item, SnapshotNote) for other in self.entries)
+            after_seq = item.after_seq if item.step is None else item.step.seq - 1
+            if not is_first and self.claim_no != item.claim_no:
                 return False
-            if item.details is not None:
-                if self.has_details:
-                    return False
-                self.has_details = True
-            self.last_seq = seq
+            if after_seq is not None and self.seq is not None and after_seq != self.seq:
+                return False
+            if item.details is not None and self.has_details:
+                return False
+            self._follow(item, after_seq)
         self.entries.append(entry)
         return True
+
+    def _follow(self, commit: Commit, after_seq: int | None) -> None:
+        if self.seq is None:
+            self.expected_seq = after_seq
+        if after_seq is not None:
+            self.seq = after_seq if commit.step is None else commit.step.seq
+        self.claim_no = commit.claim_no
+        self.has_details = self.has_details or commit.details is not None
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -217,7 +228,7 @@ def _create(wave: Wave, entry: Entry, new: NewSession) -> None:
 
 def _move(wave: Wave, place: int, group: Group) -> None:
     """Add the rows of a group: one move, and what belongs to it."""
-    key = status = prior_action = next_action = snapshot_seq = snapshot_at = None
+    key = seq = status = prior_action = next_action = snapshot_seq = snapshot_at = None
     updated_at = 0.0
     last_event_id = log_bytes = 0
     for entry in group.entries:
@@ -237,15 +248,14 @@ def _move(wave: Wave, place: int, group: Group) -> None:
                 last_event_id = item.last_event_id
             if step is not None and entry.main is not None:
                 log_bytes += len(entry.main[-1]) + ROW_BYTES
-                next_action = step.next_action
+                seq, next_action = step.seq, step.next_action
                 prior_action = prior_action if step.kind is StepKind.EDIT else step.action
-    expected = None if group.first_seq is None else group.first_seq - 1
     wave.moves.add(
         place,
         (
             group.session_id,
-            expected,
-            group.last_seq,
+            group.expected_seq,
+            seq,
             status,
             prior_action,
             next_action,
@@ -255,6 +265,7 @@ def _move(wave: Wave, place: int, group: Group) -> None:
             snapshot_seq,
             snapshot_at,
             key,
+            group.claim_no,
         ),
     )
     _children(wave, place, group)

@@ -27,32 +27,41 @@ class ActiveRuns:
         self._errands = errands
         self._on_end = on_end
         self.tally = RunTally()
-        self._runs: dict[str, Run] = {}
+        self._all: dict[Run, None] = {}
+        # two have the same id while one is on its way out that was lost to another replica, and came back from there
+        self._newest: dict[str, Run] = {}
         # runs of which no row may be stored yet, by whether they were there at the last tick
-        self._young: dict[str, Run] = {}
-        self._old: dict[str, Run] = {}
+        self._young: dict[Run, None] = {}
+        self._old: dict[Run, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._all_ended = asyncio.Event()
         self._all_ended.set()
 
     def __iter__(self) -> Iterator[Run]:
-        return iter(list(self._runs.values()))
+        return iter(list(self._all))
 
     def get(self, run_id: str) -> Run | None:
         """Return the run if it is under way."""
-        return self._runs.get(run_id)
+        return self._newest.get(run_id)
 
     def start(self, live: LiveSession, order: RunOrder, resumption: Resumption | None = None) -> Run:
         """Start a run of an idle session, or go on with one that is stored."""
         run = Run(order, live, self._store, self._executors, self._ended, resumption)
-        self._runs[run.id] = run
+        self._all[run] = None
+        self._newest[run.id] = run
         if resumption is None:
-            self._young[run.id] = run
+            self._young[run] = None
             if self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
         self._all_ended.clear()
         run.start()
         return run
+
+    def abandon(self, run: Run) -> None:
+        """Let a run go that another replica may have taken over: it comes to its end, and is under way elsewhere or nowhere."""
+        if self._newest.get(run.id) is run:
+            del self._newest[run.id]
+        run.abandon()
 
     async def drain(self, grace_s: float) -> None:
         """Let each step under way commit and end its run there; what is not done after `grace_s` is cancelled."""
@@ -71,7 +80,7 @@ class ActiveRuns:
         """
         old, self._old, self._young = self._old, self._young, {}
         self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick) if self._old else None
-        for run in old.values():
+        for run in old:
             if run.journal.needs_start:
                 self._errands.start(run.secure())
 
@@ -84,10 +93,12 @@ class ActiveRuns:
         return True
 
     def _ended(self, run: Run) -> None:
-        del self._runs[run.id]
-        if self._young.pop(run.id, None) is None:
-            self._old.pop(run.id, None)
-        if not self._runs:
+        del self._all[run]
+        if self._newest.get(run.id) is run:
+            del self._newest[run.id]
+        self._young.pop(run, None)
+        self._old.pop(run, None)
+        if not self._all:
             self._all_ended.set()
         self.tally.take(run)
         self._on_end(run)

@@ -29,7 +29,7 @@ async def write_edit(store: Store, live: LiveSession, edit: SessionEdit) -> None
         details, told = details_after(live.loaded, edit)
         step = replace(edited(live, edit, stream.next_id()), result=told)
         status = SessionStatus.ENDED if step.next_action is None else SessionStatus.IDLE
-        await store.commit(Commit(live.id, status, step.event_id, step=step, details=details))
+        await store.commit(Commit(live.id, status, step.event_id, step=step, details=details, claim_no=live.claim_no))
         live.state, live.seq, live.next_action = step.state, step.seq, step.next_action
         live.status, live.updated_at_s = status, step.finished_at_s
         if details is not None:

@@ -91,7 +91,7 @@ class SessionHost:
             idle_ttl_s=self.settings.idle_ttl_s,
             event_capacity=self.settings.event_buffer,
             claims=self.settings.claims,
-            resume=self.desk.resume_all,
+            resume=self.desk.resumer.resume_all,
             on_drop=self._dropped,
             on_buried=self._take_over,
         )
@@ -239,10 +239,10 @@ class SessionHost:
             await write_edit(self.store, live, edit)
         except StoreError:
             self.residents.remove(live)  # what the store has may be something else than what we hold
-            self.desk.left.add(session_id)
+            self.desk.resumer.left.add(session_id)
             raise
         finally:
-            self.desk.turns.next(live)
+            self._let_next_begin(live)
         return LoadedSession(live.record(), dict(live.state))
 
     # runs
@@ -264,7 +264,7 @@ class SessionHost:
         ShuttingDown. What is wrong with the request itself is raised by the run's `begun` and `outcome`.
         """
         self._require_open()
-        if self.claims.is_late or session_id in self.desk.left:
+        if self.claims.is_late or session_id in self.desk.resumer.left:
             await self._look_after(session_id)
         live = self.residents.get(session_id) or await self._alive(session_id)
         self.residents.touch(live, asyncio.get_running_loop().time())
@@ -341,7 +341,7 @@ class SessionHost:
         """Make sure that what is in memory is still ours, and that no run of the session is left behind."""
         if self.claims.is_late:
             await self.claims.confirm()
-        if session_id in self.desk.left:
+        if session_id in self.desk.resumer.left:
             await self._recovery.look_after(session_id)
 
     async def _alive(self, session_id: str) -> LiveSession:
@@ -355,15 +355,20 @@ class SessionHost:
         if not live.is_stale:
             live.stream.let_go()
             self.residents.touch(live, asyncio.get_running_loop().time())
-            self.desk.turns.next(live)
+        elif not self.residents.holds(live):
+            pass  # it was read again meanwhile, or another replica has it
+        elif isinstance(run.store_error, ClaimLost):
+            self._dropped(live)
+            self.residents.close_session(live.id)
         else:
-            if isinstance(run.store_error, ClaimLost):
-                self._dropped(live)
-                self.residents.close_session(live.id)
-            else:
-                self.residents.remove(live)
-            if live.line:
-                self._errands.start(self._move_line(live))
+            self.residents.remove(live)
+        self._let_next_begin(live)
+
+    def _let_next_begin(self, live: LiveSession) -> None:
+        if not live.is_stale:
+            self.desk.turns.next(live)
+        elif live.line:
+            self._errands.start(self._move_line(live))
 
     async def _move_line(self, live: LiveSession) -> None:
         """Let those who wait for a session that was dropped wait for the same one, read again."""
@@ -376,7 +381,7 @@ class SessionHost:
     def _dropped(self, live: LiveSession) -> None:
         """Another replica may have the session now."""
         if live.run is not None:
-            live.run.abandon()
+            self.runs.abandon(live.run)
         self.desk.turns.fail(live, lambda: ClaimLost(live.id))
 
     def _take_over(self) -> None:

@@ -227,8 +227,9 @@ class Journal:
         )
 
     def _commit(self, status: SessionStatus, **parts: Any) -> Commit:
-        start = None if self._writes.has_start else self._start
-        return Commit(self._live.id, status, self._live.stream.last_id, start, run_id=self._run_id, **parts)
+        live, seq = self._live, self._writes.seq
+        parts["run_start"] = None if self._writes.has_start else self._start
+        return Commit(live.id, status, live.stream.last_id, run_id=self._run_id, claim_no=live.claim_no, after_seq=seq, **parts)
 
     def _show_step_begun(self) -> None:
         if self._begun is not None and self._begun[0] is None:

@@ -41,7 +41,7 @@ class LiveSession:
     line: "deque[Turn]" = field(default_factory=deque)  # who waits until the session is free
     is_edited: bool = False
     is_closing: bool = False  # somebody deletes it
-    is_stale: bool = False  # the store may have something else
+    is_stale: bool = False  # the store may have something else: nothing begins here any more
     _application: "Application[Any] | None" = None
 
     @classmethod
@@ -60,6 +60,11 @@ class LiveSession:
             record.status,
             record.updated_at_s,
         )
+
+    @property
+    def claim_no(self) -> int:
+        """The number of the claim under which it was read: a later one is somebody else's."""
+        return self.loaded.claim_no
 
     @property
     def is_occupied(self) -> bool:

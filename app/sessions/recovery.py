@@ -10,7 +10,7 @@ from typing import TypeVar
 from app.persistence.records import Commit, RunEnd, RunRecord, RunStatus, SessionRecord, SessionStatus
 from app.persistence.replicas import ClaimedElsewhere
 from app.persistence.store import SessionNotFound, Store, StoreUnavailable
-from app.sessions.errors import MachineNotHosted, SessionsError
+from app.sessions.errors import MachineNotHosted, SessionsError, ShuttingDown
 from app.sessions.run_desk import RunDesk
 
 __all__ = ["Recovery"]
@@ -48,7 +48,7 @@ class Recovery:
     async def now_and_then(self) -> None:
         """Go on with what dead replicas have left behind, and with what this one had to leave. Raises StoreUnavailable."""
         async with self._looking:
-            await self._many(self.look_after, list(self._desk.left))
+            await self._many(self.look_after, list(self._desk.resumer.left))
             before_s = time.time() - _QUEUED_TOO_LONG_S
             found = await self._store.replicas.orphans(queued_before_s=before_s, limit=_PAGE)
             unhosted = {run.id: run for _, run in self._unhosted.values()}
@@ -74,6 +74,8 @@ class Recovery:
             self._unhosted.pop(run.id, None)
         except (ClaimedElsewhere, SessionNotFound):
             self._unhosted.pop(run.id, None)  # somebody else was faster
+        except ShuttingDown:
+            pass  # others find it as this replica did
         except MachineNotHosted as exc:
             await self.gave_up(run, exc)
         except StoreUnavailable:
@@ -93,9 +95,11 @@ class Recovery:
 
     async def look_after(self, session_id: str) -> None:
         """Read a session again whose last run could not be brought to an end in the store: that does the rest."""
+        live = None
         with contextlib.suppress(ClaimedElsewhere, SessionNotFound, SessionsError):
-            await self._desk.alive(session_id)
-        await self._desk.forget(session_id)
+            live = await self._desk.alive(session_id)
+        if live is None or not live.is_stale:  # else what is under way there has to end first
+            await self._desk.resumer.forget(session_id, live)
 
     async def _give_up(self, run: RunRecord, error: SessionsError) -> None:
         self._unhosted.pop(run.id, None)
@@ -107,4 +111,14 @@ class Recovery:
         event_id = max(session.last_event_id + 1, int(now_s * 1e6))
         told = {"type": "machine-not-hosted", "message": str(error)}
         end = RunEnd(run.id, RunStatus.FAILED, event_id, now_s, run.steps, error=told)
-        await self._store.commit(Commit(run.session_id, SessionStatus.FAILED, event_id, run_end=end, run_id=run.id))
+        await self._store.commit(
+            Commit(
+                run.session_id,
+                SessionStatus.FAILED,
+                event_id,
+                run_end=end,
+                run_id=run.id,
+                claim_no=session.claim_no,
+                after_seq=session.seq,
+            )
+        )

@@ -41,7 +41,7 @@ class Registry:
         self._machines = machines
         self._resume = resume
         self._on_drop = on_drop
-        self._loading: dict[str, asyncio.Task[LiveSession]] = {}
+        self._loading: dict[str, asyncio.Task[None]] = {}
         self.claims = Claims(store, claims, self._is_needed, self._drop_all, on_buried)
         self.residents = Residents(
             limit=limit,
@@ -65,14 +65,13 @@ class Registry:
         """
         if self.claims.is_late:
             await self.claims.confirm()
-        live = self.residents.get(session_id)
-        if live is not None:
-            return live
-        loading = self._loading.get(session_id)
-        if loading is None:
-            loading = self._loading[session_id] = asyncio.create_task(self._load(session_id))
-            loading.add_done_callback(_seen)
-        return await asyncio.shield(loading)
+        while (live := self.residents.get(session_id)) is None:
+            loading = self._loading.get(session_id)
+            if loading is None:
+                loading = self._loading[session_id] = asyncio.create_task(self._load(session_id))
+                loading.add_done_callback(_seen)
+            await asyncio.shield(loading)  # and it may have left again by now
+        return live
 
     async def own(self, session_id: str) -> SessionRecord:
         """Return the session after making sure that no other replica has it; its machine need not be hosted.
@@ -89,11 +88,11 @@ class Registry:
             return (await self.alive(session_id)).record()
         return (await self.claims.claim(session_id)).record if self.claims.is_shared else record
 
-    def take_in(self, loaded: LoadedSession) -> LiveSession:
-        """Put a session into memory. Raises MachineNotHosted."""
-        live = self._made(loaded)
-        self.residents.add(live, asyncio.get_running_loop().time())
-        return live
+    def take_in(self, loaded: LoadedSession) -> None:
+        """Put a session into memory that is new, unless somebody has asked for it already. Raises MachineNotHosted."""
+        session_id = loaded.record.id
+        if self.residents.get(session_id) is None and session_id not in self._loading:
+            self.residents.add(self._made(loaded), asyncio.get_running_loop().time())
 
     async def expire(self) -> None:
         """Let every session go that has been idle for long."""
@@ -105,14 +104,13 @@ class Registry:
         stream.catch_up(record.last_event_id)
         return LiveSession.of(loaded, self.hosted(record), stream)
 
-    async def _load(self, session_id: str) -> LiveSession:
+    async def _load(self, session_id: str) -> None:
         try:
             loaded = await self.claims.claim(session_id)
             live = self._made(loaded)
             if loaded.record.has_run:
                 await self._resume(live)
             self.residents.add(live, asyncio.get_running_loop().time())
-            return live
         except BaseException:
             self.claims.let_go(session_id)
             raise
@@ -125,13 +123,13 @@ class Registry:
 
     def _drop_all(self) -> None:
         """Others may have our sessions: keep nothing of them."""
-        for live in self.residents:
-            live.is_stale = True
-            self._on_drop(live)
+        dropped = list(self.residents)
         self.residents.drop_all()
+        for live in dropped:
+            self._on_drop(live)
 
 
-def _seen(loading: asyncio.Task[LiveSession]) -> None:
+def _seen(loading: asyncio.Task[None]) -> None:
     """Whoever waited for it may have been cancelled: then nobody else looks at what became of it."""
     if not loading.cancelled():
         loading.exception()

@@ -49,9 +49,13 @@ class Residents:
         return sum(stream.followers for stream in self._followed.values())
 
     def get(self, session_id: str) -> LiveSession | None:
-        """Return the session if it is in memory; not one that has expired: of that the store knows."""
+        """Return the session if it is in memory; not one that has expired, or is stale and idle: of that the store knows."""
         live = self._sessions.get(session_id)
-        return None if live is None or live.has_expired else live
+        return None if live is None or live.has_expired or (live.is_stale and not live.is_busy) else live
+
+    def holds(self, live: LiveSession) -> bool:
+        """Whether it is `live` that is in memory, and not the same session read later."""
+        return self._sessions.get(live.id) is live
 
     def is_busy(self, session_id: str) -> bool:
         """Whether the session is in memory, and somebody has it."""
@@ -80,8 +84,11 @@ class Residents:
             self._on_leave(session_id)
 
     def add(self, live: LiveSession, now_s: float) -> None:
-        """Take `live` in; an idle session leaves if there are too many."""
+        """Take `live` in, in place of what was read of it before; an idle session leaves if there are too many."""
         live.touched_s = now_s
+        before = self._sessions.pop(live.id, None)
+        if before is not None and before is not live:
+            before.is_stale = True
         self._sessions[live.id] = live
         looked_at = 0
         while len(self._sessions) > self._limit and looked_at < _LOOKED_AT:
@@ -100,8 +107,9 @@ class Residents:
             sessions[live.id] = live
 
     def remove(self, live: LiveSession) -> None:
-        """Let `live` go, whatever it does."""
-        if self._sessions.get(live.id) is live:
+        """Let `live` go, whatever it does: whoever still holds it may not begin anything on it."""
+        live.is_stale = True
+        if self.holds(live):
             del self._sessions[live.id]
             self._on_leave(live.id)
 
@@ -121,6 +129,7 @@ class Residents:
         """The session is no more: whoever follows it has seen the last of it."""
         live = self._sessions.pop(session_id, None)
         if live is not None:
+            live.is_stale = True
             live.stream.close()
         if (stream := self._followed.pop(session_id, None)) is not None:
             stream.close()
@@ -128,6 +137,8 @@ class Residents:
     def drop_all(self) -> None:
         """Nothing here is ours any more: whoever follows has to look for it elsewhere."""
         self.close_streams()
+        for live in self._sessions.values():
+            live.is_stale = True
         self._sessions.clear()
         self._followed.clear()
 

@@ -1,7 +1,6 @@
 """Where runs are asked for: they begin at once or wait for their turn, come again under the same key, and go on after a crash."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
@@ -16,15 +15,12 @@ from app.sessions.errors import AnswerTrimmed, KeyReused, MachineNotHosted, SeqM
 from app.sessions.leftovers import Resumption
 from app.sessions.live import LiveSession
 from app.sessions.outcomes import PastRun
-from app.sessions.requests import OnBusy, RunOrder, RunOutcome, RunRequest
+from app.sessions.requests import OnBusy, RunOrder, RunOutcome
+from app.sessions.resuming import Resumer, resumption_of, stored_order
 from app.sessions.run import Run
 from app.sessions.turns import Turn, Turns
 
 __all__ = ["RunDesk", "RunHandle", "require_seq"]
-
-MOST_ATTEMPTS = 3  # to go on with a run that does not get on
-
-logger = logging.getLogger(__name__)
 
 
 class RunHandle(Protocol):
@@ -45,10 +41,9 @@ class RunDesk:
         self._runs = runs
         self.alive = alive
         self._by_key: dict[bytes, tuple[bytes, asyncio.Future[RunHandle]]] = {}
-        self._unclosed: dict[str, Run] = {}  # over, but the store could not be told
         self.turns = Turns(self._begin)
+        self.resumer = Resumer(store, self._run, self._require_open)
         self._decisions: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self.left: set[str] = set()  # sessions with runs that were left without an end
         self.is_closed = False
 
     async def start(
@@ -118,17 +113,21 @@ class RunDesk:
 
         Raises SessionNotFound, ClaimedElsewhere, MachineNotHosted, StoreUnavailable.
         """
-        live = await self.alive(record.session_id)  # a run that was under way there goes on with that
         async with self._deciding(record.id):
-            found = self._in_memory(record.id)
-            if found is None:
-                record = await self._store.get_run(record.id)  # as it is now that the session is ours
+            while True:
+                live = await self.alive(record.session_id)  # a run that was under way there goes on with that
                 found = self._in_memory(record.id)
-            if found is not None or record.finished_at_s is not None:
-                return found
-            if record.status is RunStatus.QUEUED:
-                return self._begin_queued(live, record)
-            return await self.resume(live, record)
+                if found is None:
+                    record = await self._store.get_run(record.id)  # as it is now that the session is ours
+                    found = self._in_memory(record.id)
+                if found is not None or record.finished_at_s is not None:
+                    return found
+                is_gone = live.is_stale and not live.is_busy  # it has left memory while we read
+                if record.status is RunStatus.QUEUED and not is_gone:
+                    return self._begin_queued(live, record)
+                live.is_stale = True  # nobody goes on with the run, although its session was read: it is read again
+                if live.run is not None:
+                    await live.run.ended()
 
     async def stored(self, run_id: str) -> RunRecord:
         """Return a run that is not under way here. Raises RunNotFound, and ClaimedElsewhere if it is under way there."""
@@ -162,66 +161,31 @@ class RunDesk:
                 record = await self._store.get_run(run_id)
                 if record.finished_at_s is not None:
                     return record
-                steps = 0 if record.status is RunStatus.QUEUED else (await _resumption_of(self._store, live, record)).steps
+                steps = 0 if record.status is RunStatus.QUEUED else (await resumption_of(self._store, live, record)).steps
                 return await close_stored(self._store, live, record, steps, RunStatus.CANCELLED, reason)
         run.cancel(reason)
         await run.ended()
         return run.journal.record() or record
 
-    async def resume_all(self, live: LiveSession) -> None:
-        """Go on with what was under way on a session that has just been read."""
-        for record in await self._store.unfinished_runs_of(live.id):
-            if record.status is RunStatus.RUNNING:
-                await self.resume(live, record)
-
-    async def resume(self, live: LiveSession, record: RunRecord) -> Run | None:
-        """Go on with a run that has begun, on its session, which nobody else has; None if it is ended instead."""
-        resumption = await _resumption_of(self._store, live, record)
-        unclosed = self._unclosed.pop(record.id, None)
-        end = None if unclosed is None else unclosed.unclosed
-        if end is not None and end.rolls_back:
-            run = self._runs.start(live, _stored_order(record), resumption)
-            run.cancel(end.reason or "", rolls_back=True)
-            return run
-        if end is not None:
-            await close_stored(self._store, live, record, resumption.steps, end.status, end.reason, end.error)
-            return None
-        attempts = await self._store.begin_attempt(record.id, resumption.steps)
-        known = self._runs.get(record.id)
-        if known is not None:  # somebody else goes on with it already
-            return known
-        if attempts > MOST_ATTEMPTS:
-            message = f"it was taken up {attempts - 1} times without getting on, and is given up"
-            error = {"type": "recovery-failed", "message": message}
-            await close_stored(self._store, live, record, resumption.steps, RunStatus.FAILED, None, error)
-            return None
-        names = {"run_id": record.id, "session_id": live.id, "machine": live.machine.name}
-        logger.info("an interrupted run goes on", extra={**names, "steps": resumption.steps, "attempt": attempts})
-        return self._runs.start(live, _stored_order(record), resumption)
-
     def ended(self, run: Run) -> None:
         """A run has ended, one way or another."""
-        if run.unclosed is not None:
-            self._unclosed[run.id] = run
-        if run.unclosed is not None or run.is_open:
-            self.left.add(run.live.id)
+        self.resumer.ended(run)
         if run.order.key is not None:
             self._by_key.pop(run.order.key.digest, None)
-
-    async def forget(self, session_id: str) -> None:
-        """The session has been read again: what was left of it is in order. Raises StoreUnavailable."""
-        for run in [run for run in self._unclosed.values() if run.live.id == session_id]:
-            try:
-                await self._store.get_run(run.id)
-            except RunNotFound:
-                run.show_end()
-            self._unclosed.pop(run.id, None)
-        self.left.discard(session_id)
 
     def close(self) -> None:
         """Take no new runs, and send away all that wait."""
         self.is_closed = True
         self.turns.fail_all(ShuttingDown)
+
+    def _require_open(self) -> None:
+        if self.is_closed:
+            raise ShuttingDown
+
+    def _run(self, live: LiveSession, order: RunOrder, resumption: Resumption | None = None) -> Run:
+        """Start a run on a session that is free. Raises ShuttingDown: it may have a run that others go on with."""
+        self._require_open()
+        return self._runs.start(live, order, resumption)
 
     def _deciding(self, run_id: str) -> asyncio.Lock:
         """Return what is held by whoever reads that a run waits, and then begins or ends it: both would be one too many."""
@@ -233,7 +197,7 @@ class RunDesk:
     async def _start(self, live: LiveSession, order: RunOrder, expected: Collection[int] | None) -> Run:
         if not live.is_busy:
             require_seq(live, expected)
-            return self._runs.start(live, order)
+            return self._run(live, order)
         turn = Turn(live.id, order, expected)
         self.turns.take(live, turn)
         return await turn.began
@@ -264,7 +228,7 @@ class RunDesk:
         return handle
 
     def _begin_queued(self, live: LiveSession, record: RunRecord) -> Run | Turn:
-        order = _stored_order(record)
+        order = stored_order(record)
         turn = Turn(live.id, order, stored=record)
         if not live.is_busy:
             return self._begin(live, turn)
@@ -275,10 +239,8 @@ class RunDesk:
         return turn
 
     def _begin(self, live: LiveSession, turn: Turn) -> Run:
-        if self.is_closed:
-            raise ShuttingDown
         require_seq(live, turn.expected)
-        return self._runs.start(live, turn.order, None if turn.stored is None else Resumption(turn.stored))
+        return self._run(live, turn.order, None if turn.stored is None else Resumption(turn.stored))
 
 
 def require_seq(live: LiveSession, expected: Collection[int] | None) -> None:
@@ -296,13 +258,6 @@ def _same_run(key: Key, known: KeyRecord) -> str:
     """Return the id of the run that was made under `key`. Raises KeyReused."""
     _require_same(key, known.request)
     return known.run_id or ""
-
-
-async def _resumption_of(store: Store, live: LiveSession, record: RunRecord) -> Resumption:
-    """Return where a run of `live` stands that has begun: all that followed its start is its own."""
-    first = await store.steps_after_event(live.id, record.started_event_id, limit=1)
-    origin_seq = first[0].seq - 1 if first else live.seq
-    return Resumption(record, live.seq - origin_seq, origin_seq)
 
 
 def _as_queued(run: RunRecord) -> RunRecord:
@@ -329,8 +284,3 @@ def _queued_record(order: RunOrder, session_id: str, asked_at_s: float) -> RunRe
     return RunRecord(
         order.run_id, session_id, RunStatus.QUEUED, parameters, asked_at_s, None, 0, None, None, 0, None, webhook=webhook
     )
-
-
-def _stored_order(record: RunRecord) -> RunOrder:
-    webhook = None if record.webhook is None else {"url": record.webhook.url}  # the store has the rest
-    return RunOrder(record.id, RunRequest.from_parameters(record.parameters), webhook=webhook, is_resumed=True)

@@ -42,6 +42,7 @@ class Writes:
 
     __slots__ = (
         "_durability",
+        "_is_elsewhere",
         "_is_storing",
         "_kept",
         "_live",
@@ -63,6 +64,7 @@ class Writes:
         self._kept: list[Entry] = []
         self._writing: asyncio.Task[None] | None = None
         self._is_storing = False
+        self._is_elsewhere = False  # the session has moved on without this run
         self.is_in_doubt = False
         self.has_stored_start = False
         self.steps = 0
@@ -83,6 +85,11 @@ class Writes:
     def handed_in(self) -> int:
         """The number of steps that are stored or kept."""
         return self.steps + sum([entry.step is not None for entry in self._kept]) if self._kept else self.steps
+
+    @property
+    def seq(self) -> int | None:
+        """Where the session stands when all is stored that was handed in; None if that is not known."""
+        return None if self._is_elsewhere else self._live.seq + self.handed_in - self.steps
 
     @property
     def state(self) -> Mapping[str, Any]:
@@ -135,7 +142,8 @@ class Writes:
     async def store_start(self, start: RunStart, run_id: str) -> None:
         """Store the start of the run by itself."""
         live = self._live
-        await self._store.commit(Commit(live.id, live.status, start.event_id, run_start=start, run_id=run_id))
+        commit = Commit(live.id, live.status, start.event_id, start, run_id=run_id, claim_no=live.claim_no, after_seq=live.seq)
+        await self._store.commit(commit)
         self.has_stored_start = True
 
     async def _keep(self, entry: Entry) -> None:
@@ -157,7 +165,8 @@ class Writes:
             self._show(last, last.events)
         except Exception as exc:
             # after a conflict, too, the store may hold more of a run that it knows than is known here
-            is_conflict = isinstance(exc, StepConflict) and self.has_stored_start
+            self._is_elsewhere = isinstance(exc, StepConflict)
+            is_conflict = self._is_elsewhere and self.has_stored_start
             self.is_in_doubt = len(entries) > 1 or is_conflict or (isinstance(exc, StoreUnavailable) and exc.in_doubt)
             if shows_always and not self.is_in_doubt:  # but for steps: what a client is told of as finished is stored
                 self._show(last, [event for event in last.events if event.type is not EventType.STEP_FINISHED])

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from app.persistence.records import Commit, RunEnd, RunRecord, RunStart, RunStatus, SessionStatus
-from app.persistence.store import RunNotFound, Store
+from app.persistence.records import Commit, RunEnd, RunRecord, RunStart, RunStatus, SessionStatus, StepKind
+from app.persistence.store import RunNotFound, StepConflict, Store
 from tests.persistence.making import T0, ended, failed, new, started, step, step_commit
 
 PARAMETERS = {"inputs": {"by": 2}, "halt_after": ["count"]}
@@ -24,6 +24,37 @@ async def test_a_run_that_began_is_running_until_its_end_is_stored(store: Store)
     assert list(await store.unfinished_runs()) == []
     record = await store.get_session("s")
     assert (record.updated_at_s, record.last_event_id, record.seq) == (T0 + 9, 50, -1)
+
+
+async def test_what_has_no_step_is_refused_where_the_session_does_not_stand(store: Store) -> None:
+    await store.create_session(new())
+    await store.commit(Commit("s", SessionStatus.IDLE, 5, run_start=started(), run_id="r", after_seq=-1))
+    refused = await asyncio.gather(
+        store.commit(step_commit("s", step(1), run_id="r")),
+        store.commit(Commit("s", SessionStatus.IDLE, 50, run_end=ended(steps=1), run_id="r", after_seq=1)),
+        return_exceptions=True,
+    )
+    assert [(type(answer), getattr(answer, "seq", None)) for answer in refused] == [(StepConflict, 1), (StepConflict, 2)]
+    assert (await store.get_run("r")).status is RunStatus.RUNNING
+    taken = step_commit("s", step(0), run_id="r"), Commit("s", SessionStatus.IDLE, 50, run_end=ended(), run_id="r", after_seq=0)
+    await asyncio.gather(*map(store.commit, taken))
+    assert (await store.get_run("r")).status is RunStatus.FINISHED
+
+
+async def test_the_progress_of_a_run_is_what_it_has_done_itself(store: Store) -> None:
+    await store.create_session(new())
+    await store.commit(Commit("s", SessionStatus.IDLE, 5, run_start=started("none"), run_id="none"))
+    await store.commit(step_commit("s", step(0), run_id="before"))
+    await store.commit(Commit("s", SessionStatus.IDLE, 15, run_start=started("r", 15), run_id="r"))
+    for seq, run_id, kind in (
+        (1, "r", StepKind.ACTION),
+        (2, "r", StepKind.ACTION),
+        (3, None, StepKind.EDIT),
+        (4, "other", StepKind.ACTION),
+        (5, "r", StepKind.ROLLBACK),
+    ):
+        await store.commit(step_commit("s", step(seq, kind=kind), run_id=run_id))
+    assert [await store.progress_of_run(run) for run in await store.unfinished_runs()] == [(0, None), (2, 1)]
 
 
 @pytest.mark.parametrize("whole", [None, started()], ids=["in its row", "in its step"])

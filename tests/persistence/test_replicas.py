@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,27 @@ async def test_the_store_takes_commits_from_nobody_but_the_claimant(pair: tuple[
     await second.commit(step_commit("s", step(1)))
     assert (await first.get_session("s")).seq == 1
     assert (await first.get_run("r")).finished_at_s is None
+
+
+async def test_the_store_takes_nothing_that_was_handed_in_under_an_earlier_claim(pair: tuple[Store, Store]) -> None:
+    """The same replica has read the session again: what is still on its way from before would count, or end, runs wrongly."""
+    store, other = pair
+    await store.create_session(new())
+    before = (await store.claim_session("s")).record.claim_no
+    await store.commit(Commit("s", SessionStatus.IDLE, 5, run_start=started(), run_id="r", claim_no=before))
+    now = (await store.claim_session("s")).record.claim_no
+    assert now > before
+    for late in (
+        step_commit("s", step(0), run_id="r"),
+        Commit("s", SessionStatus.IDLE, 6, run_start=started("ghost", 6), run_id="ghost", after_seq=-1),
+        Commit("s", SessionStatus.IDLE, 50, run_end=ended(), run_id="r", after_seq=-1),
+    ):
+        with pytest.raises(ClaimLost):
+            await store.commit(replace(late, claim_no=before))
+    assert [run.id for run in await store.unfinished_runs()] == ["r"]
+    await store.commit(step_commit("s", step(0), run_id="r", claim_no=now))
+    await store.replicas.release(["s"])
+    assert (await other.claim_session("s")).record.claim_no > now
 
 
 async def test_of_many_who_claim_at_the_same_time_one_gets_the_session(pair: tuple[Store, Store]) -> None:

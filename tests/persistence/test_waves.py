@@ -31,6 +31,22 @@ async def test_what_does_not_follow_waits_and_everything_of_its_session_after_it
     assert later == entries[1:3]
 
 
+async def test_what_was_handed_in_under_another_claim_or_elsewhere_waits() -> None:
+    claimed = [
+        Commit("a", SessionStatus.IDLE, 5, run_start=started(), claim_no=1, after_seq=2),
+        step_commit("a", step(3), claim_no=1),
+        Commit("a", SessionStatus.IDLE, 50, run_end=ended(), claim_no=1, after_seq=3),
+    ]
+    for odd in (
+        step_commit("a", step(4), claim_no=2),
+        Commit("a", SessionStatus.IDLE, 51, run_end=ended("b"), after_seq=2, claim_no=1),
+    ):
+        entries = [entry_of_commit(commit, promise()) for commit in (*claimed, odd)]
+        wave, later = assemble(entries)
+        assert later == entries[3:]
+        assert [(move[1], move[2], move[-1]) for move in wave.moves.rows] == [(2, 3, 1)]
+
+
 async def test_a_new_session_is_alone_in_its_wave() -> None:
     entries = [entry_of_new(new("a"), promise()), commit_entry("a", 0), entry_of_new(new("a"), promise()), commit_entry("b", 0)]
     wave, later = assemble(entries)
@@ -59,7 +75,7 @@ async def test_a_snapshot_goes_with_the_next_step_of_its_session() -> None:
     note = Entry("a", SnapshotNote(key=7, seq=9, state=b"state", covered_bytes=5000, snapshot_at=6000))
     wave, _ = assemble([note, commit_entry("a", 10)])
     assert len(wave.moves.rows) == 1
-    _, expected, seq, *_, log_bytes, snapshot_seq, snapshot_at, key = wave.moves.rows[0]
+    _, expected, seq, *_, log_bytes, snapshot_seq, snapshot_at, key, _ = wave.moves.rows[0]
     assert (expected, seq, snapshot_seq, snapshot_at, key) == (9, 10, 9, 6000, 7)
     assert -5000 < log_bytes < -4800
     assert wave.snapshots.rows == [(9, b"state")]

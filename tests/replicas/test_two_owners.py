@@ -1,6 +1,7 @@
 """Two replicas that both believe that they own a session: claims have failed, and `seq` alone keeps the log in order."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -28,6 +29,20 @@ def impersonate(pair: Pair) -> None:
     pair.servers[1].call(rename)
 
 
+async def last_claim_of(host: SessionHost, session: str) -> int:
+    return (await host.store.get_session(session)).claim_no
+
+
+def believe(pair: Pair, session: str) -> None:
+    """Let the first replica take the second one's claim for its own."""
+
+    async def renumber(host: SessionHost) -> None:
+        live = await host.registry.alive(session)
+        live.loaded = replace(live.loaded, claim_no=await last_claim_of(host, session))
+
+    pair.servers[0].call(renumber)
+
+
 def steps_of(client: httpx.Client, path: str) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = client.get(f"{path}/steps").json()["items"]
     return items
@@ -40,6 +55,7 @@ def test_one_of_two_owners_commits_and_the_other_gets_a_conflict(pair: Pair) -> 
     assert pair.clients[0].post(f"{path}/steps", json={}).status_code == 200
     # before the other one's run may be in the store, or this one would go on with it
     pair.servers[1].call(lambda host: host.registry.alive(session))
+    believe(pair, session)
     with ThreadPoolExecutor(2) as threads:
         asked = []
         for client in pair.clients:  # each has the session in memory, at the same step, and runs the next one

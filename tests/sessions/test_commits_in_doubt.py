@@ -6,7 +6,7 @@ from contextlib import aclosing
 import pytest
 
 from app.persistence.memory import MemoryStore
-from app.persistence.records import Commit, RunStatus, StepKind
+from app.persistence.records import Commit, RunStatus, SessionStatus, StepKind
 from app.persistence.store import StepConflict, StoreUnavailable
 from app.sessions.events import Event, EventType, StepDone
 from app.sessions.host import SessionHost
@@ -191,3 +191,33 @@ async def events_now(host: SessionHost, session: str) -> list[Event]:
     told: list[Event] = []
     await asyncio.wait_for(followed(host, session, told), 60)
     return told
+
+
+class Deaf(MemoryStore):
+    """A store that can be read, and cannot be written to while `is_deaf`."""
+
+    is_deaf = False
+
+    async def commit(self, commit: Commit) -> None:
+        if self.is_deaf:
+            raise StoreUnavailable("the database takes nothing")
+        await super().commit(commit)
+
+
+async def test_an_end_that_could_not_be_stored_twice_is_stored_when_the_database_is_there_again() -> None:
+    gate, store = Gate(), Deaf()
+    async with hosting([gated(gate)], store) as host:
+        session = await create(host, "gated")
+        run = await host.start(session, RunRequest())
+        await gate.until_reached()  # its first step is stored
+        store.is_deaf = True
+        cancelled = asyncio.create_task(host.cancel_run(run.id))
+        with pytest.raises(StoreUnavailable):
+            await run.outcome()
+        with pytest.raises(StoreUnavailable):
+            await host.get(session)
+        store.is_deaf = False
+        assert (await host.get(session)).record.status is SessionStatus.IDLE
+        await asyncio.wait([cancelled])
+        record = await host.history.get_run(run.id)
+        assert (record.status, record.reason, record.steps) == (RunStatus.CANCELLED, "requested", 1)

@@ -143,6 +143,25 @@ async def test_a_run_that_goes_on_can_be_taken_back(database_url: str) -> None:
         assert [step.kind.value for step in steps] == ["action", "rollback", "action"]
 
 
+async def test_two_runs_that_an_older_version_left_in_one_session_go_on_one_by_one(database_url: str) -> None:
+    """The first was left at the end of a service, and the second began there all the same."""
+    session, first = await left_behind(database_url, counter(), steps=2, max_steps=4)
+    store = open_store(database_url)
+    await store.open()
+    last = (await store.get_session(session)).last_event_id
+    start = RunStart("second", last + 1, time.time(), {"max_steps": 3})
+    await store.commit(Commit(session, SessionStatus.IDLE, last + 1, run_start=start, run_id="second"))
+    now_s, ids = time.time(), (last + 2, last + 3)
+    step = StepCommit(3, "count", (Increment("n", 1),), {"n": 4}, {"n": 4}, "count", now_s, now_s, *ids)
+    await store.commit(Commit(session, SessionStatus.IDLE, ids[1], step=step, run_id="second"))
+    await store.close()
+    async with hosting([counter()], open_store(database_url)) as host:
+        records = [await over(host, run_id) for run_id in (first, "second")]
+        assert [(record.status, record.steps) for record in records] == [(RunStatus.FINISHED, 4), (RunStatus.FINISHED, 3)]
+        steps = await host.history.steps(session, after_seq=0, limit=100)
+        assert [step.run_id for step in steps] == [first] * 2 + ["second"] + [first] * 2 + ["second"] * 2
+
+
 async def test_a_run_of_a_machine_that_nobody_hosts_waits_for_one_who_does(database_url: str) -> None:
     _, run_id = await left_behind(database_url, counter(), steps=1, max_steps=2)
     async with hosting([greeter()], open_store(database_url)) as host:

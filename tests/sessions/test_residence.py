@@ -6,7 +6,7 @@ from contextlib import aclosing
 import pytest
 
 from app.persistence.factory import open_store
-from app.persistence.records import RunStatus, SessionFilter, SessionStatus
+from app.persistence.records import Key, RunStatus, SessionFilter, SessionStatus
 from app.persistence.store import SessionExists, StepNotFound, Store
 from app.sessions.errors import IdInvalid, MachineNotHosted, MachineUnknown, RunCancelled, ShuttingDown
 from app.sessions.events import Event
@@ -173,6 +173,21 @@ async def test_a_service_that_ends_lets_steps_commit_and_tells_everybody(store: 
         assert types_of(events)[-2:] == ["step.finished", "run.cancelled"]
         assert (await store.get_run(started.id)).reason == "shutdown"
         assert (await store.get_session(session)).seq == 1
+
+
+async def test_nothing_begins_any_more_on_a_session_that_was_being_read_when_the_service_ended(database_url: str) -> None:
+    """A run that the next start goes on with may have been left there: what another one does would be taken for its own."""
+    async with hosting([counter()], open_store(database_url)) as host:
+        session = await create(host)
+    for key in (None, Key(b"digest", b"request", 0.0)):
+        async with hosting([counter()], open_store(database_url)) as host:
+            asked = asyncio.create_task(host.start(session, RunRequest(max_steps=1), key=key))
+            await asyncio.sleep(0)  # it is accepted, and the session is being read
+            host.begin_drain()
+            with pytest.raises(ShuttingDown):
+                await asked
+        async with hosting([counter()], open_store(database_url)) as host:
+            assert (await host.get(session)).record.seq == -1
 
 
 async def test_what_does_not_end_within_the_grace_is_cancelled(store: Store) -> None:

@@ -1,0 +1,104 @@
+"""Runs that were left without an end: they go on when their session is read again, or get the end that could not be stored."""
+
+import logging
+from collections.abc import Callable
+
+from app.persistence.records import RunRecord, RunStatus
+from app.persistence.store import RunNotFound, Store
+from app.sessions.endings import close_stored
+from app.sessions.leftovers import Resumption
+from app.sessions.live import LiveSession
+from app.sessions.requests import RunOrder, RunRequest
+from app.sessions.run import Run
+
+__all__ = ["Resumer", "resumption_of", "stored_order"]
+
+MOST_ATTEMPTS = 3  # to go on with a run that does not get on
+
+logger = logging.getLogger(__name__)
+
+
+class Resumer:
+    """Of one host. `start` begins a run on a session that is free; `require_open` raises when nothing may begin any more."""
+
+    def __init__(
+        self, store: Store, start: Callable[[LiveSession, RunOrder, Resumption], Run], require_open: Callable[[], None]
+    ) -> None:
+        self._store = store
+        self._start = start
+        self._require_open = require_open
+        self._unclosed: dict[str, Run] = {}  # over, but the store could not be told
+        self.left: set[str] = set()  # sessions with runs that were left without an end
+
+    async def resume_all(self, live: LiveSession) -> None:
+        """Go on with what was under way on a session that has just been read, and is not in memory yet.
+
+        More than one run can be under way only in what an older version has stored: the next one goes on when this one has ended.
+        """
+        for record in await self._store.unfinished_runs_of(live.id):
+            if record.status is not RunStatus.RUNNING:
+                continue
+            if live.run is not None:
+                live.is_stale = True
+                self.left.add(live.id)
+                return
+            await self._resume(live, record)
+
+    async def _resume(self, live: LiveSession, record: RunRecord) -> None:
+        """Go on with a run that has begun, or end it if that is all that is left to do."""
+        self._require_open()
+        resumption = await resumption_of(self._store, live, record)
+        unclosed = self._unclosed.get(record.id)
+        end = None if unclosed is None else unclosed.unclosed
+        if end is not None and end.rolls_back:
+            self._start(live, stored_order(record), resumption).cancel(end.reason or "", rolls_back=True)
+        elif end is not None:
+            await close_stored(self._store, live, record, resumption.steps, end.status, end.reason, end.error)
+        else:
+            await self._resume_interrupted(live, record, resumption)
+        self._unclosed.pop(record.id, None)
+
+    async def _resume_interrupted(self, live: LiveSession, record: RunRecord, resumption: Resumption) -> None:
+        attempts = await self._store.begin_attempt(record.id, resumption.steps)
+        if attempts > MOST_ATTEMPTS:
+            message = f"it was taken up {attempts - 1} times without getting on, and is given up"
+            error = {"type": "recovery-failed", "message": message}
+            await close_stored(self._store, live, record, resumption.steps, RunStatus.FAILED, None, error)
+            return
+        names = {"run_id": record.id, "session_id": live.id, "machine": live.machine.name}
+        logger.info("an interrupted run goes on", extra={**names, "steps": resumption.steps, "attempt": attempts})
+        self._start(live, stored_order(record), resumption)
+
+    def ended(self, run: Run) -> None:
+        """A run has ended, one way or another."""
+        if run.unclosed is not None:
+            self._unclosed[run.id] = run
+        if run.unclosed is not None or run.is_open:
+            self.left.add(run.live.id)
+
+    async def forget(self, session_id: str, live: LiveSession | None) -> None:
+        """What was left of a session is in order: it has been read again, as `live`, or by another replica.
+
+        Raises StoreUnavailable.
+        """
+        for run in [run for run in self._unclosed.values() if run.live.id == session_id and run.live is not live]:
+            try:
+                await self._store.get_run(run.id)
+            except RunNotFound:
+                run.show_end()
+            self._unclosed.pop(run.id, None)
+        if live is None or not live.is_stale:
+            self.left.discard(session_id)
+
+
+async def resumption_of(store: Store, live: LiveSession, record: RunRecord) -> Resumption:
+    """Return where a run of `live` stands that has begun. What others have done after it is not taken back with it."""
+    steps, first_seq = await store.progress_of_run(record)
+    origin_seq = live.seq - steps
+    return Resumption(record, steps, origin_seq if first_seq in (None, origin_seq + 1) else live.seq)
+
+
+def stored_order(record: RunRecord) -> RunOrder:
+    """Return the order of a run that is stored."""
+    webhook = None if record.webhook is None else {"url": record.webhook.url}  # the store has the rest
+    return RunOrder(record.id, RunRequest.from_parameters(record.parameters), webhook=webhook, is_resumed=True)
