@@ -143,6 +143,22 @@ async def test_a_run_that_goes_on_can_be_taken_back(database_url: str) -> None:
         assert [step.kind.value for step in steps] == ["action", "rollback", "action"]
 
 
+async def test_what_is_found_while_the_service_ends_is_left_for_others(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with hosting([counter()], open_store(database_url)) as host:
+        session = await create(host)
+        start = RunStart("crashed", await host.history.position(session) + 1, time.time(), {"max_steps": 1})
+        await host.store.commit(Commit(session, SessionStatus.IDLE, start.event_id, run_start=start, run_id="crashed"))
+        [found] = await host.store.unfinished_runs_of(session)
+        host.begin_drain()
+        await host._recovery.take_up(found)
+        assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+        assert [(run.status, run.attempts) for run in await host.store.unfinished_runs_of(session)] == [(RunStatus.RUNNING, 0)]
+    async with hosting([counter()], open_store(database_url)) as host:
+        assert (await over(host, "crashed")).steps == 1
+
+
 async def test_two_runs_that_an_older_version_left_in_one_session_go_on_one_by_one(database_url: str) -> None:
     """The first was left at the end of a service, and the second began there all the same."""
     session, first = await left_behind(database_url, counter(), steps=2, max_steps=4)
