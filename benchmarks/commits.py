@@ -34,4 +34,5 @@ def one_step_run(
         run_end=RunEnd(run_id, RunStatus.FINISHED, event_id + 3, at_s, 1, "max_steps"),
         run_id=run_id,
         finished=start,
+        is_whole_run=True,
     )

@@ -31,6 +31,11 @@ _BEAT = text("""
 _BURY = text("""
     DELETE FROM replicas WHERE id <> :id AND heartbeat_at < extract(epoch FROM clock_timestamp()) - :silent_s RETURNING id
 """)
+_BURY_PREDECESSORS = text("""
+    DELETE FROM replicas WHERE id <> :id AND heartbeat_at < extract(epoch FROM clock_timestamp()) - :silent_s
+        AND url = (SELECT url FROM replicas WHERE id = :id) AND url <> ''
+    RETURNING id
+""")
 _LIVES = text("SELECT 1 FROM replicas WHERE id = :id")
 _LEAVE = text("DELETE FROM replicas WHERE id = :id")
 _RELEASE = text("UPDATE sessions SET claimed_by = NULL WHERE id = ANY(:ids) AND claimed_by = :id")
@@ -104,6 +109,9 @@ class PostgresReplicas:
 
     async def bury(self, silent_s: float) -> Sequence[str]:
         return [row.id for row in await self._do(_BURY, id=self.id, silent_s=silent_s)]
+
+    async def bury_predecessors(self, silent_s: float) -> Sequence[str]:
+        return [row.id for row in await self._do(_BURY_PREDECESSORS, id=self.id, silent_s=silent_s)]
 
     async def leave(self) -> None:
         if self.id is not None:

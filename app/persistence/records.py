@@ -239,6 +239,7 @@ class Commit:
     run_end: RunEnd | None = None
     run_id: str | None = None  # the run that the step or the failure belongs to
     finished: RunStart | None = None  # the run that finishes with this step, if nothing is to be known of it but that
+    is_whole_run: bool = False  # nothing of that run can be stored yet
     details: SessionDetails | None = None  # as they are from now on; only together with a step
     claim_no: int | None = None
     after_seq: int | None = None

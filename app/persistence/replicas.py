@@ -58,6 +58,13 @@ class Replicas(Protocol):
         """Take out the replicas that have been silent for `silent_s` seconds; return their ids. Raises StoreUnavailable."""
         ...
 
+    async def bury_predecessors(self, silent_s: float) -> Sequence[str]:
+        """Take out those that were here before, under this replica's address, and have been silent; return their ids.
+
+        Of them nobody needs to wait for a sign: two processes cannot have one address. Raises StoreUnavailable.
+        """
+        ...
+
     async def leave(self) -> None:
         """Give up everything. Raises StoreUnavailable."""
         ...
@@ -89,6 +96,9 @@ class LoneReplica:
         return replica_id == self.id
 
     async def bury(self, silent_s: float) -> Sequence[str]:  # noqa: ARG002
+        return ()
+
+    async def bury_predecessors(self, silent_s: float) -> Sequence[str]:  # noqa: ARG002
         return ()
 
     async def leave(self) -> None:

@@ -51,7 +51,7 @@ class Entry:
     """One waiting call, with its rows made ready in the caller's task. Nobody waits for a SnapshotNote.
 
     `main` is the row of the new session or of the step; its last value is the state or the payload. `stepped_run` is the id of
-    a run that is stored in the step, and needs its row no more.
+    a run that is stored in the step, and needs the row no more that it may have.
     """
 
     session_id: str
@@ -173,7 +173,7 @@ def entry_of_commit(commit: Commit, done: asyncio.Future[None]) -> Entry:
         if commit.details is not None:
             entry.details = details_row(commit.details, step.finished_at_s)
     if whole is not None:
-        entry.stepped_run = whole.run_id
+        entry.stepped_run = None if commit.is_whole_run else whole.run_id
     elif start is not None and end is not None and start.run_id == end.run_id:
         entry.run_start = run_start_row(start, end)
     else:

@@ -145,14 +145,20 @@ class Claims:
             await asyncio.sleep(self._settings.beat_s)
             try:
                 await self.beat()
-                if self._watch.may_bury(time.monotonic()):
-                    dead = await self._store.replicas.bury(self._settings.dead_after_s)
-                    for replica_id in dead:
-                        logger.warning("a replica is dead; its sessions are free", extra={"replica": replica_id})
-                    if dead:
-                        self._on_buried()
+                await self._bury()
             except StoreError as exc:
                 logger.warning("the replica could not say that it lives", extra={"error": str(exc)})
+
+    async def _bury(self) -> None:
+        replicas, settings = self._store.replicas, self._settings
+        if self._watch.may_bury(time.monotonic()):
+            dead = await replicas.bury(settings.dead_after_s)
+        else:
+            dead = await replicas.bury_predecessors(settings.dead_after_s / 2)
+        for replica_id in dead:
+            logger.warning("a replica is dead; its sessions are free", extra={"replica": replica_id})
+        if dead:
+            self._on_buried()
 
     async def _beat(self) -> None:
         began_s = time.monotonic()

@@ -132,7 +132,9 @@ class Journal:
             if step.halt is not None:
                 end = self._numbered_end(events, RunStatus.FINISHED, 1, step.halt.value, None)
                 whole = self._start if self._needs_no_row else None
-            return Entry(self._commit(status, step=done, failure=failure, run_end=end, finished=whole), events, step, end)
+            is_whole = whole is not None and not (self._order.is_resumed or self._writes.may_have_start)
+            parts = {"step": done, "failure": failure, "run_end": end, "finished": whole, "is_whole_run": is_whole}
+            return Entry(self._commit(status, **parts), events, step, end)
 
         noted = self.failure
         try:

@@ -42,6 +42,7 @@ class Writes:
 
     __slots__ = (
         "_durability",
+        "_has_tried_start",
         "_is_elsewhere",
         "_is_storing",
         "_kept",
@@ -64,12 +65,18 @@ class Writes:
         self._kept: list[Entry] = []
         self._writing: asyncio.Task[None] | None = None
         self._is_storing = False
+        self._has_tried_start = False
         self._is_elsewhere = False  # the session has moved on without this run
         self.is_in_doubt = False
         self.has_stored_start = False
         self.steps = 0
         self.last: Step | None = None
         self.end: RunEnd | None = None
+
+    @property
+    def may_have_start(self) -> bool:
+        """Whether the start of the run may be stored, or will be with what is kept."""
+        return self.has_start or self._has_tried_start
 
     @property
     def has_start(self) -> bool:
@@ -142,6 +149,7 @@ class Writes:
     async def store_start(self, start: RunStart, run_id: str) -> None:
         """Store the start of the run by itself."""
         live = self._live
+        self._has_tried_start = True
         commit = Commit(live.id, live.status, start.event_id, start, run_id=run_id, claim_no=live.claim_no, after_seq=live.seq)
         await self._store.commit(commit)
         self.has_stored_start = True

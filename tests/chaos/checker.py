@@ -52,7 +52,7 @@ class Step:
 async def check(url: str, witness: Witness, ledger: Path, failover_limit_s: float) -> Verdict:
     """Hold the log at `url` against what clients were told, and against the traces that the actions left in `ledger`.
 
-    Runs that lost their replica are to go on within `failover_limit_s`.
+    Runs that lost their replica are to go on within `failover_limit_s`, counted from the last harm to who could go on with them.
     """
     verdict = Verdict()
     connection = await asyncpg.connect(url)
@@ -161,7 +161,8 @@ def _check_failover(
     for run_id, lost_at_s in witness.orphaned:
         found = [at_s for at_s in (*signs[run_id], runs[run_id]["finished_at"] or 0.0) if at_s > lost_at_s]
         if found:
-            waits.append(min(found) - lost_at_s)
+            until_s = min(found)
+            waits.append(until_s - max(at_s for at_s in (lost_at_s, *witness.setbacks) if at_s < until_s))
             verdict.expect(waits[-1] <= limit_s, f"run {run_id} stood still for {waits[-1]:.1f} s")
         else:
             verdict.violations.append(f"run {run_id} never went on after its replica was lost")

@@ -31,6 +31,7 @@ def plan(rounds: int, chance: random.Random) -> Sequence[str]:
 async def kill(cluster: Cluster, witness: Witness, chance: random.Random) -> None:
     """`kill -9` of a replica; it is started again a little later."""
     replica = chance.choice(cluster.replicas)
+    witness.set_back()
     await asyncio.to_thread(replica.kill)
     await _note_orphans(cluster, witness, replica)
     await asyncio.sleep(chance.uniform(0.0, 3.0))
@@ -41,12 +42,14 @@ async def kill_all(cluster: Cluster, witness: Witness, chance: random.Random) ->
     """`kill -9` of every replica."""
     for replica in cluster.replicas:
         await asyncio.to_thread(replica.kill)
+    witness.set_back()
     await asyncio.gather(*(asyncio.to_thread(replica.start) for replica in cluster.replicas))
 
 
 async def freeze(cluster: Cluster, witness: Witness, chance: random.Random) -> None:
     """A replica stands still for longer than it takes to be taken for dead, and goes on as if nothing had been."""
     replica = chance.choice(cluster.replicas)
+    witness.set_back()
     frozen = asyncio.create_task(asyncio.to_thread(replica.freeze, DEAD_AFTER_S + chance.uniform(2.0, 4.0)))
     await asyncio.sleep(0.1)
     await _note_orphans(cluster, witness, replica)
@@ -55,12 +58,12 @@ async def freeze(cluster: Cluster, witness: Witness, chance: random.Random) -> N
 
 async def stop_database(cluster: Cluster, witness: Witness, chance: random.Random) -> None:
     """PostgreSQL is stopped in order, and started again."""
-    await _without_database(cluster, "fast", chance.uniform(0.0, 5.0))
+    await _without_database(cluster, witness, "fast", chance.uniform(0.0, 5.0))
 
 
 async def crash_database(cluster: Cluster, witness: Witness, chance: random.Random) -> None:
     """PostgreSQL is stopped as by a power cut, and has to recover."""
-    await _without_database(cluster, "immediate", chance.uniform(0.0, 5.0))
+    await _without_database(cluster, witness, "immediate", chance.uniform(0.0, 5.0))
 
 
 async def cut(cluster: Cluster, witness: Witness, chance: random.Random) -> None:
@@ -91,6 +94,7 @@ async def terminate(cluster: Cluster, witness: Witness, chance: random.Random) -
 async def hang(cluster: Cluster, witness: Witness, chance: random.Random) -> None:
     """Nothing passes between one replica and the database for a while, long enough to be taken for dead, or not."""
     replica = chance.choice(cluster.replicas)
+    witness.set_back()
     await asyncio.to_thread(replica.line.order, "hold")
     await asyncio.sleep(chance.uniform(1.0, DEAD_AFTER_S + 4.0))
     await asyncio.to_thread(replica.line.order, "release")
@@ -99,6 +103,7 @@ async def hang(cluster: Cluster, witness: Witness, chance: random.Random) -> Non
 async def restart(cluster: Cluster, witness: Witness, chance: random.Random) -> None:
     """A replica is replaced in order, as by a deployment."""
     replica = chance.choice(cluster.replicas)
+    witness.set_back()
     code = await asyncio.to_thread(replica.stop)
     if code != 0:
         witness.wrong.append(f"a replica that was asked to stop ended with {code}")
@@ -107,7 +112,7 @@ async def restart(cluster: Cluster, witness: Witness, chance: random.Random) -> 
 
 async def outage(cluster: Cluster, witness: Witness, chance: random.Random) -> None:
     """The database is away for half a minute."""
-    await _without_database(cluster, "immediate", OUTAGE_S)
+    await _without_database(cluster, witness, "immediate", OUTAGE_S)
 
 
 HARMS: Mapping[str, Harm] = MappingProxyType(
@@ -123,7 +128,8 @@ async def _note_orphans(cluster: Cluster, witness: Witness, replica: Replica) ->
     witness.orphaned += [(run_id, now_s) for run_id in await cluster.runs_of(replica)]
 
 
-async def _without_database(cluster: Cluster, mode: str, seconds: float) -> None:
+async def _without_database(cluster: Cluster, witness: Witness, mode: str, seconds: float) -> None:
     await asyncio.to_thread(cluster.database.stop, mode)
     await asyncio.sleep(seconds)
     await asyncio.to_thread(cluster.database.start)
+    witness.set_back()

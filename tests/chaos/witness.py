@@ -1,5 +1,6 @@
 """What the clients were told, for the checker to hold against the log."""
 
+import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -28,8 +29,13 @@ class Witness:
     events: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))  # ids that a follower of a session saw
     followed: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))  # seqs of its `step.finished`
     orphaned: list[tuple[str, float]] = field(default_factory=list)  # run id, and when it lost its replica
+    setbacks: list[float] = field(default_factory=list)  # when somebody who may just go on with such a run was kept from it
     answers: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
+
+    def set_back(self) -> None:
+        """A replica is taken away, or the database is there again."""
+        self.setbacks.append(time.time())
 
     def told(self, session: str, seq: int, action: str, result: Any) -> None:
         """A client has been told that this step is committed."""

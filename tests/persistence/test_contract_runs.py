@@ -57,11 +57,13 @@ async def test_the_progress_of_a_run_is_what_it_has_done_itself(store: Store) ->
     assert [await store.progress_of_run(run) for run in await store.unfinished_runs()] == [(0, None), (2, 1)]
 
 
-@pytest.mark.parametrize("whole", [None, started()], ids=["in its row", "in its step"])
-async def test_a_run_of_one_step_is_one_commit(store: Store, whole: RunStart | None) -> None:
+@pytest.mark.parametrize(
+    ("whole", "is_new"), [(None, False), (started(), False), (started(), True)], ids=["in its row", "in its step", "known new"]
+)
+async def test_a_run_of_one_step_is_one_commit(store: Store, whole: RunStart | None, is_new: bool) -> None:
     await store.create_session(new())
     commit = step_commit("s", step(0), run_start=started(), run_end=ended(), run_id="r", last_event_id=50)
-    await store.commit(replace(commit, finished=whole))
+    await store.commit(replace(commit, finished=whole, is_whole_run=is_new))
     assert await store.get_run("r") == RunRecord(
         "r", "s", RunStatus.FINISHED, PARAMETERS, T0 + 1, T0 + 9, 1, "halt_after", None, 5, 50
     )

@@ -128,6 +128,20 @@ async def test_a_replica_that_is_silent_is_buried_and_its_sessions_are_free(post
         await first.claim_session("s")
 
 
+async def test_one_that_has_come_back_at_its_address_buries_what_was_there_before(
+    postgres_url: str, pair: tuple[Store, Store]
+) -> None:
+    first, other = pair
+    await first.create_session(new(is_claimed=True))
+    async with opened(postgres_url) as again:
+        await again.replicas.join("http://replica-0")
+        assert list(await again.replicas.bury_predecessors(2.0)) == [], "it lives"
+        await silence(postgres_url, first)
+        await silence(postgres_url, other)
+        assert list(await again.replicas.bury_predecessors(2.0)) == [first.replicas.id], "and not the one of another address"
+        assert (await again.claim_session("s")).record.id == "s"
+
+
 async def test_a_heartbeat_keeps_a_replica_from_being_buried(postgres_url: str, pair: tuple[Store, Store]) -> None:
     first, second = pair
     await silence(postgres_url, first)

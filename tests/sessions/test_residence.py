@@ -12,6 +12,7 @@ from app.sessions.errors import IdInvalid, MachineNotHosted, MachineUnknown, Run
 from app.sessions.events import Event
 from app.sessions.requests import ForkRequest, NewSessionRequest, RunRequest, SessionEdit
 from tests.machines import Gate, counter, gated, greeter, turns
+from tests.persistence.making import queried
 from tests.sessions.hosting import all_events, create, events_until, hosting, run, take_steps, types_of
 
 
@@ -228,6 +229,22 @@ async def test_a_run_that_takes_its_time_is_in_the_store_before_its_first_step(s
         await started.outcome()
         assert await store.unfinished_runs() == []
         assert types_of(await all_events(host, session))[4:] == ["run.started", "step.started", "step.finished", "run.finished"]
+
+
+async def test_runs_that_have_finished_keep_no_row_whether_their_start_was_stored_or_not(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.sessions.active_runs._TICK_S", 0.0)  # starts are stored while last steps are
+    async with hosting([turns(pause_s=0.001), counter()], open_store(database_url)) as host:
+        sessions = [await create(host, machine) for machine in ("turns", "counter") for _ in range(20)]
+        for steps in (1, 2, 1):
+            await asyncio.gather(*(run(host, session, steps) for session in sessions))
+        queued = [await host.queue(session, RunRequest(max_steps=1)) for session in sessions]
+        async with asyncio.timeout(60):
+            while any([(await host.history.get_run(each.id)).finished_at_s is None for each in queued]):  # noqa: ASYNC110  # a run of the past gives no sign
+                await asyncio.sleep(0.01)
+        assert {(await host.get(session)).record.seq for session in sessions} == {4}
+        assert await queried(database_url, "SELECT count(*) FROM runs") == 0
 
 
 async def test_sessions_of_a_machine_that_is_not_hosted_can_be_seen_but_not_moved(database_url: str) -> None:
