@@ -12,13 +12,14 @@ APP = ROOT / "app"
 
 # Each layer may import itself and what stands at its right hand. Files beside the packages are the top.
 BELOW: dict[str, frozenset[str]] = {
-    "top": frozenset({"routes", "sessions", "executors", "persistence", "engine", "client", "dashboard"}),
+    "top": frozenset({"routes", "sessions", "executors", "persistence", "engine", "client", "dashboard", "system"}),
     "dashboard": frozenset({"routes", "sessions", "executors", "persistence", "engine"}),
     "routes": frozenset({"sessions", "executors", "persistence", "engine"}),
     "sessions": frozenset({"executors", "persistence", "engine"}),
-    "executors": frozenset({"engine"}),
-    "persistence": frozenset({"engine"}),
+    "executors": frozenset({"engine", "system"}),
+    "persistence": frozenset({"engine", "system"}),
     "engine": frozenset(),
+    "system": frozenset(),
     "client": frozenset(),
 }
 

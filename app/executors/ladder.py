@@ -17,7 +17,6 @@ from app.engine.ports import ActionOutcome, BlockingCall
 from app.executors import verdicts
 from app.executors.dask import DaskRung
 from app.executors.errors import CannotTravel, ExecutorsClosed, PoolExhausted, RungUnavailable
-from app.executors.gil import ShortTurns
 from app.executors.jobs import Usage
 from app.executors.loop_guard import LoopGuard
 from app.executors.measure import ActionFigures, CpuLimits
@@ -32,6 +31,7 @@ from app.executors.threads import FairThreadPool
 from app.executors.travel import Errand, MachineSource, pack, pack_action, pack_outcome
 from app.executors.watchdog import LoopStats
 from app.executors.workers import ForkingLauncher, SpawningLauncher
+from app.system.gil import ShortTurns
 
 __all__ = ["ExecutorSettings", "Executors"]
 

@@ -20,10 +20,10 @@ from typing import Any, TypeVar
 from app.executors.channel import Channel
 from app.executors.errors import ExecutorsClosed, PoolExhausted
 from app.executors.fair_queue import FairQueue
-from app.executors.gil import ShortTurns
 from app.executors.jobs import Job, Observe, Stage
 from app.executors.pool_stats import PoolStats, Totals
 from app.executors.thread_clock import ThreadClock
+from app.system.gil import ShortTurns
 
 __all__ = ["FairThreadPool"]
 

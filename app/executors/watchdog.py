@@ -12,9 +12,9 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 
 from app.executors.blame import Base, Blame, CodeOwner, base_of_callback, blame, capture, inside, owner_of_task
-from app.executors.gil import ShortTurns
 from app.executors.lateness import Cause, LoopClocks, Reading, cause_of, kept_from_gil_s
 from app.executors.notices import Place
+from app.system.gil import ShortTurns
 
 __all__ = ["LoopStats", "LoopWatchdog", "Stall"]
 

@@ -22,12 +22,14 @@ from app.persistence.wave_rows import Row
 from app.persistence.wave_sql import RUN_IS_THERE
 from app.persistence.waves import Rows, Wave
 from app.persistence.writer import ConnectionLost, Moved, WaveRefused, Written
+from app.system.gil import ShortTurns
 
 __all__ = ["SqliteWriter"]
 
 T = TypeVar("T")
 
 _MOST_ROWS = 256  # of one statement
+_TURN_S = 0.0001  # a busy loop keeps the thread for so long from each of its statements
 _EXACT_ROWS = 64  # up to which there is a statement for each number of rows
 
 # which sessions move, in a single row: the interpreter's lock is given up and retaken for each row that comes back
@@ -89,6 +91,7 @@ class SqliteWriter:
         self._engine = engine
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stepwell-sqlite")
         self._connection: Connection | None = None
+        self._turns = ShortTurns(_TURN_S)
 
     async def connect(self) -> None:
         if self._connection is not None:
@@ -100,7 +103,11 @@ class SqliteWriter:
         self._thread.shutdown()
 
     async def write(self, wave: Wave) -> Written:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._write, wave)
+        self._turns.begin()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._write, wave)
+        finally:
+            self._turns.end()
 
     async def landed(self, wave: Wave) -> Written:
         raise NotImplementedError("a commit of SQLite that fails is rolled back: it is never in doubt")

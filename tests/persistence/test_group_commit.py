@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import sys
 import traceback
+from pathlib import Path
 
 import pytest
 
@@ -117,3 +119,16 @@ async def test_a_failure_and_a_status_need_no_step(store: Store) -> None:
     await store.commit(step_commit("s", step(0, (Increment("n", 5),), {"n": 5})))
     record = await store.get_session("s")
     assert (record.status, record.seq, record.last_event_id) == (SessionStatus.IDLE, 0, 31)
+
+
+async def test_turns_with_the_interpreter_are_short_while_a_wave_is_written_to_sqlite(tmp_path: Path) -> None:
+    """Its thread asks for the interpreter after each statement, and a busy loop would keep it for milliseconds each time."""
+    usual = sys.getswitchinterval()
+    async with opened(f"sqlite:///{tmp_path}/sessions.db") as store:
+        seen: set[float] = set()
+        creating = asyncio.create_task(store.create_session(new()))
+        while not creating.done():
+            seen.add(sys.getswitchinterval())
+            await asyncio.sleep(0)
+        assert min(seen) < usual / 10
+        assert sys.getswitchinterval() == pytest.approx(usual)

@@ -3,8 +3,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.executors.gil import SHORT_S, ShortTurns
 from app.executors.threads import FairThreadPool
+from app.system.gil import SHORT_S, ShortTurns
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +24,17 @@ def test_turns_are_short_while_anybody_wants_it(usual: float) -> None:
     assert sys.getswitchinterval() == pytest.approx(SHORT_S, rel=0.05)
     two.end()
     two.end()
+    assert sys.getswitchinterval() == pytest.approx(usual, rel=0.05)
+
+
+def test_the_shortest_that_anybody_wants_counts(usual: float) -> None:
+    one, shorter = ShortTurns(), ShortTurns(SHORT_S / 5)
+    one.begin()
+    shorter.begin()
+    assert sys.getswitchinterval() == pytest.approx(SHORT_S / 5, rel=0.05)
+    shorter.end()
+    assert sys.getswitchinterval() == pytest.approx(SHORT_S, rel=0.05)
+    one.end()
     assert sys.getswitchinterval() == pytest.approx(usual, rel=0.05)
 
 

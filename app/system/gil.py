@@ -1,6 +1,6 @@
 """How long a thread may keep the GIL from the others: shorter while threads compute. See docs/adr on the switch interval.
 
-The interval belongs to the whole process, and so does the count of those who want it short.
+The interval belongs to the whole process, and so does the count of those who want it short; the shortest is what all get.
 """
 
 import sys
@@ -12,14 +12,15 @@ __all__ = ["SHORT_S", "ShortTurns"]
 SHORT_S = 0.0005
 
 _lock = threading.Lock()
-_wanted = 0
+_wanted: list[float] = []
 _usual_s = 0.005
 
 
 class ShortTurns:
     """One wish for short turns: `begin` and `end` it, from any thread; or let it last for a while from the last `extend`."""
 
-    def __init__(self) -> None:
+    def __init__(self, length_s: float = SHORT_S) -> None:
+        self._length_s = length_s
         self._is_wanted = False
         self._until_s = 0.0
 
@@ -39,17 +40,15 @@ class ShortTurns:
             self._want(False)
 
     def _want(self, is_wanted: bool) -> None:
-        global _wanted, _usual_s
+        global _usual_s
         with _lock:
             if is_wanted == self._is_wanted:
                 return
             self._is_wanted = is_wanted
             if is_wanted:
-                if _wanted == 0:
+                if not _wanted:
                     _usual_s = sys.getswitchinterval()
-                    sys.setswitchinterval(min(SHORT_S, _usual_s))
-                _wanted += 1
+                _wanted.append(self._length_s)
             else:
-                _wanted -= 1
-                if _wanted == 0:
-                    sys.setswitchinterval(_usual_s)
+                _wanted.remove(self._length_s)
+            sys.setswitchinterval(min([_usual_s, *_wanted]))
