@@ -100,14 +100,14 @@ async def _run(url: str, sessions: int, most_entries: int, *, is_hosted: bool) -
     store = open_store(url, migrate=True)
     committer: Committer = store._committer  # type: ignore[attr-defined]  # the size of a batch is no setting
     committer.most_entries = most_entries
-    if is_hosted:
-        with seldom_collecting():  # as the service does
+    with seldom_collecting():  # as the service does
+        if is_hosted:
             return await measure_hosted(store, sessions)
-    await store.open()
-    try:
-        return await measure(store, sessions)
-    finally:
-        await store.close()
+        await store.open()
+        try:
+            return await measure(store, sessions)
+        finally:
+            await store.close()
 
 
 def main() -> None:
