@@ -21,7 +21,7 @@ from app.persistence.replicas import ClaimedElsewhere
 from app.persistence.store import RunNotFound, SessionNotFound, StoreError, StoreUnavailable
 from app.routes.json_text import dump
 from app.routes.remote import Answer, ReplicaGone
-from app.sessions.errors import PositionTrimmed, SessionsError
+from app.sessions.errors import PositionTrimmed, SessionsError, ShuttingDown
 from app.sessions.events import describe, ends_run
 from app.sessions.host import SessionHost
 
@@ -104,7 +104,7 @@ class EventStreams:
                         yield frame
             except ClaimedElsewhere as exc:
                 elsewhere = exc
-            except (SessionNotFound, PositionTrimmed):  # who comes back is told which
+            except (SessionNotFound, PositionTrimmed, ShuttingDown):  # who comes back is told which
                 return
             except RunNotFound:
                 follower.is_lost = True

@@ -96,7 +96,7 @@ class Remote:
             )
         request = self._client.build_request(method, elsewhere.url + target, headers=headers, content=content)
         request.headers[FORWARDED_TO.decode()] = elsewhere.replica_id
-        response = await self.awaited(self._client.send(request, stream=True), elsewhere.replica_id)
+        response = await self.awaited(_begun(self._client, request), elsewhere.replica_id)
         if response.status_code == HTTPStatus.MISDIRECTED_REQUEST:
             await response.aclose()
             raise ReplicaGone(was_sent=False)
@@ -129,6 +129,13 @@ class Remote:
                 await asyncio.wait([talking])
             if not talking.cancelled():
                 talking.exception()  # seen: who waited may be cancelled in the same moment in which the talk ends
+
+
+async def _begun(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+    try:
+        return await client.send(request, stream=True)
+    except AttributeError as exc:  # of anyio 4, which asks a connection that broke while it was made for the name of its peer
+        raise httpx.ConnectError("the connection broke while it was made", request=request) from exc
 
 
 async def _next(chunks: Any) -> bytes:

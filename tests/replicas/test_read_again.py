@@ -1,17 +1,19 @@
 """A replica was taken for dead and reads its sessions again, while runs of before are still coming to their end."""
 
 import asyncio
+import time
 
 import pytest
 
 from app.engine import ApplicationBuilder, State, action
 from app.engine.machine import Machine
 from app.persistence.factory import open_store
-from app.persistence.records import RunStatus
+from app.persistence.records import Commit, RunStart, RunStatus, SessionStatus
 from app.persistence.store import ClaimLost
+from app.routes.event_stream import EventStreams
 from app.sessions.errors import SessionBusy
 from app.sessions.requests import RunRequest
-from tests.machines import Gate
+from tests.machines import Gate, counter
 from tests.persistence.making import queried
 from tests.sessions.hosting import create, hosting
 
@@ -81,3 +83,20 @@ async def test_a_run_goes_on_while_what_it_was_before_is_still_on_its_way_out(po
         await lost.ended()
         record = await host.history.get_run(queued.id)
         assert (record.status, record.steps, host.runs.get(queued.id)) == (RunStatus.FINISHED, 2, None)
+
+
+async def test_followers_are_let_go_while_the_service_ends_if_a_run_would_have_to_go_on_for_them(postgres_url: str) -> None:
+    async with hosting([counter()], open_store(postgres_url, migrate=True)) as host:
+        session = await create(host)
+        start = RunStart("left", await host.history.position(session) + 1, time.time(), {"max_steps": 1})
+        await host.store.commit(Commit(session, SessionStatus.IDLE, start.event_id, run_start=start, run_id="left"))
+        live = host.residents.get(session)
+        assert live is not None
+        host.residents.remove(live)
+        host.begin_drain()
+
+        async def nowhere(*_: object) -> None:
+            raise AssertionError("no other replica has it")
+
+        followed = EventStreams(host, nowhere).response(session, after=0)
+        assert len([part async for part in followed.body_iterator]) == 1, "the greeting, and no error"
