@@ -402,4 +402,4 @@ class SessionHost:
     async def _drain(self) -> None:
         await self.runs.drain(self.settings.shutdown_grace_s)
         self.has_drained.set()
-        self.residents.end()
+        self.residents.close_streams()

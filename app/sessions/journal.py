@@ -153,7 +153,7 @@ class Journal:
     ) -> None:
         """Make the end of the run durable and show it; with `back`, a step that takes the run back, before it.
 
-        What the store refuses is shown all the same, unless another replica may have the session, and its refusal raised.
+        What the store refuses is shown all the same, and its refusal raised.
         """
 
         def entry() -> Entry:

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from app.engine.machine import Machine
 from app.persistence.records import LoadedSession, SessionRecord
-from app.persistence.replicas import ClaimedElsewhere
 from app.persistence.store import Store
 from app.sessions.claims import Claims, ClaimSettings
 from app.sessions.errors import MachineNotHosted
@@ -109,19 +108,13 @@ class Registry:
         try:
             loaded = await self.claims.claim(session_id)
             live = self._made(loaded)
-            self.residents.expect(session_id, live.stream)
             if loaded.record.has_run:
                 await self._resume(live)
             self.residents.add(live, asyncio.get_running_loop().time())
-        except ClaimedElsewhere:
-            self.residents.close_session(session_id)  # whoever follows it here has to look for it there
-            self.claims.let_go(session_id)
-            raise
         except BaseException:
             self.claims.let_go(session_id)
             raise
         finally:
-            self.residents.expect(session_id, None)
             del self._loading[session_id]
 
     def _is_needed(self, session_id: str) -> bool:

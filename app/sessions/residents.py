@@ -36,8 +36,6 @@ class Residents:
         self._event_capacity = event_capacity
         self._sessions: dict[str, LiveSession] = {}
         self._followed: dict[str, EventStream] = {}
-        self._expected: dict[str, EventStream] = {}  # of sessions that are being read
-        self._has_ended = False
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -69,15 +67,7 @@ class Residents:
         live = self._sessions.get(session_id)
         if live is not None:
             return live.stream
-        known = self._followed.get(session_id) or self._expected.get(session_id)
-        return known or EventStream(last_event_id, self._event_capacity, self._is_late)
-
-    def expect(self, session_id: str, stream: EventStream | None) -> None:
-        """The session is being read, and will have `stream`; or, with None, it is not being read any more."""
-        if stream is None:
-            self._expected.pop(session_id, None)
-        else:
-            self._expected[session_id] = stream
+        return self._followed.get(session_id) or EventStream(last_event_id, self._event_capacity, self._is_late)
 
     def is_followed(self, session_id: str) -> bool:
         return session_id in self._followed
@@ -85,8 +75,6 @@ class Residents:
     def keep_followed(self, session_id: str, stream: EventStream) -> None:
         """`stream` has a follower: it is to outlive the session's stay in memory."""
         self._followed[session_id] = stream
-        if self._has_ended:
-            stream.close()
 
     def release_followed(self, session_id: str) -> None:
         """A follower has gone."""
@@ -154,13 +142,8 @@ class Residents:
         self._sessions.clear()
         self._followed.clear()
 
-    def end(self) -> None:
-        """Nothing will come any more, on any stream, nor on one that somebody comes to follow later."""
-        self._has_ended = True
-        self.close_streams()
-
     def close_streams(self) -> None:
-        """Nothing will come any more, on any stream that there is."""
+        """Nothing will come any more, on any stream."""
         for live in self._sessions.values():
             live.stream.close()
         for stream in self._followed.values():

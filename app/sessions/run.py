@@ -338,7 +338,6 @@ class Run:
             if isinstance(exc, StoreUnavailable):
                 logger.warning("the end of a run is stored when the database is back", extra={**self._names(), "error": str(exc)})
             elif isinstance(exc, ClaimLost):
-                self.store_error = exc
                 logger.warning("another replica has taken the session over, and ends the run", extra=self._names())
             else:
                 logger.error("the end of a run could not be stored", exc_info=exc, extra=self._names())

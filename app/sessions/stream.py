@@ -56,11 +56,6 @@ class EventStream:
         self._deferred: list[tuple[EventType, str | None, Body]] = []
 
     @property
-    def is_late(self) -> bool:
-        """Whether another replica may have the session by now."""
-        return self._is_late()
-
-    @property
     def last_id(self) -> int:
         """The id that was given out last."""
         return self._last_id
@@ -106,15 +101,11 @@ class EventStream:
             await asyncio.wait([self._released])
 
     def catch_up(self, last_event_id: int) -> None:
-        """The session is read again, and stored up to `last_event_id`: what is not here is in the store or nowhere.
-
-        That is what was held back in doubt, and what another replica has done.
-        """
-        if self.is_holding or last_event_id > self._last_id:
+        """The session is read again, and stored up to `last_event_id`: what was held back in doubt is in the store or nowhere."""
+        if self.is_holding:
             self.floor = max(self.floor, last_event_id)
             self._last_id = max(self._last_id, last_event_id)
             self._wake()
-        if self.is_holding:
             self.release()
 
     def append(self, event: Event) -> None:

@@ -11,16 +11,11 @@ from app.persistence.factory import open_store
 from app.persistence.records import Commit, RunStart, RunStatus, SessionStatus
 from app.persistence.store import ClaimLost
 from app.routes.event_stream import EventStreams
-from app.sessions.claims import ClaimSettings
 from app.sessions.errors import SessionBusy
-from app.sessions.events import Event, EventType
 from app.sessions.requests import RunRequest
-from app.sessions.stream import EventStream
-from tests.machines import Gate, counter, gated
+from tests.machines import Gate, counter
 from tests.persistence.making import queried
-from tests.sessions.hosting import all_events, create, hosting, types_of
-
-UNDISTURBED = ClaimSettings(beat_s=200.0, dead_after_s=200.0)  # nobody learns of what is done to the replicas but by a refusal
+from tests.sessions.hosting import create, hosting
 
 
 def stubborn(cancelled: Gate, gate: Gate) -> Machine:
@@ -105,47 +100,3 @@ async def test_followers_are_let_go_while_the_service_ends_if_a_run_would_have_t
 
         followed = EventStreams(host, nowhere).response(session, after=0)
         assert len([part async for part in followed.body_iterator]) == 1, "the greeting, and no error"
-
-
-async def test_followers_of_a_session_that_was_lost_are_told_of_no_end_and_go_elsewhere(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("app.sessions.active_runs._TICK_S", 1000.0)  # or the run would go on at the other one
-    here, there = Gate(), Gate()
-    there.open()
-    async with (
-        hosting([gated(here)], open_store(postgres_url, migrate=True), claims=UNDISTURBED) as loser,
-        hosting([gated(there)], open_store(postgres_url, migrate=True), claims=UNDISTURBED) as winner,
-    ):
-        session = await create(loser, "gated")
-        await loser.step(session, {})
-        lost = await loser.start(session, RunRequest(max_steps=1))
-        await here.until_reached()
-        seen: list[Event] = []
-
-        async def follow() -> None:
-            seen.extend([event async for event in loser.follow(session, after=0) if event is not None])
-
-        following = asyncio.create_task(follow())
-        await asyncio.sleep(0)
-        await queried(postgres_url, f"DELETE FROM replicas WHERE id = '{loser.store.replicas.id}' RETURNING 1")
-        await winner.step(session, {})
-        run = loser.runs.get(lost.id)
-        assert run is not None
-        run.cancel("requested")
-        with pytest.raises(ClaimLost):
-            await lost.outcome()
-        async with asyncio.timeout(30):
-            await following
-        assert types_of(seen)[-2:] == ["run.started", "step.started"]
-        assert types_of(await all_events(winner, session, seen[-1].id))[-2:] == ["step.finished", "run.finished"]
-
-
-def test_what_another_replica_did_is_looked_up_in_the_store() -> None:
-    stream = EventStream(10, 8)
-    stream.emit(EventType.RUN_STARTED, "run", RunStart("run", 11, 0.0, {}))
-    here = stream.last_id
-    stream.catch_up(here)
-    assert (stream.floor, stream.last_id) == (10, here)
-    stream.catch_up(here + 5)
-    assert (stream.floor, stream.last_id) == (here + 5, here + 5)
