@@ -78,4 +78,4 @@ class RemoteActionError(ExecutorError):
 
 
 class ActionQuit(ExecutorError):
-    """Sync code raised SystemExit, KeyboardInterrupt or the like, which must end neither the worker nor the service."""
+    """Code of a user raised SystemExit, KeyboardInterrupt or the like, which must end neither the worker nor the service."""

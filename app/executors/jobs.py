@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Generic, TypeAlias, TypeVar
 
 from app.engine.frozen import frozen
-from app.executors.errors import ActionQuit
+from app.executors.guarding import quit_of
 from app.executors.thread_clock import ThreadClock
 
 __all__ = ["Job", "Observe", "Stage", "Usage"]
@@ -126,10 +126,7 @@ class Job(Generic[T]):
 def fit_for_a_future(error: BaseException) -> Exception:
     """Return `error`, or what to raise in its place where it would end the loop or could not be set on a future."""
     if isinstance(error, StopIteration):
-        replacement: Exception = RuntimeError("sync code raised StopIteration")
-    elif isinstance(error, Exception):
-        return error
-    else:
-        replacement = ActionQuit(f"sync code raised {type(error).__name__}, which ends only its own step here")
-    replacement.__cause__ = error
-    return replacement
+        replacement = RuntimeError("sync code raised StopIteration")
+        replacement.__cause__ = error
+        return replacement
+    return error if isinstance(error, Exception) else quit_of(error, "sync")

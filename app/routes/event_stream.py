@@ -145,6 +145,7 @@ class EventStreams:
         await self._host.own(session_id)
         if run_id is not None and not is_known:
             await self._host.history.get_run(run_id)
+            await self._host.own(session_id)  # or it may have gone meanwhile, and nobody would close what is followed then
         async with aclosing(self._host.follow(session_id, after=follower.position, run_id=run_id)) as events:
             async for event in events:
                 if event is None:

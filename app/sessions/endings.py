@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.persistence.records import RunRecord, RunStatus, SessionStatus
-from app.persistence.store import Store
+from app.persistence.store import Store, StoreError
 from app.sessions.journal import Journal
 from app.sessions.live import LiveSession
 from app.sessions.requests import RunOrder, RunRequest
@@ -23,7 +23,7 @@ async def close_stored(
 ) -> RunRecord:
     """Store and show the end of a run of `live`, after so many steps; return the run as it is then.
 
-    Raises what the store raises.
+    Raises what the store raises: the session has to be read again then. Another run that is under way there goes on.
     """
     journal = Journal(RunOrder(record.id, RunRequest()), live, store)
     journal.resume(record, steps)
@@ -33,5 +33,15 @@ async def close_stored(
         session_status = live.status  # it has done nothing to the session
     else:
         session_status = SessionStatus.ENDED if live.next_action is None else SessionStatus.IDLE
-    await journal.close(status, session_status, reason, error)
+
+    async def stored_up_to() -> int:
+        return (await store.get_session(live.id)).last_event_id
+
+    try:
+        await journal.close(status, session_status, reason, error)
+    except StoreError:
+        live.is_stale = True
+        if journal.is_in_doubt:
+            live.stream.doubt(stored_up_to)
+        raise
     return journal.record() or record

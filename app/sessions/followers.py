@@ -36,11 +36,13 @@ async def follow_session(
 
 
 async def follow(
-    stream: EventStream, store: Store, session_id: str, *, after: int, ping_s: float
+    stream: EventStream, store: Store, session_id: str, *, after: int, ping_s: float, run_id: str | None = None
 ) -> AsyncGenerator[Event | None, None]:
     """Yield every event above `after`, in order and once; None after each `ping_s` seconds of silence.
 
-    Ends when the stream closes and everything in it has been given. Raises PositionTrimmed to one so slow that what comes next
+    Ends when the stream closes, or the run vanishes, and everything in it has been given.
+
+    Raises PositionTrimmed to one so slow that what comes next
     was trimmed meanwhile.
     """
     stream.followers += 1
@@ -58,19 +60,21 @@ async def follow(
                 for event in batch:
                     yield event
                 position = batch[-1].id
-            elif stream.closed:
+            elif stream.closed or run_id in stream.vanished:
                 return
             elif not await stream.changed(ping_s):
                 yield None
     finally:
         stream.followers -= 1
+        if not stream.followers:
+            stream.vanished.clear()
 
 
 async def follow_run(
     stream: EventStream, store: Store, session_id: str, run_id: str, *, after: int, ping_s: float
 ) -> AsyncGenerator[Event | None, None]:
-    """Yield the events of one run above `after`, and None as `follow` does; ends after the run's last event."""
-    async with aclosing(follow(stream, store, session_id, after=after, ping_s=ping_s)) as events:
+    """Yield the events of one run above `after`, and None as `follow` does; ends after the run's last event, or as `follow`."""
+    async with aclosing(follow(stream, store, session_id, after=after, ping_s=ping_s, run_id=run_id)) as events:
         async for event in events:
             if event is None or event.run_id == run_id:
                 yield event

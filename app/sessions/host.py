@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from app.engine.machine import Machine
+from app.executors.guarding import guard_tasks
 from app.executors.ladder import Executors
 from app.executors.notices import Notice
 from app.executors.travel import MachineSource
@@ -115,6 +116,7 @@ class SessionHost:
             await self.store.open()
             stack.push_async_callback(self.store.close)
             await stack.enter_async_context(self.executors)
+            stack.callback(guard_tasks(asyncio.get_running_loop()))
             await self.claims.join(self.settings.url)
             stack.push_async_callback(self.claims.leave)
             stack.push_async_callback(self.store.queue.end)
@@ -402,4 +404,4 @@ class SessionHost:
     async def _drain(self) -> None:
         await self.runs.drain(self.settings.shutdown_grace_s)
         self.has_drained.set()
-        self.residents.close_streams()
+        self.residents.end()

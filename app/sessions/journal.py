@@ -101,6 +101,7 @@ class Journal:
         stream, order = self._live.stream, self._order
         start = RunStart(order.run_id, stream.next_id(), now_s(), order.request.parameters(), order.key, order.webhook)
         self._start = start
+        stream.vanished.discard(self._run_id)
         stream.show_early(Event(start.event_id, EventType.RUN_STARTED, self._run_id, start))
 
     def step_begun(self, begun: StepBegun) -> None:
@@ -153,7 +154,7 @@ class Journal:
     ) -> None:
         """Make the end of the run durable and show it; with `back`, a step that takes the run back, before it.
 
-        What the store refuses is shown all the same, and its refusal raised.
+        What the store refuses is shown all the same, unless another replica may have the session, and its refusal raised.
         """
 
         def entry() -> Entry:

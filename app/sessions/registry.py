@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from app.engine.machine import Machine
 from app.persistence.records import LoadedSession, SessionRecord
+from app.persistence.replicas import ClaimedElsewhere
 from app.persistence.store import Store
 from app.sessions.claims import Claims, ClaimSettings
 from app.sessions.errors import MachineNotHosted
@@ -108,13 +109,22 @@ class Registry:
         try:
             loaded = await self.claims.claim(session_id)
             live = self._made(loaded)
+            self.residents.expect(live)
             if loaded.record.has_run:
                 await self._resume(live)
-            self.residents.add(live, asyncio.get_running_loop().time())
+            if self.residents.holds(live):
+                self.residents.add(live, asyncio.get_running_loop().time())
+            else:  # it was lost meanwhile, or its run has come to an end that has to be read
+                self.claims.let_go(session_id)
+        except ClaimedElsewhere:
+            self.residents.close_session(session_id)  # whoever follows it here has to look for it there
+            self.claims.let_go(session_id)
+            raise
         except BaseException:
             self.claims.let_go(session_id)
             raise
         finally:
+            self.residents.expect_no_more(session_id)
             del self._loading[session_id]
 
     def _is_needed(self, session_id: str) -> bool:
@@ -123,9 +133,7 @@ class Registry:
 
     def _drop_all(self) -> None:
         """Others may have our sessions: keep nothing of them."""
-        dropped = list(self.residents)
-        self.residents.drop_all()
-        for live in dropped:
+        for live in self.residents.drop_all():
             self._on_drop(live)
 
 

@@ -3,7 +3,7 @@
 Performs no I/O: the host loads, and hands over what it has loaded.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from app.sessions.live import LiveSession
 from app.sessions.stream import EventStream
@@ -36,6 +36,8 @@ class Residents:
         self._event_capacity = event_capacity
         self._sessions: dict[str, LiveSession] = {}
         self._followed: dict[str, EventStream] = {}
+        self._expected: dict[str, LiveSession] = {}  # they are being read
+        self._has_ended = False
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -54,8 +56,8 @@ class Residents:
         return None if live is None or live.has_expired or (live.is_stale and not live.is_busy) else live
 
     def holds(self, live: LiveSession) -> bool:
-        """Whether it is `live` that is in memory, and not the same session read later."""
-        return self._sessions.get(live.id) is live
+        """Whether it is `live` that is in memory or expected there, and not the same session read later."""
+        return self._sessions.get(live.id) is live or self._expected.get(live.id) is live
 
     def is_busy(self, session_id: str) -> bool:
         """Whether the session is in memory, and somebody has it."""
@@ -64,10 +66,18 @@ class Residents:
 
     def stream(self, session_id: str, last_event_id: int) -> EventStream:
         """Return the stream that the session's followers read, or a new one that begins after `last_event_id`."""
-        live = self._sessions.get(session_id)
+        live = self._sessions.get(session_id) or self._expected.get(session_id)
         if live is not None:
             return live.stream
         return self._followed.get(session_id) or EventStream(last_event_id, self._event_capacity, self._is_late)
+
+    def expect(self, live: LiveSession) -> None:
+        """`live` has been read and will be in memory, when what was left of it in the store has been looked after."""
+        self._expected[live.id] = live
+
+    def expect_no_more(self, session_id: str) -> None:
+        """The session has come into memory, or does not come."""
+        self._expected.pop(session_id, None)
 
     def is_followed(self, session_id: str) -> bool:
         return session_id in self._followed
@@ -75,6 +85,8 @@ class Residents:
     def keep_followed(self, session_id: str, stream: EventStream) -> None:
         """`stream` has a follower: it is to outlive the session's stay in memory."""
         self._followed[session_id] = stream
+        if self._has_ended:
+            stream.close()
 
     def release_followed(self, session_id: str) -> None:
         """A follower has gone."""
@@ -103,13 +115,16 @@ class Residents:
         """`live` has been used: it is the last one to leave now."""
         live.touched_s = now_s
         sessions = self._sessions
-        if sessions.pop(live.id, None) is live:
+        if sessions.get(live.id) is live:
+            del sessions[live.id]
             sessions[live.id] = live
 
     def remove(self, live: LiveSession) -> None:
         """Let `live` go, whatever it does: whoever still holds it may not begin anything on it."""
         live.is_stale = True
-        if self.holds(live):
+        if self._expected.get(live.id) is live:
+            del self._expected[live.id]
+        if self._sessions.get(live.id) is live:
             del self._sessions[live.id]
             self._on_leave(live.id)
 
@@ -127,24 +142,35 @@ class Residents:
 
     def close_session(self, session_id: str) -> None:
         """The session is no more: whoever follows it has seen the last of it."""
-        live = self._sessions.pop(session_id, None)
-        if live is not None:
-            live.is_stale = True
-            live.stream.close()
+        for live in (self._sessions.pop(session_id, None), self._expected.pop(session_id, None)):
+            if live is not None:
+                live.is_stale = True
+                live.stream.close()
         if (stream := self._followed.pop(session_id, None)) is not None:
             stream.close()
 
-    def drop_all(self) -> None:
-        """Nothing here is ours any more: whoever follows has to look for it elsewhere."""
+    def drop_all(self) -> Sequence[LiveSession]:
+        """Nothing here is ours any more: whoever follows has to look for it elsewhere. Return what was in memory, or expected."""
+        dropped = self._all()
         self.close_streams()
-        for live in self._sessions.values():
+        for live in dropped:
             live.is_stale = True
         self._sessions.clear()
+        self._expected.clear()
         self._followed.clear()
+        return dropped
+
+    def end(self) -> None:
+        """Nothing will come any more, on any stream, nor on one that somebody comes to follow later."""
+        self._has_ended = True
+        self.close_streams()
 
     def close_streams(self) -> None:
-        """Nothing will come any more, on any stream."""
-        for live in self._sessions.values():
+        """Nothing will come any more, on any stream that there is."""
+        for live in self._all():
             live.stream.close()
         for stream in self._followed.values():
             stream.close()
+
+    def _all(self) -> list[LiveSession]:
+        return [*self._sessions.values(), *self._expected.values()]

@@ -27,7 +27,7 @@ class Resumer:
         self._store = store
         self._start = start
         self._require_open = require_open
-        self._unclosed: dict[str, Run] = {}  # over, but the store could not be told
+        self._left: dict[str, Run] = {}  # over here, but the store could not be told, or others go on with them
         self.left: set[str] = set()  # sessions with runs that were left without an end
 
     async def resume_all(self, live: LiveSession) -> None:
@@ -48,15 +48,15 @@ class Resumer:
         """Go on with a run that has begun, or end it if that is all that is left to do."""
         self._require_open()
         resumption = await resumption_of(self._store, live, record)
-        unclosed = self._unclosed.get(record.id)
-        end = None if unclosed is None else unclosed.unclosed
+        left = self._left.get(record.id)
+        end = None if left is None else left.unclosed
         if end is not None and end.rolls_back:
             self._start(live, stored_order(record), resumption).cancel(end.reason or "", rolls_back=True)
         elif end is not None:
             await close_stored(self._store, live, record, resumption.steps, end.status, end.reason, end.error)
         else:
             await self._resume_interrupted(live, record, resumption)
-        self._unclosed.pop(record.id, None)
+        self._left.pop(record.id, None)
 
     async def _resume_interrupted(self, live: LiveSession, record: RunRecord, resumption: Resumption) -> None:
         attempts = await self._store.begin_attempt(record.id, resumption.steps)
@@ -71,22 +71,24 @@ class Resumer:
 
     def ended(self, run: Run) -> None:
         """A run has ended, one way or another."""
-        if run.unclosed is not None:
-            self._unclosed[run.id] = run
         if run.unclosed is not None or run.is_open:
+            self._left[run.id] = run
             self.left.add(run.live.id)
 
     async def forget(self, session_id: str, live: LiveSession | None) -> None:
         """What was left of a session is in order: it has been read again, as `live`, or by another replica.
 
-        Raises StoreUnavailable.
+        Of a run that the store has never heard of nothing comes any more. Raises StoreUnavailable.
         """
-        for run in [run for run in self._unclosed.values() if run.live.id == session_id and run.live is not live]:
+        for run in [run for run in self._left.values() if run.live.id == session_id and run.live is not live]:
             try:
                 await self._store.get_run(run.id)
             except RunNotFound:
                 run.show_end()
-            self._unclosed.pop(run.id, None)
+                if live is not None:
+                    live.stream.forsake(run.id)
+            if self._left.get(run.id) is run:
+                del self._left[run.id]
         if live is None or not live.is_stale:
             self.left.discard(session_id)
 

@@ -11,6 +11,7 @@ from app.engine.errors import InvalidInputs, UnknownAction, UnknownTag
 from app.engine.hook_context import HookContext
 from app.engine.ports import ActionOutcome, BlockingCall, Step, StepBegun, StepEvent, StepFailure
 from app.executors.errors import ExecutorsClosed, PoolExhausted, RungUnavailable
+from app.executors.guarding import quit_of
 from app.executors.ladder import Executors
 from app.executors.owner import CallOwner, current_owner
 from app.persistence.records import RunStatus, SessionStatus, StepCommit
@@ -69,6 +70,7 @@ class Run:
         self._timer: asyncio.TimerHandle | None = None
         self._is_entered = False
         self._is_writing = False
+        self._is_ending = False  # nothing of it can be cancelled any more
         self._is_over = False
         self.store_error: StoreError | None = None
         self._error: BaseException | None = None
@@ -95,7 +97,8 @@ class Run:
         self.stop_after_step(reason)
         self._rolls_back = self._rolls_back or rolls_back
         # a task that is cancelled before it is entered would never come to its own end
-        if self.task is not None and self._is_entered and not self._is_writing and self.journal.end is None:
+        is_in_action = self._is_entered and not (self._is_writing or self._is_ending)
+        if self.task is not None and is_in_action and self.journal.end is None:
             self.task.cancel()
 
     def abandon(self) -> None:
@@ -189,18 +192,20 @@ class Run:
 
     async def _main(self) -> None:
         self._is_entered = True
+        current_owner.set(self._owner(None))
         try:
             if self._stop_reason is None:
                 await self._drive()
             else:
                 await self._end_cancelled(self._stop_reason)
-        except asyncio.CancelledError:
-            if self._stop_reason is None:
-                self._error = ShuttingDown()
-                raise  # not ours: the event loop itself is coming to its end
-            await self._end_cancelled(self._stop_reason)
+        except asyncio.CancelledError as exc:
+            if self._stop_reason is not None:
+                await self._end_cancelled(self._stop_reason)
+            else:  # the action has waited for something that was cancelled
+                await self._end_failed(quit_of(exc, "async"))
+        except (SystemExit, KeyboardInterrupt) as exc:
+            await self._end_failed(quit_of(exc, "async"))
         except Exception as exc:  # the border to the user's code, and to whatever else can break a run
-            self._error = exc
             await self._end_failed(exc)
         finally:
             self._leave()
@@ -226,6 +231,7 @@ class Run:
 
     async def _end_cancelled(self, reason: str) -> None:
         live, journal = self.live, self.journal
+        self._is_ending = True
         live.forget_application()
         if not await self._settled():
             await self._end_refused()
@@ -245,6 +251,8 @@ class Run:
 
     async def _end_failed(self, exc: Exception) -> None:
         journal = self.journal
+        self._is_ending = True
+        self._error = exc
         self.live.forget_application()
         if journal.end is not None:
             logger.warning("a hook failed after the end of a run", exc_info=exc, extra=self._names())
@@ -338,6 +346,7 @@ class Run:
             if isinstance(exc, StoreUnavailable):
                 logger.warning("the end of a run is stored when the database is back", extra={**self._names(), "error": str(exc)})
             elif isinstance(exc, ClaimLost):
+                self.store_error = exc
                 logger.warning("another replica has taken the session over, and ends the run", extra=self._names())
             else:
                 logger.error("the end of a run could not be stored", exc_info=exc, extra=self._names())

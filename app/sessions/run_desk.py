@@ -8,7 +8,7 @@ from typing import Protocol
 from weakref import WeakValueDictionary
 
 from app.persistence.records import Delivery, Key, KeyRecord, RunRecord, RunStart, RunStatus
-from app.persistence.store import KeyTaken, RunNotFound, SessionNotFound, Store
+from app.persistence.store import KeyTaken, RunNotFound, SessionNotFound, Store, StoreError
 from app.sessions.active_runs import ActiveRuns
 from app.sessions.endings import close_stored
 from app.sessions.errors import AnswerTrimmed, KeyReused, MachineNotHosted, SeqMismatch, SessionBusy, ShuttingDown
@@ -162,7 +162,11 @@ class RunDesk:
                 if record.finished_at_s is not None:
                     return record
                 steps = 0 if record.status is RunStatus.QUEUED else (await resumption_of(self._store, live, record)).steps
-                return await close_stored(self._store, live, record, steps, RunStatus.CANCELLED, reason)
+                try:
+                    return await close_stored(self._store, live, record, steps, RunStatus.CANCELLED, reason)
+                except StoreError:
+                    self.resumer.left.add(live.id)
+                    raise
         run.cancel(reason)
         await run.ended()
         return run.journal.record() or record

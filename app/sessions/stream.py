@@ -6,7 +6,7 @@ Knows neither runs nor stores. A follower that asks for something older than `fl
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from app.sessions.events import Body, Event, EventType
 
@@ -22,6 +22,7 @@ class EventStream:
     """
 
     __slots__ = (
+        "_asks",
         "_capacity",
         "_deferred",
         "_ephemeral_id",
@@ -36,6 +37,7 @@ class EventStream:
         "followers",
         "is_holding",
         "undurable",
+        "vanished",
     )
 
     def __init__(self, last_event_id: int, capacity: int, is_late: Callable[[], bool] = lambda: False) -> None:
@@ -53,7 +55,14 @@ class EventStream:
         self._waiters: list[asyncio.Future[bool]] = []
         self.is_holding = False  # whether what is emitted is kept back
         self._released: asyncio.Future[bool] | None = None
+        self._asks: Callable[[], Awaitable[int]] | None = None  # the store, what has become of what is kept back for
+        self.vanished: set[str] = set()  # runs that were shown, and are neither stored nor under way
         self._deferred: list[tuple[EventType, str | None, Body]] = []
+
+    @property
+    def is_late(self) -> bool:
+        """Whether another replica may have the session by now."""
+        return self._is_late()
 
     @property
     def last_id(self) -> int:
@@ -85,28 +94,50 @@ class EventStream:
     def release(self) -> None:
         """Append what was kept back, with new ids."""
         self.is_holding = False
-        if self._released is not None:
-            _settle(self._released, True)
-            self._released = None
+        self._asks = None
+        self._look_again()
         if self._deferred:
             deferred, self._deferred = self._deferred, []
             for type_, run_id, body in deferred:
                 self.emit(type_, run_id, body)
 
+    def doubt(self, asks: Callable[[], Awaitable[int]]) -> None:
+        """What is kept back for may be stored or not: who wants to hold next `asks` up to which id the session is stored."""
+        self._asks = asks
+        self._look_again()
+
     async def until_released(self) -> None:
-        """Return when nothing is kept back. The caller may hold then, if it does not await anything before."""
+        """Return when nothing is kept back. The caller may hold then, if it does not await anything before.
+
+        Raises what the store raises, if it has to be asked.
+        """
         while self.is_holding:
+            if (asks := self._asks) is not None:
+                last_event_id = await asks()
+                if self._asks is asks:
+                    self.catch_up(last_event_id)
+                continue
             if self._released is None:
                 self._released = asyncio.get_running_loop().create_future()
             await asyncio.wait([self._released])
 
     def catch_up(self, last_event_id: int) -> None:
-        """The session is read again, and stored up to `last_event_id`: what was held back in doubt is in the store or nowhere."""
-        if self.is_holding:
+        """The session is read again, and stored up to `last_event_id`: what is not here is in the store or nowhere.
+
+        That is what was held back in doubt, and what another replica has done.
+        """
+        if self.is_holding or last_event_id > self._last_id:
             self.floor = max(self.floor, last_event_id)
             self._last_id = max(self._last_id, last_event_id)
             self._wake()
+        if self.is_holding:
             self.release()
+
+    def forsake(self, run_id: str) -> None:
+        """A run that was shown has come to nothing: whoever follows it has to ask for it again."""
+        if self.followers:
+            self.vanished.add(run_id)
+            self._wake()
 
     def append(self, event: Event) -> None:
         """Add `event`, whose id is above that of every event before it, and wake the followers."""
@@ -172,6 +203,11 @@ class EventStream:
             timer.cancel()
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
+
+    def _look_again(self) -> None:
+        if self._released is not None:
+            _settle(self._released, True)
+            self._released = None
 
     def _wake(self) -> None:
         waiters, self._waiters = self._waiters, []

@@ -11,7 +11,7 @@ from typing import Any
 
 from app.engine.ports import Step
 from app.persistence.records import Commit, RunEnd, RunStart, StepCommit
-from app.persistence.store import StepConflict, Store, StoreUnavailable
+from app.persistence.store import ClaimLost, StepConflict, Store, StoreUnavailable
 from app.sessions.events import Event, EventType
 from app.sessions.live import LiveSession
 from app.sessions.requests import Durability
@@ -106,7 +106,10 @@ class Writes:
         return self._live.state if last is None else last.state
 
     async def hand_in(self, entry: Callable[[], Entry], *, is_last: bool, shows_always: bool = False) -> None:
-        """Take what `entry` makes, when its turn has come. With `shows_always` its events are shown even if it is refused."""
+        """Take what `entry` makes, when its turn has come.
+
+        With `shows_always` its events are shown even if it is refused, as long as no other replica may have the session.
+        """
         if self._writing is not None:
             await self.previous()
         if self._durability is Durability.EXIT and not is_last:
@@ -176,7 +179,9 @@ class Writes:
             self._is_elsewhere = isinstance(exc, StepConflict)
             is_conflict = self._is_elsewhere and self.has_stored_start
             self.is_in_doubt = len(entries) > 1 or is_conflict or (isinstance(exc, StoreUnavailable) and exc.in_doubt)
-            if shows_always and not self.is_in_doubt:  # but for steps: what a client is told of as finished is stored
+            # whoever sees the end of a session that another replica has would pass over what happens there
+            is_ours = not (isinstance(exc, ClaimLost) or self._live.stream.is_late)
+            if shows_always and is_ours and not self.is_in_doubt:  # but for steps: what is told of as finished is stored
                 self._show(last, [event for event in last.events if event.type is not EventType.STEP_FINISHED])
             raise
         finally:

@@ -1,21 +1,27 @@
 """A replica was taken for dead and reads its sessions again, while runs of before are still coming to their end."""
 
 import asyncio
-import time
 
 import pytest
 
 from app.engine import ApplicationBuilder, State, action
 from app.engine.machine import Machine
 from app.persistence.factory import open_store
-from app.persistence.records import Commit, RunStart, RunStatus, SessionStatus
+from app.persistence.records import RunRecord, RunStart, RunStatus
+from app.persistence.replicas import ClaimedElsewhere
 from app.persistence.store import ClaimLost
 from app.routes.event_stream import EventStreams
+from app.sessions.claims import ClaimSettings
 from app.sessions.errors import SessionBusy
+from app.sessions.events import Event, EventType
+from app.sessions.live import LiveSession
 from app.sessions.requests import RunRequest
-from tests.machines import Gate, counter
+from app.sessions.stream import EventStream
+from tests.machines import Gate, counter, gated
 from tests.persistence.making import queried
-from tests.sessions.hosting import create, hosting
+from tests.sessions.hosting import all_events, create, followed, hosting, leave_a_run, types_of
+
+UNDISTURBED = ClaimSettings(beat_s=200.0, dead_after_s=200.0)  # nobody learns of what is done to the replicas but by a refusal
 
 
 def stubborn(cancelled: Gate, gate: Gate) -> Machine:
@@ -88,8 +94,7 @@ async def test_a_run_goes_on_while_what_it_was_before_is_still_on_its_way_out(po
 async def test_followers_are_let_go_while_the_service_ends_if_a_run_would_have_to_go_on_for_them(postgres_url: str) -> None:
     async with hosting([counter()], open_store(postgres_url, migrate=True)) as host:
         session = await create(host)
-        start = RunStart("left", await host.history.position(session) + 1, time.time(), {"max_steps": 1})
-        await host.store.commit(Commit(session, SessionStatus.IDLE, start.event_id, run_start=start, run_id="left"))
+        await leave_a_run(host.store, session, max_steps=1)
         live = host.residents.get(session)
         assert live is not None
         host.residents.remove(live)
@@ -100,3 +105,120 @@ async def test_followers_are_let_go_while_the_service_ends_if_a_run_would_have_t
 
         followed = EventStreams(host, nowhere).response(session, after=0)
         assert len([part async for part in followed.body_iterator]) == 1, "the greeting, and no error"
+
+
+async def test_followers_of_a_session_that_was_lost_are_told_of_no_end_and_go_elsewhere(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.sessions.active_runs._TICK_S", 1000.0)  # or the run would go on at the other one
+    here, there = Gate(), Gate()
+    there.open()
+    async with (
+        hosting([gated(here)], open_store(postgres_url, migrate=True), claims=UNDISTURBED) as loser,
+        hosting([gated(there)], open_store(postgres_url, migrate=True), claims=UNDISTURBED) as winner,
+    ):
+        session = await create(loser, "gated")
+        await loser.step(session, {})
+        lost = await loser.start(session, RunRequest(max_steps=1))
+        await here.until_reached()
+        seen: list[Event] = []
+
+        async def follow() -> None:
+            seen.extend([event async for event in loser.follow(session, after=0) if event is not None])
+
+        following = asyncio.create_task(follow())
+        await asyncio.sleep(0)
+        await queried(postgres_url, f"DELETE FROM replicas WHERE id = '{loser.store.replicas.id}' RETURNING 1")
+        await winner.step(session, {})
+        run = loser.runs.get(lost.id)
+        assert run is not None
+        run.cancel("requested")
+        with pytest.raises(ClaimLost):
+            await lost.outcome()
+        async with asyncio.timeout(30):
+            await following
+        assert types_of(seen)[-2:] == ["run.started", "step.started"]
+        assert types_of(await all_events(winner, session, seen[-1].id))[-2:] == ["step.finished", "run.finished"]
+
+
+async def test_a_session_that_was_lost_while_it_was_read_does_not_come_into_memory(postgres_url: str) -> None:
+    gate = Gate()
+
+    async def held(_: LiveSession) -> None:
+        await gate.wait()
+
+    async with (
+        hosting([counter()], open_store(postgres_url, migrate=True), claims=UNDISTURBED) as loser,
+        hosting([counter()], open_store(postgres_url, migrate=True), claims=UNDISTURBED) as winner,
+    ):
+        session = await create(loser)
+        live = loser.residents.get(session)
+        assert live is not None
+        loser.residents.remove(live)
+        await leave_a_run(loser.store, session, max_steps=1)
+        loser.registry._resume = held
+        reading = asyncio.create_task(loser.registry.alive(session))
+        await gate.until_reached()
+        await queried(postgres_url, f"DELETE FROM replicas WHERE id = '{loser.store.replicas.id}' RETURNING 1")
+        async with followed(loser, session):
+            await loser.claims.beat()  # it learns of that, and is another one from now on
+            await winner.own(session)
+            gate.open()
+            with pytest.raises(ClaimedElsewhere):
+                await reading
+            assert loser.residents.get(session) is None
+
+
+async def test_who_comes_to_follow_while_the_session_is_lost_looks_for_it_elsewhere(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.sessions.host._RECOVERY_INTERVAL_S", 1000.0)  # which would find that out in the end
+    here, looking, asked = Gate(), Gate(), asyncio.Event()
+    async with (
+        hosting([gated(here)], open_store(postgres_url, migrate=True), claims=UNDISTURBED) as loser,
+        hosting([gated(here)], open_store(postgres_url, migrate=True), claims=UNDISTURBED) as winner,
+    ):
+        session = await create(loser, "gated")
+        run = await loser.start(session, RunRequest(max_steps=2))
+        await here.until_reached()
+        get_run = loser.history.get_run
+
+        async def slow(run_id: str) -> RunRecord:
+            found = await get_run(run_id)
+            await looking.wait()
+            return found
+
+        async def elsewhere(*_: object) -> None:
+            asked.set()
+
+        monkeypatch.setattr(loser.history, "get_run", slow)
+        streamed = EventStreams(loser, elsewhere).response(session, after=0, run_id=run.id).body_iterator
+
+        async def follow() -> None:
+            async for _ in streamed:
+                pass
+
+        following = asyncio.create_task(follow())
+        async with asyncio.timeout(60):
+            while not loser.residents.followers:  # noqa: ASYNC110  # a follower gives no sign
+                await asyncio.sleep(0.002)
+            next(iter(loser.residents)).stream.close()  # as at each end that is not that of the run: it looks again
+            await looking.until_reached()
+            await queried(postgres_url, f"DELETE FROM replicas WHERE id = '{loser.store.replicas.id}' RETURNING 1")
+            await loser.claims.beat()  # it learns of that, and is another one from now on
+            assert (await winner.get(session)).record.seq == 0
+            assert (await winner.own(session)).seq == 0
+            looking.open()
+            await asked.wait()
+        following.cancel()
+        await asyncio.wait([following])
+
+
+def test_what_another_replica_did_is_looked_up_in_the_store() -> None:
+    stream = EventStream(10, 8)
+    stream.emit(EventType.RUN_STARTED, "run", RunStart("run", 11, 0.0, {}))
+    here = stream.last_id
+    stream.catch_up(here)
+    assert (stream.floor, stream.last_id) == (10, here)
+    stream.catch_up(here + 5)
+    assert (stream.floor, stream.last_id) == (here + 5, here + 5)

@@ -2,11 +2,14 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Any
 
 from app.engine.machine import Machine
+from app.persistence.records import Commit, RunStart, SessionStatus
 from app.persistence.store import Store
 from app.sessions.events import Event, EventType
 from app.sessions.followers import follow_session
@@ -14,7 +17,7 @@ from app.sessions.host import SessionHost
 from app.sessions.host_settings import HostSettings
 from app.sessions.requests import NewSessionRequest, RunRequest
 
-__all__ = ["all_events", "caught_up", "create", "events_until", "followed", "hosting", "take_steps", "types_of"]
+__all__ = ["all_events", "caught_up", "create", "events_until", "followed", "hosting", "leave_a_run", "take_steps", "types_of"]
 
 QUICK = HostSettings(shutdown_grace_s=0.2)
 LIMIT_S = 60.0
@@ -35,6 +38,14 @@ async def create(host: SessionHost, machine: str = "counter", session_id: str | 
 async def take_steps(host: SessionHost, session_id: str, count: int) -> None:
     for _ in range(count):
         await host.step(session_id, {})
+
+
+async def leave_a_run(store: Store, session_id: str, run_id: str = "left", age_s: float = 0.0, **parameters: Any) -> int:
+    """What a crash leaves: the start of a run that nobody goes on with. Return the id of its event."""
+    event_id = (await store.get_session(session_id)).last_event_id + 1
+    start = RunStart(run_id, event_id, time.time() - age_s, parameters)
+    await store.commit(Commit(session_id, SessionStatus.IDLE, event_id, run_start=start, run_id=run_id))
+    return event_id
 
 
 async def run(host: SessionHost, session_id: str, max_steps: int) -> None:

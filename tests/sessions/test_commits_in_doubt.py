@@ -1,12 +1,13 @@
 """The connection to the database breaks in the middle of a commit: whether it was carried out is seen when it is back."""
 
 import asyncio
+import time
 from contextlib import aclosing
 
 import pytest
 
 from app.persistence.memory import MemoryStore
-from app.persistence.records import Commit, RunStatus, SessionStatus, StepKind
+from app.persistence.records import Commit, Key, RunStatus, SessionStatus, StepKind
 from app.persistence.store import StepConflict, StoreUnavailable
 from app.sessions.events import Event, EventType, StepDone
 from app.sessions.host import SessionHost
@@ -83,6 +84,58 @@ async def test_followers_see_what_was_stored_before_they_see_the_end(doubtful: D
         assert record.finished_at_s is not None
         assert record.steps == len(log) - 1
         assert (await host.step(session, {})).seq == len(log)
+
+
+async def test_a_run_goes_on_when_the_end_of_another_one_in_its_session_is_in_doubt(doubtful: Doubtful) -> None:
+    gate = Gate()
+    async with hosting([gated(gate)], doubtful) as host:
+        session = await create(host, "gated")
+        run = await host.start(session, RunRequest(max_steps=3))
+        await gate.until_reached()
+        waiting = await host.queue(session, RunRequest(max_steps=1, on_busy=OnBusy.ENQUEUE))
+        told: list[Event] = []
+        following = asyncio.create_task(followed_run(host, session, waiting.id, told))
+        doubtful.fails_at = doubtful.commits + 1
+        with pytest.raises(StoreUnavailable):
+            await host.cancel_run(waiting.id)
+        doubtful.is_away = False
+        gate.open()
+        async with asyncio.timeout(60):
+            assert (await run.outcome()).steps == 3
+            await following
+        record = await host.history.get_run(waiting.id)
+        status, kind = (RunStatus.CANCELLED, "run.cancelled") if doubtful.carries_out else (RunStatus.FINISHED, "run.finished")
+        assert (record.status, types_of(told)[-1]) == (status, kind)
+
+
+async def followed_run(host: SessionHost, session: str, run_id: str, told: list[Event]) -> None:
+    async with aclosing(host.follow(session, after=0, run_id=run_id)) as events:
+        async for event in events:
+            if event is not None:
+                told.append(event)  # noqa: PERF401  # each is wanted as it comes
+
+
+async def test_who_follows_a_run_that_came_to_nothing_is_let_go_to_ask_for_it_again() -> None:
+    store = Doubtful(carries_out=False)
+    gate = Gate()
+    async with hosting([gated(gate)], store) as host:
+        session = await create(host, "gated")
+        await host.step(session, {})
+        key = Key(b"digest", b"request", time.time())
+        run = await host.start(session, RunRequest(max_steps=1), key=key)
+        await gate.until_reached()
+        told: list[Event] = []
+        following = asyncio.create_task(followed_run(host, session, run.id, told))
+        store.is_away = True
+        gate.open()
+        with pytest.raises(StoreUnavailable):
+            await run.outcome()
+        store.is_away = False
+        async with asyncio.timeout(60):
+            await following
+        assert types_of(told) == ["run.started", "step.started"]
+        again = await host.start(session, RunRequest(max_steps=1), key=key)
+        assert (await again.outcome()).steps == 1
 
 
 class Twofold(MemoryStore):

@@ -13,9 +13,21 @@ from app.persistence.store import Store
 from app.sessions.errors import PositionTrimmed
 from app.sessions.events import Event, EventType, describe
 from app.sessions.host import SessionHost
+from app.sessions.live import LiveSession
 from app.sessions.requests import RunRequest, SessionEdit
 from tests.machines import Gate, counter, failing, gated, streamer, turns
-from tests.sessions.hosting import all_events, caught_up, create, events_until, followed, hosting, run, take_steps, types_of
+from tests.sessions.hosting import (
+    all_events,
+    caught_up,
+    create,
+    events_until,
+    followed,
+    hosting,
+    leave_a_run,
+    run,
+    take_steps,
+    types_of,
+)
 
 EPHEMERAL = (EventType.STEP_ITEM, EventType.WARNING)
 
@@ -219,3 +231,43 @@ async def test_a_deleted_session_ends_its_run_and_its_followers(store: Store) ->
 async def _collect(host: SessionHost, session: str) -> list[Event]:
     async with aclosing(host.follow(session, after=0)) as events:
         return [event async for event in events if event is not None]
+
+
+async def test_who_comes_after_the_service_has_drained_reads_what_is_there_and_goes(store: Store) -> None:
+    async with hosting([counter()], store) as host:
+        session = await create(host)
+        await take_steps(host, session, 1)
+        live = host.residents.get(session)
+        assert live is not None
+        host.residents.remove(live)
+        await host.drain()
+        async with asyncio.timeout(30):
+            seen = [event async for event in host.follow(session, after=0) if event is not None]
+        assert types_of(seen) == ["run.started", "step.started", "step.finished", "run.finished"]
+
+
+async def test_who_comes_while_the_session_is_being_read_misses_nothing(store: Store) -> None:
+    gate = Gate()
+
+    async def held(_: LiveSession) -> None:
+        await gate.wait()
+
+    async with hosting([counter()], store) as host:
+        session = await create(host)
+        live = host.residents.get(session)
+        assert live is not None
+        host.residents.remove(live)
+        await leave_a_run(host.store, session, max_steps=1)
+        host.registry._resume = held
+        reading = asyncio.create_task(host.registry.alive(session))
+        await gate.until_reached()
+        async with followed(host, session) as seen:
+            async with asyncio.timeout(30):
+                while not seen:  # noqa: ASYNC110  # a list gives no sign
+                    await asyncio.sleep(0.002)
+            gate.open()
+            assert (await reading).stream is host.residents.stream(session, 0)
+            await take_steps(host, session, 1)
+            async with asyncio.timeout(30):
+                await caught_up(host, session, seen)
+        assert types_of(seen) == ["run.started", "run.started", "step.started", "step.finished", "run.finished"]

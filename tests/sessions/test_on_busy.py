@@ -1,10 +1,12 @@
 """What becomes of a run that is asked for while another one has the session."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from app.persistence.factory import open_store
+from app.persistence.memory import MemoryStore
 from app.persistence.records import RunStatus, SessionStatus, StepKind
 from app.persistence.store import SessionNotFound, Store
 from app.sessions.errors import RunCancelled, SeqMismatch, SessionBusy, ShuttingDown
@@ -12,7 +14,7 @@ from app.sessions.host import SessionHost
 from app.sessions.requests import OnBusy, RunOutcome, RunRequest, SessionEdit
 from app.sessions.run_desk import RunHandle
 from tests.machines import Gate, counter, gated, turns
-from tests.sessions.hosting import all_events, create, hosting, types_of
+from tests.sessions.hosting import all_events, create, hosting, leave_a_run, types_of
 
 
 async def busy(host: SessionHost, gate: Gate) -> tuple[str, RunHandle]:
@@ -231,3 +233,39 @@ async def test_a_run_that_is_cancelled_while_it_begins_ends_once_and_counts_its_
             steps = await host.history.steps(session, after_seq=-1, limit=1000)
             assert record.steps == sum(step.run_id == queued.id for step in steps), f"after {pause} turns of the loop"
             assert (record.status, record.finished_event_id) == (cancelled.status, cancelled.finished_event_id)
+
+
+class SlowToLook(MemoryStore):
+    """A store that looks at what was when it is allowed to."""
+
+    def __init__(self, gate: Gate) -> None:
+        super().__init__()
+        self.gate = gate
+
+    async def state_at(self, session_id: str, seq: int) -> dict[str, Any]:
+        await self.gate.wait()
+        return await super().state_at(session_id, seq)
+
+
+async def test_a_run_that_is_pushed_aside_twice_while_it_is_taken_back_comes_to_its_end() -> None:
+    gate, looking = Gate(), Gate()
+    async with hosting([gated(gate)], SlowToLook(looking)) as host:
+        session = await create(host, "gated")
+        await host.step(session, {})
+        live = host.residents.get(session)
+        assert live is not None
+        host.residents.remove(live)
+        await leave_a_run(host.store, session)
+        await host.own(session)
+        await host.registry.alive(session)
+        await gate.until_reached()
+        first = asked(host, session, OnBusy.ROLLBACK, max_steps=1)
+        await looking.until_reached()
+        second = asked(host, session, OnBusy.INTERRUPT, max_steps=1)
+        await settled(host, session, 1)
+        gate.open()
+        looking.open()
+        async with asyncio.timeout(60):
+            for each in (first, second):
+                await asyncio.gather(outcome(each), return_exceptions=True)
+        assert (await host.history.get_run("left")).status is RunStatus.CANCELLED

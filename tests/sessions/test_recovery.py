@@ -12,12 +12,12 @@ from app.engine import ApplicationBuilder, ApplicationContext, State, action
 from app.engine.machine import Machine
 from app.engine.operations import Increment
 from app.persistence.factory import open_store
-from app.persistence.records import Commit, RunRecord, RunStart, RunStatus, SessionStatus, StepCommit
+from app.persistence.records import Commit, RunRecord, RunStatus, SessionStatus, StepCommit
 from app.persistence.store import Store
 from app.sessions.host import SessionHost
 from app.sessions.requests import NewSessionRequest, OnBusy, RunRequest
 from tests.machines import Gate, counter, gated, greeter
-from tests.sessions.hosting import all_events, create, hosting, types_of
+from tests.sessions.hosting import all_events, create, hosting, leave_a_run, types_of
 
 
 async def left_behind(url: str, machine: Machine, steps: int = 0, **parameters: Any) -> tuple[str, str]:
@@ -25,11 +25,9 @@ async def left_behind(url: str, machine: Machine, steps: int = 0, **parameters: 
     async with hosting([machine], open_store(url)) as host:
         session = await create(host, machine.name)
         await host.step(session, {})
-        last = await host.history.position(session)
-        start = RunStart("crashed", last + 1, time.time(), parameters)
-        await host.store.commit(Commit(session, SessionStatus.IDLE, last + 1, run_start=start, run_id="crashed"))
+        first = await leave_a_run(host.store, session, "crashed", **parameters)
         for seq in range(1, steps + 1):
-            now_s, ids = time.time(), (last + 2 * seq, last + 2 * seq + 1)
+            now_s, ids = time.time(), (first + 2 * seq - 1, first + 2 * seq)
             state = {"n": seq + 1}
             step = StepCommit(seq, "count", (Increment("n", 1),), state, state, "count", now_s, now_s, *ids)
             await host.store.commit(Commit(session, SessionStatus.IDLE, ids[1], step=step, run_id="crashed"))
@@ -76,8 +74,7 @@ async def test_a_run_that_is_out_of_time_is_cancelled_when_it_goes_on(database_u
     async with hosting([gated(gate)], open_store(database_url)) as host:
         session = await create(host, "gated")
         await host.step(session, {})
-        start = RunStart("late", await host.history.position(session) + 1, time.time() - 60, {"timeout_s": 30.0})
-        await host.store.commit(Commit(session, SessionStatus.IDLE, start.event_id, run_start=start, run_id="late"))
+        await leave_a_run(host.store, session, "late", age_s=60.0, timeout_s=30.0)
     async with hosting([gated(gate)], open_store(database_url)) as host:
         record = await over(host, "late")
         assert (record.status, record.reason) == (RunStatus.CANCELLED, "timeout")
@@ -112,8 +109,7 @@ async def test_a_request_meets_the_run_that_goes_on(database_url: str) -> None:
     async with hosting([gated(gate)], open_store(database_url)) as host:
         session = await create(host, "gated")
         await host.step(session, {})
-        start = RunStart("crashed", await host.history.position(session) + 1, time.time(), {"halt_after": ["hold"]})
-        await host.store.commit(Commit(session, SessionStatus.IDLE, start.event_id, run_start=start, run_id="crashed"))
+        await leave_a_run(host.store, session, "crashed", halt_after=["hold"])
     async with hosting([gated(gate)], open_store(database_url)) as host:
         assert (await host.get(session)).record.status is SessionStatus.RUNNING
         waiting = asyncio.create_task(start_and_wait(host, session, RunRequest(max_steps=1, on_busy=OnBusy.ENQUEUE)))
@@ -131,8 +127,7 @@ async def test_a_run_that_goes_on_can_be_taken_back(database_url: str) -> None:
     gate = Gate()
     async with hosting([gated(gate)], open_store(database_url)) as host:
         session = await create(host, "gated")
-        start = RunStart("crashed", await host.history.position(session) + 1, time.time(), {})
-        await host.store.commit(Commit(session, SessionStatus.IDLE, start.event_id, run_start=start, run_id="crashed"))
+        await leave_a_run(host.store, session, "crashed")
     async with hosting([gated(gate)], open_store(database_url)) as host:
         await gate.until_reached()  # one step of it is stored now
     async with hosting([gated(gate)], open_store(database_url)) as host:
@@ -148,8 +143,7 @@ async def test_what_is_found_while_the_service_ends_is_left_for_others(
 ) -> None:
     async with hosting([counter()], open_store(database_url)) as host:
         session = await create(host)
-        start = RunStart("crashed", await host.history.position(session) + 1, time.time(), {"max_steps": 1})
-        await host.store.commit(Commit(session, SessionStatus.IDLE, start.event_id, run_start=start, run_id="crashed"))
+        await leave_a_run(host.store, session, "crashed", max_steps=1)
         [found] = await host.store.unfinished_runs_of(session)
         host.begin_drain()
         await host._recovery.take_up(found)
@@ -164,10 +158,8 @@ async def test_two_runs_that_an_older_version_left_in_one_session_go_on_one_by_o
     session, first = await left_behind(database_url, counter(), steps=2, max_steps=4)
     store = open_store(database_url)
     await store.open()
-    last = (await store.get_session(session)).last_event_id
-    start = RunStart("second", last + 1, time.time(), {"max_steps": 3})
-    await store.commit(Commit(session, SessionStatus.IDLE, last + 1, run_start=start, run_id="second"))
-    now_s, ids = time.time(), (last + 2, last + 3)
+    begun = await leave_a_run(store, session, "second", max_steps=3)
+    now_s, ids = time.time(), (begun + 1, begun + 2)
     step = StepCommit(3, "count", (Increment("n", 1),), {"n": 4}, {"n": 4}, "count", now_s, now_s, *ids)
     await store.commit(Commit(session, SessionStatus.IDLE, ids[1], step=step, run_id="second"))
     await store.close()
