@@ -19,6 +19,7 @@ __all__ = ["Callers"]
 PATIENCE_S = 300.0  # for one request, with all that it takes to ask again
 ANSWER_LIMIT_S = 15.0  # after which another replica is asked: a frozen one never says that it is
 LONGEST_THOUGHT_S = 2.5
+END_LIMIT_S = 120.0  # for everything that was asked for to be answered when there is no more harm
 
 
 class GaveUp(Exception):
@@ -58,9 +59,10 @@ class Callers:
                 self._followers.append(self._let(self._follow, session))
 
     async def stop(self) -> None:
-        """Return when each client has had its last answer."""
+        """Return when each client has had its last answer; one that waits for ever is noted."""
         self._is_over.set()
-        await asyncio.gather(*self._tasks)
+        _, waiting = await asyncio.wait(self._tasks, timeout=END_LIMIT_S)
+        self._witness.wrong += [f"{task.get_name()} still waits {END_LIMIT_S} s after the last harm" for task in waiting]
 
     async def aclose(self) -> None:
         """Break off everything, followers too."""
@@ -76,7 +78,7 @@ class Callers:
             except Exception as exc:  # the border of a task that is awaited at the end only
                 self._witness.wrong.append(f"{kind.__name__.strip('_')} of {session}: {type(exc).__name__}: {exc}")
 
-        return asyncio.create_task(works())
+        return asyncio.create_task(works(), name=f"{kind.__name__.strip('_')} of {session}")
 
     # kinds of clients
 
