@@ -247,6 +247,10 @@ class MemoryStore:
         unfinished = [run for run in self._runs.values() if run.finished_at_s is None]
         return sorted(unfinished, key=lambda run: (run.started_at_s, run.id))[:limit]
 
+    async def running_runs(self, *, claimed_by: str | None, after: tuple[float, str], limit: int) -> Sequence[RunRecord]:  # noqa: ARG002
+        running = [run for run in await self.unfinished_runs(len(self._runs)) if run.status is RunStatus.RUNNING]
+        return [run for run in running if (run.started_at_s, run.id) > after][:limit]
+
     async def unfinished_runs_of(self, session_id: str) -> Sequence[RunRecord]:
         return [run for run in await self.unfinished_runs(len(self._runs)) if run.session_id == session_id]
 

@@ -143,6 +143,9 @@ class SqlStore:
     async def unfinished_runs(self, limit: int = 100) -> Sequence[RunRecord]:
         return await self._reader.unfinished_runs(limit)
 
+    async def running_runs(self, *, claimed_by: str | None, after: tuple[float, str], limit: int) -> Sequence[RunRecord]:
+        return await self._reader.running_runs(claimed_by, after, limit)
+
     async def unfinished_runs_of(self, session_id: str) -> Sequence[RunRecord]:
         return await self._reader.unfinished_runs_of(session_id)
 

@@ -15,6 +15,7 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    tuple_,
     union_all,
 )
 from sqlalchemy.sql.dml import Delete
@@ -38,6 +39,8 @@ __all__ = [
     "PAYLOADS",
     "PROGRESS_OF_RUN",
     "RUN",
+    "RUNNING_RUNS",
+    "RUNNING_RUNS_OF_REPLICA",
     "RUNS",
     "SESSION",
     "SESSION_WITH_SNAPSHOT",
@@ -152,6 +155,16 @@ FAILURES = (
 _run = select(runs, sessions.c.id.label("session_id")).join_from(runs, sessions, sessions.c.key == runs.c.session_key)
 RUN = _run.where(runs.c.id == bindparam("run_id"), IS_THERE)
 UNFINISHED_RUNS_OF = _run.where(runs.c.session_key == _key, runs.c.finished_event_id.is_(None)).order_by(runs.c.started_at)
+RUNNING_RUNS = (
+    _run.where(
+        runs.c.finished_at.is_(None),
+        is_running(runs),
+        tuple_(runs.c.started_at, runs.c.id) > tuple_(bindparam("after_s"), bindparam("after_id")),
+    )
+    .order_by(runs.c.started_at, runs.c.id)
+    .limit(bindparam("limit"))
+)
+RUNNING_RUNS_OF_REPLICA = RUNNING_RUNS.where(sessions.c.claimed_by == bindparam("claimed_by"))
 UNFINISHED_RUNS = _run.where(runs.c.finished_at.is_(None)).order_by(runs.c.started_at, runs.c.id).limit(bindparam("limit"))
 
 

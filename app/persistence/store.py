@@ -251,6 +251,13 @@ class Store(Protocol):
         """Runs stored as queued or running, oldest first: at start these are what a crash left behind."""
         ...
 
+    async def running_runs(self, *, claimed_by: str | None, after: tuple[float, str], limit: int) -> Sequence[RunRecord]:
+        """Runs stored as running, by their start and id, above `after`; in sessions that a replica has claimed, if one is named.
+
+        Raises StoreUnavailable.
+        """
+        ...
+
     async def unfinished_runs_of(self, session_id: str) -> Sequence[RunRecord]:
         """The same for one session."""
         ...

@@ -143,18 +143,27 @@ class EventStreams:
         """Follow in this process. Raises ClaimedElsewhere, SessionNotFound, RunNotFound, PositionTrimmed, StoreUnavailable."""
         session_id, run_id = follower.session_id, follower.run_id
         await self._host.own(session_id)
-        if run_id is not None and not is_known:
-            await self._host.history.get_run(run_id)
-            await self._host.own(session_id)  # or it may have gone meanwhile, and nobody would close what is followed then
-        async with aclosing(self._host.follow(session_id, after=follower.position, run_id=run_id)) as events:
+        ended = None if run_id is None or is_known else await self._looked_for(session_id, run_id)
+        if ended is not None and ended <= follower.position:
+            follower.is_over = True
+            return
+        async with aclosing(self._host.follow(session_id, after=follower.position, run_id=run_id, ended=ended)) as events:
             async for event in events:
                 if event is None:
+                    if run_id is not None and not self._host.desk.has(run_id):
+                        return  # nobody would tell of its end, if it has ended elsewhere: it is looked for
                     yield KEEPALIVE_COMMENT
                 else:
                     data = dump(describe(event, session_id)).decode()
                     yield format_sse_event(event=event.type.value, data_str=data, id=str(event.id))
                     follower.position = event.id
                     follower.is_over = run_id is not None and ends_run(event, run_id)
+
+    async def _looked_for(self, session_id: str, run_id: str) -> int | None:
+        """Return the id of the event with which the run has ended. Raises RunNotFound, ClaimedElsewhere, StoreUnavailable."""
+        run = await self._host.history.get_run(run_id)
+        await self._host.own(session_id)  # or it may have gone meanwhile, and nobody would close what is followed then
+        return run.finished_event_id
 
     async def _opened(self, follower: _Follower, elsewhere: ClaimedElsewhere) -> Answer | None:
         of = f"sessions/{follower.session_id}" if follower.run_id is None else f"runs/{follower.run_id}"

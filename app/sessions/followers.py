@@ -12,7 +12,7 @@ from app.sessions.replay import replay
 from app.sessions.residents import Residents
 from app.sessions.stream import EventStream
 
-__all__ = ["follow", "follow_run", "follow_session"]
+__all__ = ["follow", "follow_past", "follow_run", "follow_session"]
 
 
 async def follow_session(
@@ -80,6 +80,16 @@ async def follow_run(
                 yield event
             if event is not None and ends_run(event, run_id):
                 return
+
+
+async def follow_past(
+    store: Store, session_id: str, run_id: str, *, after: int, ended: int
+) -> AsyncGenerator[Event | None, None]:
+    """Yield the stored events of a run above `after`, up to `ended`, which was its last one. Raises PositionTrimmed."""
+    async with aclosing(replay(store, session_id, after, ended)) as events:
+        async for event in events:
+            if event.run_id == run_id:
+                yield event
 
 
 async def _stored(stream: EventStream, store: Store, session_id: str, after: int, through: int) -> AsyncGenerator[Event, None]:

@@ -36,7 +36,7 @@ from app.sessions.editing import write_edit
 from app.sessions.errands import Errands
 from app.sessions.errors import MachineUnknown, SeqMismatch, SessionEnded, ShuttingDown
 from app.sessions.events import Event, EventType, WarningGiven
-from app.sessions.followers import follow_session
+from app.sessions.followers import follow_past, follow_session
 from app.sessions.history import History
 from app.sessions.host_settings import HostSettings
 from app.sessions.housekeeping import Housekeeping
@@ -58,6 +58,7 @@ __all__ = ["SessionHost"]
 _LOADER = "app.sessions.loading:load_machine"  # what a worker process calls to find a machine by its origin
 _CARE_INTERVAL_S = 0.25
 _RECOVERY_INTERVAL_S = 1.0
+_LOST_INTERVAL_S = 10.0
 _SCHEDULE_INTERVAL_S = 0.5
 _KEYS_INTERVAL_S = 600.0
 REQUESTED = "requested"  # the reason of a run that a client has cancelled
@@ -126,6 +127,7 @@ class SessionHost:
             for interval_s, chores in (
                 (_CARE_INTERVAL_S, [self.registry.expire, self.claims.release]),
                 (_RECOVERY_INTERVAL_S, [self._recovery.now_and_then, self.store.queue.tend]),
+                (_LOST_INTERVAL_S, [self._recovery.look_for_lost]),
                 (_SCHEDULE_INTERVAL_S, [self._fire_what_is_due]),
                 (self.settings.housekeeping_s, [self._housekeeping.purge, self._housekeeping.trim]),
                 (_KEYS_INTERVAL_S, [self._housekeeping.forget_keys]),
@@ -328,11 +330,16 @@ class SessionHost:
         """Make sure that what happens in a session happens here. Raises SessionNotFound, ClaimedElsewhere."""
         return await self.registry.own(session_id)
 
-    def follow(self, session_id: str, *, after: int, run_id: str | None = None) -> AsyncGenerator[Event | None, None]:
+    def follow(
+        self, session_id: str, *, after: int, run_id: str | None = None, ended: int | None = None
+    ) -> AsyncGenerator[Event | None, None]:
         """Yield events of a session, or of one run of it, above `after`; None after each `ping_s` seconds of silence.
 
-        Ends after the last event of the run, with the session, or with the service. Raises SessionNotFound.
+        Ends after the last event of the run, which is `ended` if it is known, with the session, or with the service. Raises
+        SessionNotFound.
         """
+        if run_id is not None and ended is not None:
+            return follow_past(self.store, session_id, run_id, after=after, ended=ended)
         return follow_session(self.residents, self.store, session_id, after=after, run_id=run_id, ping_s=self.settings.ping_s)
 
     def _require_open(self) -> None:

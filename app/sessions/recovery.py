@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from app.persistence.records import Commit, RunEnd, RunRecord, RunStatus, SessionRecord, SessionStatus
 from app.persistence.replicas import ClaimedElsewhere
-from app.persistence.store import SessionNotFound, Store, StoreUnavailable
+from app.persistence.store import RunNotFound, SessionNotFound, Store, StoreUnavailable
 from app.sessions.errors import MachineNotHosted, SessionsError, ShuttingDown
 from app.sessions.run_desk import RunDesk
 
@@ -19,6 +20,7 @@ T = TypeVar("T")
 
 _PAGE = 1_000
 _ALL = 1_000_000
+_START = (-math.inf, "")  # of the runs, by their start and id
 _AT_ONCE = 16
 _QUEUED_TOO_LONG_S = 5.0  # a run that has waited so long was forgotten by who was to begin it
 _UNHOSTED_TOO_LONG_S = 60.0  # for another replica to host the machine of a run
@@ -35,6 +37,7 @@ class Recovery:
         self._own = own
         self._unhosted: dict[str, tuple[float, RunRecord]] = {}
         self._looking = asyncio.Lock()
+        self._looked_at = _START
 
     async def after_start(self) -> None:
         """Go on with everything that is unfinished, if no other process can have it; what waits goes into the queue."""
@@ -53,6 +56,26 @@ class Recovery:
             found = await self._store.replicas.orphans(queued_before_s=before_s, limit=_PAGE)
             unhosted = {run.id: run for _, run in self._unhosted.values()}
             await self._many(self.take_up, list({**unhosted, **{run.id: run for run in found}}.values()))
+
+    async def look_for_lost(self) -> None:
+        """Go on with runs that are under way in this replica's sessions by the store, and not here: there should be none.
+
+        The runs are looked through in parts, with every call the next one. Raises StoreUnavailable.
+        """
+        claimant = self._store.replicas.id
+        found = await self._store.running_runs(claimed_by=claimant, after=self._looked_at, limit=_PAGE)
+        self._looked_at = (found[-1].started_at_s, found[-1].id) if len(found) == _PAGE else _START
+        await self._many(self._find, [run for run in found if not self._desk.has(run.id)])
+
+    async def _find(self, run: RunRecord) -> None:
+        """Take a run up, unless it was only between two owners, or has ended, when it was looked for."""
+        with contextlib.suppress(ClaimedElsewhere, SessionNotFound, RunNotFound, SessionsError):
+            await self._desk.alive(run.session_id)
+            stored = await self._store.get_run(run.id)
+            is_left = run.session_id in self._desk.resumer.left
+            if stored.status is RunStatus.RUNNING and not (is_left or self._desk.has(run.id)):
+                logger.error("a run that nobody had is taken up", extra={"run_id": run.id, "session_id": run.session_id})
+                await self.take_up(stored)
 
     async def _many(self, does: Callable[[T], Awaitable[None]], what: Sequence[T]) -> None:
         """Do it with each of these, some at the same time: a dead replica may have had hundreds of runs."""

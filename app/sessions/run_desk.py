@@ -195,6 +195,10 @@ class RunDesk:
         """Return what is held by whoever reads that a run waits, and then begins or ends it: both would be one too many."""
         return self._decisions.setdefault(run_id, asyncio.Lock())
 
+    def has(self, run_id: str) -> bool:
+        """Whether the run is under way here, or waits."""
+        return self._in_memory(run_id) is not None
+
     def _in_memory(self, run_id: str) -> Run | Turn | None:
         return self._runs.get(run_id) or self.turns.get(run_id)
 

@@ -1,6 +1,7 @@
 """Runs and failures in every store."""
 
 import asyncio
+import math
 from dataclasses import replace
 
 import pytest
@@ -201,6 +202,20 @@ async def test_unfinished_runs_of_all_sessions_are_listed_oldest_first(store: St
         ("r4", "s4"), ("r3", "s3"), ("r1", "s1"), ("r0", "s0"),
     ]  # fmt: skip
     assert [run.id for run in await store.unfinished_runs(limit=1)] == ["r4"]
+
+
+async def test_runs_under_way_are_looked_through_in_parts(store: Store) -> None:
+    for number in range(5):
+        await store.create_session(new(f"s{number}"))
+        start = started(f"r{number}", started_at_s=T0 + number // 2)
+        await store.commit(Commit(f"s{number}", SessionStatus.IDLE, 5, run_start=start))
+    await store.commit(Commit("s2", SessionStatus.IDLE, 50, run_end=ended("r2", status=RunStatus.CANCELLED)))
+    await store.queue_run("s2", started("waiting", started_at_s=T0))
+    seen, after = [], (-math.inf, "")
+    while found := await store.running_runs(claimed_by=None, after=after, limit=2):
+        seen.append([run.id for run in found])
+        after = found[-1].started_at_s, found[-1].id
+    assert seen == [["r0", "r1"], ["r3", "r4"]]
 
 
 async def test_a_run_that_begins_twice_is_stored_once(store: Store) -> None:

@@ -1,6 +1,7 @@
 """Claims: one replica at a time has a session, and the store takes commits from no other."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -274,3 +275,12 @@ async def test_a_session_that_has_expired_cannot_be_claimed(pair: tuple[Store, S
         with pytest.raises(SessionNotFound):
             await store.claim_session("s")
     assert await second.purge_expired(["s"], time.time()) == ["s"]
+
+
+async def test_each_replica_looks_through_the_runs_of_its_own_sessions(pair: tuple[Store, Store]) -> None:
+    for number, store in enumerate((*pair, *pair)):
+        await store.create_session(new(f"s{number}", is_claimed=True))
+        await store.commit(Commit(f"s{number}", SessionStatus.IDLE, 5, run_start=started(f"r{number}")))
+    for number, store in enumerate(pair):
+        found = await store.running_runs(claimed_by=store.replicas.id, after=(-math.inf, ""), limit=10)
+        assert [run.id for run in found] == [f"r{number}", f"r{number + 2}"]

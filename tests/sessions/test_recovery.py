@@ -234,3 +234,31 @@ async def test_runs_that_are_stored_look_the_same_as_those_under_way(store: Stor
         record = await over(host, queued.id)
         assert replace(record, attempts=0) == replace(await store.get_run(queued.id), attempts=0)
         assert record.parameters == {"max_steps": 2, "respond_async": True}
+
+
+async def test_a_run_that_is_under_way_in_the_store_and_nowhere_else_is_found(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("app.sessions.host._LOST_INTERVAL_S", 0.02)
+    async with hosting([counter()], open_store(database_url)) as host:
+        session = await create(host)
+        await host.step(session, {})
+        await leave_a_run(host.store, session, max_steps=2)
+        record = await over(host, "left")
+        assert (record.status, record.steps, record.attempts) == (RunStatus.FINISHED, 2, 1)
+        assert [entry.message for entry in caplog.records if entry.levelname == "ERROR"] == ["a run that nobody had is taken up"]
+
+
+async def test_runs_that_somebody_has_are_not_lost(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    gate = Gate()
+    async with hosting([gated(gate)], open_store(database_url)) as host:
+        session = await create(host, "gated")
+        run = await host.start(session, RunRequest(max_steps=2))
+        await gate.until_reached()
+        waiting = await host.queue(session, RunRequest(max_steps=1, on_busy=OnBusy.ENQUEUE))
+        for _ in range(3):
+            await host._recovery.look_for_lost()
+        gate.open()
+        assert (await run.outcome()).steps == 2
+        assert (await over(host, waiting.id)).attempts == 0
+        assert [entry.message for entry in caplog.records if entry.levelname == "ERROR"] == []
