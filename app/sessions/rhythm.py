@@ -67,7 +67,7 @@ class Rhythm:
         try:
             return CronSim(expression, datetime.fromtimestamp(after_s, self._zone()))
         except CronSimError as exc:
-            raise ScheduleInvalid("cron", f"cannot be read: {str(exc).lower()}") from None
+            raise ScheduleInvalid("cron", f"{expression[:60]!r} cannot be read: {str(exc).lower()}") from None
 
     def _zone(self) -> ZoneInfo:
         name = self.time_zone or "UTC"

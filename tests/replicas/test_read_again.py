@@ -19,7 +19,7 @@ from app.sessions.requests import RunRequest
 from app.sessions.stream import EventStream
 from tests.machines import Gate, counter, gated
 from tests.persistence.making import queried
-from tests.sessions.hosting import all_events, create, followed, hosting, leave_a_run, types_of
+from tests.sessions.hosting import all_events, create, drop, followed, hosting, leave_a_run, types_of
 
 UNDISTURBED = ClaimSettings(beat_s=200.0, dead_after_s=200.0)  # nobody learns of what is done to the replicas but by a refusal
 
@@ -95,9 +95,7 @@ async def test_followers_are_let_go_while_the_service_ends_if_a_run_would_have_t
     async with hosting([counter()], open_store(postgres_url, migrate=True)) as host:
         session = await create(host)
         await leave_a_run(host.store, session, max_steps=1)
-        live = host.residents.get(session)
-        assert live is not None
-        host.residents.remove(live)
+        drop(host, session)
         host.begin_drain()
 
         async def nowhere(*_: object) -> None:
@@ -152,9 +150,7 @@ async def test_a_session_that_was_lost_while_it_was_read_does_not_come_into_memo
         hosting([counter()], open_store(postgres_url, migrate=True), claims=UNDISTURBED) as winner,
     ):
         session = await create(loser)
-        live = loser.residents.get(session)
-        assert live is not None
-        loser.residents.remove(live)
+        drop(loser, session)
         await leave_a_run(loser.store, session, max_steps=1)
         loser.registry._resume = held
         reading = asyncio.create_task(loser.registry.alive(session))

@@ -17,7 +17,18 @@ from app.sessions.host import SessionHost
 from app.sessions.host_settings import HostSettings
 from app.sessions.requests import NewSessionRequest, RunRequest
 
-__all__ = ["all_events", "caught_up", "create", "events_until", "followed", "hosting", "leave_a_run", "take_steps", "types_of"]
+__all__ = [
+    "all_events",
+    "caught_up",
+    "create",
+    "drop",
+    "events_until",
+    "followed",
+    "hosting",
+    "leave_a_run",
+    "take_steps",
+    "types_of",
+]
 
 QUICK = HostSettings(shutdown_grace_s=0.2)
 LIMIT_S = 60.0
@@ -38,6 +49,13 @@ async def create(host: SessionHost, machine: str = "counter", session_id: str | 
 async def take_steps(host: SessionHost, session_id: str, count: int) -> None:
     for _ in range(count):
         await host.step(session_id, {})
+
+
+def drop(host: SessionHost, session_id: str) -> None:
+    """Let the session leave memory."""
+    live = host.residents.get(session_id)
+    assert live is not None
+    host.residents.remove(live)
 
 
 async def leave_a_run(store: Store, session_id: str, run_id: str = "left", age_s: float = 0.0, **parameters: Any) -> int:

@@ -20,6 +20,7 @@ from tests.sessions.hosting import (
     all_events,
     caught_up,
     create,
+    drop,
     events_until,
     followed,
     hosting,
@@ -237,9 +238,7 @@ async def test_who_comes_after_the_service_has_drained_reads_what_is_there_and_g
     async with hosting([counter()], store) as host:
         session = await create(host)
         await take_steps(host, session, 1)
-        live = host.residents.get(session)
-        assert live is not None
-        host.residents.remove(live)
+        drop(host, session)
         await host.drain()
         async with asyncio.timeout(30):
             seen = [event async for event in host.follow(session, after=0) if event is not None]
@@ -254,9 +253,7 @@ async def test_who_comes_while_the_session_is_being_read_misses_nothing(store: S
 
     async with hosting([counter()], store) as host:
         session = await create(host)
-        live = host.residents.get(session)
-        assert live is not None
-        host.residents.remove(live)
+        drop(host, session)
         await leave_a_run(host.store, session, max_steps=1)
         host.registry._resume = held
         reading = asyncio.create_task(host.registry.alive(session))

@@ -14,7 +14,7 @@ from app.sessions.host import SessionHost
 from app.sessions.requests import OnBusy, RunOutcome, RunRequest, SessionEdit
 from app.sessions.run_desk import RunHandle
 from tests.machines import Gate, counter, gated, turns
-from tests.sessions.hosting import all_events, create, hosting, leave_a_run, types_of
+from tests.sessions.hosting import all_events, create, drop, hosting, leave_a_run, types_of
 
 
 async def busy(host: SessionHost, gate: Gate) -> tuple[str, RunHandle]:
@@ -252,9 +252,7 @@ async def test_a_run_that_is_pushed_aside_twice_while_it_is_taken_back_comes_to_
     async with hosting([gated(gate)], SlowToLook(looking)) as host:
         session = await create(host, "gated")
         await host.step(session, {})
-        live = host.residents.get(session)
-        assert live is not None
-        host.residents.remove(live)
+        drop(host, session)
         await leave_a_run(host.store, session)
         await host.own(session)
         await host.registry.alive(session)
