@@ -43,6 +43,7 @@ class Registry:
         self._resume = resume
         self._on_drop = on_drop
         self._loading: dict[str, asyncio.Task[None]] = {}
+        self._times_lost = 0
         self.claims = Claims(store, claims, self._is_needed, self._drop_all, on_buried)
         self.residents = Residents(
             limit=limit,
@@ -106,8 +107,12 @@ class Registry:
         return LiveSession.of(loaded, self.hosted(record), stream)
 
     async def _load(self, session_id: str) -> None:
+        times_lost = self._times_lost
         try:
             loaded = await self.claims.claim(session_id)
+            if self._times_lost != times_lost:  # it was claimed in the name of one who was taken for dead meanwhile
+                self.claims.let_go(session_id)
+                return
             live = self._made(loaded)
             self.residents.expect(live)
             if loaded.record.has_run:
@@ -133,6 +138,7 @@ class Registry:
 
     def _drop_all(self) -> None:
         """Others may have our sessions: keep nothing of them."""
+        self._times_lost += 1
         for live in self.residents.drop_all():
             self._on_drop(live)
 

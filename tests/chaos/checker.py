@@ -122,7 +122,8 @@ def _check_told(verdict: Verdict, name: str, steps: list[Step], witness: Witness
         found = (steps[seq].action, steps[seq].result) if seq < len(steps) else None
         verdict.expect(found == told, f"step {seq} of {name} was told as {told}, and is {found}")
     ids, seqs = witness.events[name], witness.followed[name]
-    verdict.expect(ids == sorted(set(ids)), f"a follower of {name} saw events twice or in disorder")
+    turns = [(before, after) for before, after in pairwise(ids) if after <= before]
+    verdict.expect(not turns, f"a follower of {name} saw events twice or in disorder: {turns[:3]} of {len(ids)}")
     # with `durability: exit` a step is shown before it is stored: one that was lost is taken, and seen, again
     if name.startswith("quarrels"):
         seqs = sorted(set(seqs))

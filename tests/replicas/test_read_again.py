@@ -7,7 +7,7 @@ import pytest
 from app.engine import ApplicationBuilder, State, action
 from app.engine.machine import Machine
 from app.persistence.factory import open_store
-from app.persistence.records import RunRecord, RunStart, RunStatus
+from app.persistence.records import LoadedSession, RunRecord, RunStart, RunStatus
 from app.persistence.replicas import ClaimedElsewhere
 from app.persistence.store import ClaimLost
 from app.routes.event_stream import EventStreams
@@ -163,6 +163,35 @@ async def test_a_session_that_was_lost_while_it_was_read_does_not_come_into_memo
             with pytest.raises(ClaimedElsewhere):
                 await reading
             assert loser.residents.get(session) is None
+
+
+async def test_a_claim_in_the_name_of_one_who_was_taken_for_dead_is_made_again(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate()
+    async with (
+        hosting([counter()], open_store(postgres_url, migrate=True), claims=UNDISTURBED) as loser,
+        hosting([counter()], open_store(postgres_url, migrate=True), claims=UNDISTURBED) as winner,
+    ):
+        session = await create(loser)
+        drop(loser, session)
+        claim = loser.store.claim_session
+
+        async def slow(session_id: str) -> LoadedSession:
+            claimed = await claim(session_id)
+            await gate.wait()
+            return claimed
+
+        monkeypatch.setattr(loser.store, "claim_session", slow)
+        reading = asyncio.create_task(loser.registry.alive(session))
+        await gate.until_reached()
+        await queried(postgres_url, f"DELETE FROM replicas WHERE id = '{loser.store.replicas.id}' RETURNING 1")
+        await loser.claims.beat()  # it learns of that, and is another one from now on
+        await winner.own(session)
+        gate.open()
+        with pytest.raises(ClaimedElsewhere):
+            await reading
+        assert loser.residents.get(session) is None
 
 
 async def test_who_comes_to_follow_while_the_session_is_lost_looks_for_it_elsewhere(
