@@ -45,6 +45,7 @@ def test_a_request_that_comes_as_the_service_ends_is_served_or_finds_nobody_ther
     def keep_stepping() -> None:
         with httpx.Client(base_url=service.url, timeout=60) as client:
             session = client.post("/v1/sessions", json={"machine": "counter"}).json()["id"]
+            statuses.append(client.post(f"/v1/sessions/{session}/steps", json={}).status_code)
             going.wait()
             with contextlib.suppress(httpx.TransportError):
                 while True:
