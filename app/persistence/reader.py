@@ -203,9 +203,11 @@ class Reader:
         return [run_record(row) for row in await self._rows(sql.UNFINISHED_RUNS_OF, session_id=session_id)]
 
     async def running_runs(self, claimed_by: str | None, after: tuple[float, str], limit: int) -> Sequence[RunRecord]:
-        statement = sql.RUNNING_RUNS if claimed_by is None else sql.RUNNING_RUNS_OF_REPLICA
         values = {"after_s": after[0], "after_id": after[1], "limit": limit}
-        rows = await self._rows(statement, **values, **({} if claimed_by is None else {"claimed_by": claimed_by}))
+        if claimed_by is None:
+            rows = await self._rows(sql.RUNNING_RUNS, **values)
+        else:
+            rows = await self._rows(sql.RUNNING_RUNS_OF_REPLICA, **values, claimed_by=claimed_by)
         return [run_record(row) for row in rows]
 
     async def unfinished_runs(self, limit: int) -> Sequence[RunRecord]:

@@ -40,10 +40,8 @@ async def follow(
 ) -> AsyncGenerator[Event | None, None]:
     """Yield every event above `after`, in order and once; None after each `ping_s` seconds of silence.
 
-    Ends when the stream closes, or the run vanishes, and everything in it has been given.
-
-    Raises PositionTrimmed to one so slow that what comes next
-    was trimmed meanwhile.
+    Ends when the stream closes, or the run vanishes, and everything in it has been given. Raises PositionTrimmed to one so slow
+    that what comes next was trimmed meanwhile.
     """
     stream.followers += 1
     try:

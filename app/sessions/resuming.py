@@ -27,7 +27,7 @@ class Resumer:
         self._store = store
         self._start = start
         self._require_open = require_open
-        self._left: dict[str, Run] = {}  # over here, but the store could not be told, or others go on with them
+        self._runs_left: dict[str, Run] = {}  # over here, but the store could not be told, or others go on with them
         self.left: set[str] = set()  # sessions with runs that were left without an end
 
     async def resume_all(self, live: LiveSession) -> None:
@@ -48,7 +48,7 @@ class Resumer:
         """Go on with a run that has begun, or end it if that is all that is left to do."""
         self._require_open()
         resumption = await resumption_of(self._store, live, record)
-        left = self._left.get(record.id)
+        left = self._runs_left.get(record.id)
         end = None if left is None else left.unclosed
         if end is not None and end.rolls_back:
             self._start(live, stored_order(record), resumption).cancel(end.reason or "", rolls_back=True)
@@ -56,7 +56,7 @@ class Resumer:
             await close_stored(self._store, live, record, resumption.steps, end.status, end.reason, end.error)
         else:
             await self._resume_interrupted(live, record, resumption)
-        self._left.pop(record.id, None)
+        self._runs_left.pop(record.id, None)
 
     async def _resume_interrupted(self, live: LiveSession, record: RunRecord, resumption: Resumption) -> None:
         attempts = await self._store.begin_attempt(record.id, resumption.steps)
@@ -72,7 +72,7 @@ class Resumer:
     def ended(self, run: Run) -> None:
         """A run has ended, one way or another."""
         if run.unclosed is not None or run.is_open:
-            self._left[run.id] = run
+            self._runs_left[run.id] = run
             self.left.add(run.live.id)
 
     async def forget(self, session_id: str, live: LiveSession | None) -> None:
@@ -80,15 +80,15 @@ class Resumer:
 
         Of a run that the store has never heard of nothing comes any more. Raises StoreUnavailable.
         """
-        for run in [run for run in self._left.values() if run.live.id == session_id and run.live is not live]:
+        for run in [run for run in self._runs_left.values() if run.live.id == session_id and run.live is not live]:
             try:
                 await self._store.get_run(run.id)
             except RunNotFound:
                 run.show_end()
                 if live is not None:
                     live.stream.forsake(run.id)
-            if self._left.get(run.id) is run:
-                del self._left[run.id]
+            if self._runs_left.get(run.id) is run:
+                del self._runs_left[run.id]
         if live is None or not live.is_stale:
             self.left.discard(session_id)
 

@@ -14,6 +14,7 @@ from app.routes.event_stream import EventStreams
 from app.sessions.claims import ClaimSettings
 from app.sessions.errors import SessionBusy
 from app.sessions.events import Event, EventType
+from app.sessions.host import SessionHost
 from app.sessions.live import LiveSession
 from app.sessions.requests import RunRequest
 from app.sessions.stream import EventStream
@@ -22,6 +23,11 @@ from tests.persistence.making import queried
 from tests.sessions.hosting import all_events, create, drop, followed, hosting, leave_a_run, types_of
 
 UNDISTURBED = ClaimSettings(beat_s=200.0, dead_after_s=200.0)  # nobody learns of what is done to the replicas but by a refusal
+
+
+async def bury(url: str, host: SessionHost) -> None:
+    """Take the replica for dead; it learns of that with its next beat, and is another one from then on."""
+    await queried(url, f"DELETE FROM replicas WHERE id = '{host.store.replicas.id}' RETURNING 1")
 
 
 def stubborn(cancelled: Gate, gate: Gate) -> Machine:
@@ -53,8 +59,8 @@ async def test_the_end_of_a_run_of_before_does_not_free_the_session_that_was_rea
         session = await create(host, "stubborn")
         lost = await host.start(session, RunRequest(max_steps=1))
         await gate.until_reached()
-        await queried(postgres_url, f"DELETE FROM replicas WHERE id = '{host.store.replicas.id}' RETURNING 1")
-        await host.claims.beat()  # it learns of that, and is another one from now on
+        await bury(postgres_url, host)
+        await host.claims.beat()
         await cancelled.until_reached()
         gate.reached.clear()
         run = await host.start(session, RunRequest(max_steps=1))
@@ -78,7 +84,7 @@ async def test_a_run_goes_on_while_what_it_was_before_is_still_on_its_way_out(po
         lost = host.runs.get(queued.id)
         assert lost is not None
         await lost.secure()
-        await queried(postgres_url, f"DELETE FROM replicas WHERE id = '{host.store.replicas.id}' RETURNING 1")
+        await bury(postgres_url, host)
         await host.claims.beat()
         await cancelled.until_reached()
         gate.open()
@@ -126,7 +132,7 @@ async def test_followers_of_a_session_that_was_lost_are_told_of_no_end_and_go_el
 
         following = asyncio.create_task(follow())
         await asyncio.sleep(0)
-        await queried(postgres_url, f"DELETE FROM replicas WHERE id = '{loser.store.replicas.id}' RETURNING 1")
+        await bury(postgres_url, loser)
         await winner.step(session, {})
         run = loser.runs.get(lost.id)
         assert run is not None
@@ -155,9 +161,9 @@ async def test_a_session_that_was_lost_while_it_was_read_does_not_come_into_memo
         loser.registry._resume = held
         reading = asyncio.create_task(loser.registry.alive(session))
         await gate.until_reached()
-        await queried(postgres_url, f"DELETE FROM replicas WHERE id = '{loser.store.replicas.id}' RETURNING 1")
+        await bury(postgres_url, loser)
         async with followed(loser, session):
-            await loser.claims.beat()  # it learns of that, and is another one from now on
+            await loser.claims.beat()
             await winner.own(session)
             gate.open()
             with pytest.raises(ClaimedElsewhere):
@@ -185,8 +191,8 @@ async def test_a_claim_in_the_name_of_one_who_was_taken_for_dead_is_made_again(
         monkeypatch.setattr(loser.store, "claim_session", slow)
         reading = asyncio.create_task(loser.registry.alive(session))
         await gate.until_reached()
-        await queried(postgres_url, f"DELETE FROM replicas WHERE id = '{loser.store.replicas.id}' RETURNING 1")
-        await loser.claims.beat()  # it learns of that, and is another one from now on
+        await bury(postgres_url, loser)
+        await loser.claims.beat()
         await winner.own(session)
         gate.open()
         with pytest.raises(ClaimedElsewhere):
@@ -229,8 +235,8 @@ async def test_who_comes_to_follow_while_the_session_is_lost_looks_for_it_elsewh
                 await asyncio.sleep(0.002)
             next(iter(loser.residents)).stream.close()  # as at each end that is not that of the run: it looks again
             await looking.until_reached()
-            await queried(postgres_url, f"DELETE FROM replicas WHERE id = '{loser.store.replicas.id}' RETURNING 1")
-            await loser.claims.beat()  # it learns of that, and is another one from now on
+            await bury(postgres_url, loser)
+            await loser.claims.beat()
             assert (await winner.get(session)).record.seq == 0
             assert (await winner.own(session)).seq == 0
             looking.open()
