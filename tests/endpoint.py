@@ -44,12 +44,19 @@ class Endpoint:
 
 @contextlib.contextmanager
 def receiving(answer: Callable[[int], int] = lambda _number: 204) -> Iterator[Endpoint]:
-    """Receive at a port of this machine until the block ends. A status of 0 is no answer at all, and 1 one without an end."""
+    """Receive at a port of this machine until the block ends. A status of 0 is no answer at all, and 1 one without an end.
+
+    A request that its sender leaves before its body is whole, as one that is killed does, has not come.
+    """
     done = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
+            length = int(self.headers["content-length"])
+            body = self.rfile.read(length)
+            if len(body) < length:
+                self.close_connection = True
+                return
             status = endpoint.take(Received(self.path, {name.lower(): value for name, value in self.headers.items()}, body))
             if status == 0:
                 done.wait(LIMIT_S)
