@@ -21,13 +21,20 @@ async def write_edit(store: Store, live: LiveSession, edit: SessionEdit) -> None
 
     Raises MachineChanged, UnserializableValue, TextUnstorable and what the store raises; the session then stands where it stood.
     """
-    stream = live.stream
     live.is_edited = True
-    await stream.until_released()
-    stream.hold()
+    try:
+        await live.stream.until_released()
+        live.stream.hold()
+        await _write_held(store, live, edit)
+    finally:
+        live.is_edited = False
+
+
+async def _write_held(store: Store, live: LiveSession, edit: SessionEdit) -> None:
+    stream = live.stream
     try:
         details, told = details_after(live.loaded, edit)
-        step = replace(edited(live, edit, stream.next_id()), result=told)
+        step = replace(edited(live, edit, stream.reserve_id()), result=told)
         status = SessionStatus.ENDED if step.next_action is None else SessionStatus.IDLE
         await store.commit(Commit(live.id, status, step.event_id, step=step, details=details, claim_no=live.claim_no))
         live.state, live.seq, live.next_action = step.state, step.seq, step.next_action
@@ -48,11 +55,11 @@ async def write_edit(store: Store, live: LiveSession, edit: SessionEdit) -> None
         stream.append(Event(step.event_id, EventType.STEP_FINISHED, None, done))
         stream.release()
     except BaseException as exc:
-        if not (isinstance(exc, StoreUnavailable) and exc.in_doubt):  # or nothing more is shown before the session is read again
+        if isinstance(exc, StoreUnavailable) and exc.in_doubt:
+            stream.doubt()  # nothing more is shown before the session is read again
+        else:
             stream.release()
         raise
-    finally:
-        live.is_edited = False
 
 
 def details_after(session: SessionRecord, edit: SessionEdit) -> tuple[SessionDetails | None, dict[str, Any] | None]:

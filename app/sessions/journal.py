@@ -257,15 +257,15 @@ class Journal:
     def _numbered_failure(self, events: list[Event]) -> FailureRecord | None:
         if self.failure is None:
             return None
-        failure = replace(self.failure, event_id=self._live.stream.next_id())
+        failure = replace(self.failure, event_id=self._live.stream.reserve_id())
         events.append(Event(failure.event_id, EventType.STEP_FAILED, self._run_id, failure))
         self.failure = None
         return failure
 
     def _numbered_step(self, step: Step, events: list[Event]) -> StepCommit:
-        first_event_id = self._begun_id(step.seq, step.action)
+        first_event_id = self._begun_id(step.seq, step.action, events)
         self._begun = None
-        event_id = self._live.stream.next_id()
+        event_id = self._live.stream.reserve_id()
         times = step.started_at_s, step.finished_at_s
         body = StepDone(step.seq, StepKind.ACTION, step.action, step.operations, step.result, step.next_action, *times)
         events.append(Event(event_id, EventType.STEP_FINISHED, self._run_id, body))
@@ -274,23 +274,28 @@ class Journal:
         )
 
     def _numbered_rollback(self, back: StepCommit, events: list[Event]) -> StepCommit:
-        event_id = self._live.stream.next_id()
+        event_id = self._live.stream.reserve_id()
         times = back.started_at_s, back.finished_at_s
         body = StepDone(back.seq, back.kind, back.action, back.operations, None, back.next_action, *times)
         events.append(Event(event_id, EventType.STEP_FINISHED, self._run_id, body))
         return replace(back, first_event_id=event_id, event_id=event_id)
 
-    def _begun_id(self, seq: int, action: str) -> int:
+    def _begun_id(self, seq: int, action: str, events: list[Event] | None = None) -> int:
+        """Return the id under which the step was shown to have started; if it was not, it is now, or one of `events` shows it."""
         if self._begun is None:
             self.step_begun(StepBegun(seq, action))
         if self._begun is not None and self._begun[0] is None:
-            self._show_step_begun()
+            if events is None:
+                self._show_step_begun()
+            else:
+                self._begun = self._live.stream.reserve_id(), self._begun[1]
+                events.append(Event(self._begun[0], EventType.STEP_STARTED, self._run_id, self._begun[1]))
         return self._begun[0] or 0 if self._begun else 0
 
     def _numbered_end(
         self, events: list[Event], status: RunStatus, more: int, reason: str | None, error: Mapping[str, Any] | None
     ) -> RunEnd:
         steps = self._steps_before + self._writes.handed_in + more
-        end = RunEnd(self._run_id, status, self._live.stream.next_id(), now_s(), steps, reason, error)
+        end = RunEnd(self._run_id, status, self._live.stream.reserve_id(), now_s(), steps, reason, error)
         events.append(Event(end.event_id, end_type(status), self._run_id, end))
         return end

@@ -109,7 +109,7 @@ class Registry:
     async def _load(self, session_id: str) -> None:
         times_lost = self._times_lost
         try:
-            loaded = await self.claims.claim(session_id)
+            loaded = await self._read(session_id)
             if self._times_lost != times_lost:  # it was claimed in the name of one who was taken for dead meanwhile
                 self.claims.let_go(session_id)
                 return
@@ -131,6 +131,16 @@ class Registry:
         finally:
             self.residents.expect_no_more(session_id)
             del self._loading[session_id]
+
+    async def _read(self, session_id: str) -> LoadedSession:
+        """Claim and read a session while nothing of it is being stored: what its followers are yet to be shown is in there."""
+        while True:
+            if (stream := self.residents.known_stream(session_id)) is not None:
+                await stream.until_written()
+            loaded = await self.claims.claim(session_id)
+            stream = self.residents.known_stream(session_id)
+            if stream is None or not stream.is_writing:
+                return loaded
 
     def _is_needed(self, session_id: str) -> bool:
         residents = self.residents

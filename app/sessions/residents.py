@@ -66,10 +66,12 @@ class Residents:
 
     def stream(self, session_id: str, last_event_id: int) -> EventStream:
         """Return the stream that the session's followers read, or a new one that begins after `last_event_id`."""
+        return self.known_stream(session_id) or EventStream(last_event_id, self._event_capacity, self._is_late)
+
+    def known_stream(self, session_id: str) -> EventStream | None:
+        """Return the stream of a session that is in memory, or followed."""
         live = self._sessions.get(session_id) or self._expected.get(session_id)
-        if live is not None:
-            return live.stream
-        return self._followed.get(session_id) or EventStream(last_event_id, self._event_capacity, self._is_late)
+        return self._followed.get(session_id) if live is None else live.stream
 
     def expect(self, live: LiveSession) -> None:
         """`live` has been read and will be in memory, when what was left of it in the store has been looked after."""

@@ -25,17 +25,20 @@ class EventStream:
         "_asks",
         "_capacity",
         "_deferred",
+        "_early",
         "_ephemeral_id",
         "_events",
         "_has_gap",
         "_is_late",
         "_last_id",
         "_released",
+        "_reserved",
         "_waiters",
         "closed",
         "floor",
         "followers",
         "is_holding",
+        "is_in_doubt",
         "undurable",
         "vanished",
     )
@@ -54,10 +57,18 @@ class EventStream:
         self._ephemeral_id = 0  # of the last event that is in no store
         self._waiters: list[asyncio.Future[bool]] = []
         self.is_holding = False  # whether what is emitted is kept back
+        self.is_in_doubt = False  # nobody knows whether what it is kept back for is stored
+        self._reserved: int | None = None  # the lowest id that is given out for what is kept back for
         self._released: asyncio.Future[bool] | None = None
         self._asks: Callable[[], Awaitable[int]] | None = None  # the store, what has become of what is kept back for
         self.vanished: set[str] = set()  # runs that were shown, and are neither stored nor under way
         self._deferred: list[tuple[EventType, str | None, Body]] = []
+        self._early: list[Event] = []  # shown before they are stored, but not before what is kept back for
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether something is being stored that will be shown, or refused, soon."""
+        return self.is_holding and not self.is_in_doubt
 
     @property
     def is_late(self) -> bool:
@@ -76,6 +87,13 @@ class EventStream:
         self._last_id = last = now if now > last else last + 1
         return last
 
+    def reserve_id(self) -> int:
+        """Return a new id for what is shown when it is stored: until then nothing is shown that has a higher one."""
+        event_id = self.next_id()
+        if self.is_holding and self._reserved is None:
+            self._reserved = event_id
+        return event_id
+
     def emit(self, type_: EventType, run_id: str | None, body: Body) -> None:
         """Append an event that is not stored, with a new id, or after `release` while ids are reserved for a commit.
 
@@ -90,21 +108,34 @@ class EventStream:
     def hold(self) -> None:
         """Keep what is emitted from now on back, because events with lower ids wait for their commit."""
         self.is_holding = True
+        self.is_in_doubt = False
 
     def release(self) -> None:
-        """Append what was kept back, with new ids."""
-        self.is_holding = False
-        self._asks = None
+        """Append what was kept back, what was emitted with new ids."""
+        self.is_holding = self.is_in_doubt = False
+        self._asks = self._reserved = None
         self._look_again()
+        early, self._early = self._early, []
+        for event in early:
+            self._append_early(event)
         if self._deferred:
             deferred, self._deferred = self._deferred, []
             for type_, run_id, body in deferred:
                 self.emit(type_, run_id, body)
 
-    def doubt(self, asks: Callable[[], Awaitable[int]]) -> None:
-        """What is kept back for may be stored or not: who wants to hold next `asks` up to which id the session is stored."""
+    def doubt(self, asks: Callable[[], Awaitable[int]] | None = None) -> None:
+        """What is kept back for may be stored or not: it is kept back until the session is read again.
+
+        Or until who wants to hold next `asks` up to which id the session is stored.
+        """
+        self.is_in_doubt = True
         self._asks = asks
         self._look_again()
+
+    async def until_written(self) -> None:
+        """Return when nothing is being stored: it is shown, refused, or in doubt."""
+        while self.is_writing:
+            await self._next_look()
 
     async def until_released(self) -> None:
         """Return when nothing is kept back. The caller may hold then, if it does not await anything before.
@@ -117,14 +148,12 @@ class EventStream:
                 if self._asks is asks:
                     self.catch_up(last_event_id)
                 continue
-            if self._released is None:
-                self._released = asyncio.get_running_loop().create_future()
-            await asyncio.wait([self._released])
+            await self._next_look()
 
     def catch_up(self, last_event_id: int) -> None:
         """The session is read again, and stored up to `last_event_id`: what is not here is in the store or nowhere.
 
-        That is what was held back in doubt, and what another replica has done.
+        That is what was held back in doubt, and what another replica has done. Nothing is being stored meanwhile.
         """
         if self.is_holding or last_event_id > self._last_id:
             self.floor = max(self.floor, last_event_id)
@@ -152,15 +181,15 @@ class EventStream:
             self._wake()
 
     def show_early(self, event: Event) -> None:
-        """Append `event` before it is durable, and remember it until it is.
+        """Append `event` before it is durable, and remember it until it is; not before an event with a lower id is shown.
 
         While another replica may have the session it is not appended: followers find it in the store when it is there.
         """
         self.undurable.append(event)
-        if self._is_late():
-            self._has_gap = True
+        if self._reserved is not None and event.id > self._reserved:
+            self._early.append(event)
         else:
-            self.append(event)
+            self._append_early(event)
 
     def let_go(self) -> None:
         """All that was appended is durable: keep it only if somebody follows, or if the store does not have all of it."""
@@ -185,7 +214,8 @@ class EventStream:
     def close(self) -> None:
         """Nothing will come any more: followers read what is there and go."""
         self.closed = True
-        self.release()
+        if not self.is_writing:  # else whoever stores it comes to an end with it
+            self.release()
         self._wake()
 
     async def changed(self, timeout_s: float) -> bool:
@@ -203,6 +233,17 @@ class EventStream:
             timer.cancel()
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
+
+    def _append_early(self, event: Event) -> None:
+        if self._is_late():
+            self._has_gap = True
+        else:
+            self.append(event)
+
+    async def _next_look(self) -> None:
+        if self._released is None:
+            self._released = asyncio.get_running_loop().create_future()
+        await asyncio.wait([self._released])
 
     def _look_again(self) -> None:
         if self._released is not None:

@@ -186,7 +186,9 @@ class Writes:
             raise
         finally:
             self._is_storing = False
-            if not self.is_in_doubt:
+            if self.is_in_doubt:
+                self._live.stream.doubt()
+            else:
                 self._release()
 
     async def _store_all(self, entries: list[Entry]) -> None:
@@ -218,9 +220,9 @@ class Writes:
         live.forget_application()
 
     def _show(self, last: Entry, events: list[Event]) -> None:
-        stream = self._live.stream
+        stream, run_id = self._live.stream, last.commit.run_id
         was_shown = {event.id for event in stream.undurable} if self._durability is Durability.EXIT else ()
-        stream.undurable.clear()
+        stream.undurable = [event for event in stream.undurable if event.run_id != run_id]  # another one may be under way
         for event in events:
             if event.id not in was_shown:
                 stream.append(event)
