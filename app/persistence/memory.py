@@ -34,6 +34,7 @@ from app.persistence.records import (
     StepRecord,
 )
 from app.persistence.replicas import LoneReplica
+from app.persistence.run_order import by_last_event
 from app.persistence.run_queue import LocalQueue
 from app.persistence.snapshots import replay
 from app.persistence.store import (
@@ -229,7 +230,8 @@ class MemoryStore:
     async def list_runs(self, session_id: str, *, after_event_id: int = 0, limit: int = 100) -> Sequence[RunRecord]:
         session = self._found(session_id)
         runs = [self._runs[run_id] for run_id in session.run_ids] if session else []
-        return [run for run in runs if max(run.started_event_id, run.finished_event_id or 0) > after_event_id][:limit]
+        after = [run for run in runs if max(run.started_event_id, run.finished_event_id or 0) > after_event_id]
+        return sorted(after, key=by_last_event)[:limit]
 
     async def steps_after_event(self, session_id: str, after_event_id: int, limit: int = 100) -> Sequence[StepRecord]:
         missed = (step.read() for step in self._steps(session_id) if step.record.event_id > after_event_id)

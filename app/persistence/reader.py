@@ -30,6 +30,7 @@ from app.persistence.records import (
     StepRecord,
 )
 from app.persistence.rows import failure_record, run_record, session_record, step_record
+from app.persistence.run_order import by_last_event
 from app.persistence.session_lists import conditions_of, reaches, sessions_page
 from app.persistence.snapshots import replay
 from app.persistence.store import RunNotFound, SessionNotFound, StepNotFound, StepTrimmed, StoreUnavailable
@@ -166,7 +167,7 @@ class Reader:
         ended = [run for run in map(run_in_step, in_steps) if (run.finished_event_id or 0) > after_event_id]
         known = {run.id for run in ended}  # one may have moved there meanwhile
         runs = [*ended, *(run for run in map(run_record, found) if run.id not in known)]
-        return sorted(runs, key=lambda run: run.started_event_id)[:limit]
+        return sorted(runs, key=by_last_event)[:limit]
 
     async def key(self, digest: bytes) -> KeyRecord | None:
         for row in await self._rows(sql.KEY, digest=digest):

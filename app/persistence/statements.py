@@ -154,7 +154,9 @@ FAILURES = (
 
 _run = select(runs, sessions.c.id.label("session_id")).join_from(runs, sessions, sessions.c.key == runs.c.session_key)
 RUN = _run.where(runs.c.id == bindparam("run_id"), IS_THERE)
-UNFINISHED_RUNS_OF = _run.where(runs.c.session_key == _key, runs.c.finished_event_id.is_(None)).order_by(runs.c.started_at)
+UNFINISHED_RUNS_OF = _run.where(runs.c.session_key == _key, runs.c.finished_event_id.is_(None)).order_by(
+    runs.c.started_at, runs.c.id
+)
 RUNNING_RUNS = (
     _run.where(
         runs.c.finished_at.is_(None),
@@ -176,9 +178,7 @@ def _chosen_runs(*conditions: Any) -> Select[Any]:
 # two ranges of one index: runs that ended after the event, and those that have not ended (started after it or not, they are few)
 _ended_after = _chosen_runs(runs.c.finished_event_id > bindparam("after_event_id"))
 _started_after = _chosen_runs(runs.c.finished_event_id.is_(None), runs.c.started_event_id > bindparam("after_event_id"))
-RUNS = (
-    _run.where(runs.c.id.in_(union_all(_ended_after, _started_after))).order_by(runs.c.started_event_id).limit(bindparam("limit"))
-)
+RUNS = _run.where(runs.c.id.in_(union_all(_ended_after, _started_after)))
 
 # runs that are stored in their last step
 _of_ended_run = select(steps, sessions.c.id.label("session_id")).join_from(steps, sessions, sessions.c.key == steps.c.session_key)

@@ -236,7 +236,7 @@ class Store(Protocol):
     async def get_run(self, run_id: str) -> RunRecord: ...
 
     async def list_runs(self, session_id: str, *, after_event_id: int = 0, limit: int = 100) -> Sequence[RunRecord]:
-        """Runs of which an event has an id above `after_event_id`, oldest first."""
+        """Runs of which an event has an id above `after_event_id`, by their ends; those that have not ended come last."""
         ...
 
     async def steps_after_event(self, session_id: str, after_event_id: int, limit: int = 100) -> Sequence[StepRecord]:

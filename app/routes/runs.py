@@ -102,14 +102,11 @@ class RunRoutes:
         self,
         session_id: str,
         limit: Annotated[Number, Query(ge=1, le=1000)] = 100,
-        cursor: Annotated[Number, Query(ge=0, le=2**63 - 1)] = 0,
+        cursor: str | None = None,
     ) -> Response:
-        """List the runs of a session, oldest first."""
-        after = cursor or -1  # what is queued has the event id 0
-        runs = await self._host.history.list_runs(check_id(session_id, "the session id"), after_event_id=after, limit=limit + 1)
-        page = runs[:limit]
-        last = page[-1].finished_event_id if len(runs) > limit else None
-        return page_answer([run_resource(each) for each in page], None if last is None else str(last))
+        """List the runs of a session as they have ended, and then those that have not, the oldest first."""
+        page = await self._host.history.list_runs(check_id(session_id, "the session id"), limit=limit, cursor=cursor)
+        return page_answer([run_resource(each) for each in page.runs], page.next_cursor)
 
     async def get_run(self, incoming: Incoming) -> ASGIApp:
         """Look at a run, under way or past."""

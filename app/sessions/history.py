@@ -9,6 +9,7 @@ from app.sessions.active_runs import ActiveRuns
 from app.sessions.errors import PositionTrimmed
 from app.sessions.residents import Residents
 from app.sessions.run_desk import RunDesk
+from app.sessions.run_listing import RunPage, run_page
 
 __all__ = ["History"]
 
@@ -61,16 +62,12 @@ class History:
                 return record, position
         return record, max(0, (record.started_event_id or record.finished_event_id or 0) - 1)
 
-    async def list_runs(self, session_id: str, *, after_event_id: int, limit: int) -> Sequence[RunRecord]:
-        """Return runs of a session of which an event has an id above `after_event_id`, oldest first. Raises SessionNotFound."""
+    async def list_runs(self, session_id: str, *, limit: int, cursor: str | None = None) -> RunPage:
+        """Return runs of a session, by their ends, then those that have not ended. Raises SessionNotFound, CursorInvalid."""
         await self._record(session_id)
-        stored = await self._store.list_runs(session_id, after_event_id=after_event_id, limit=limit)
         live = self._residents.get(session_id)
         current = live.run.journal.record() if live is not None and live.run is not None else None
-        if current is None:
-            return stored
-        finished = [run for run in stored if run.id != current.id]
-        return [*finished, current][:limit]
+        return await run_page(self._store, session_id, current, limit, cursor)
 
     async def steps(self, session_id: str, *, after_seq: int, limit: int) -> Sequence[StepRecord]:
         """Return steps above `after_seq`, oldest first. Raises SessionNotFound."""

@@ -23,8 +23,9 @@ async def replay(store: Store, session_id: str, after: int, through: int) -> Asy
     comes.
     """
     trimmed = 0
+    most_runs = _PAGE
     while after < through:
-        runs = await store.list_runs(session_id, after_event_id=after, limit=_PAGE)
+        runs = await store.list_runs(session_id, after_event_id=after, limit=most_runs)
         steps = await store.steps_after_event(session_id, after, limit=_PAGE)
         failures = await store.list_failures(session_id, after_event_id=after, limit=_PAGE)
         # asked after these reads: what was trimmed amid them is told from what never was
@@ -34,8 +35,14 @@ async def replay(store: Store, session_id: str, after: int, through: int) -> Asy
         if not after and trimmed > known_trimmed:
             continue
         known_to = through
-        if len(runs) == _PAGE:
-            known_to = min(known_to, runs[-1].started_event_id)
+        if len(runs) == most_runs:
+            # one that ends later than all of these has started after them: runs of a session follow each other
+            started = [run.started_event_id for run in runs if run.started_event_id > after]
+            if not started:  # only runs that were cancelled while they waited: one that was under way then may be missing
+                most_runs *= 2
+                continue
+            known_to = min(known_to, max(started))
+        most_runs = _PAGE
         if len(steps) == _PAGE:
             known_to = min(known_to, steps[-1].event_id)
         if len(failures) == _PAGE:

@@ -192,6 +192,26 @@ async def test_runs_are_listed_by_their_events(store: Store, in_steps: tuple[int
     assert await after(0, limit=1) == ["r0"]
 
 
+async def test_runs_are_listed_by_their_ends_also_those_that_never_began(store: Store) -> None:
+    await store.create_session(new())
+    for name in ("never a", "never b", "waits"):
+        await store.queue_run("s", started(name, started_at_s=T0))
+    for name, begin, end in (("r0", 10, 50), ("r1", 60, 100), ("r2", 210, 0)):
+        await store.commit(Commit("s", SessionStatus.IDLE, begin, run_start=started(name, begin), run_id=name))
+        if end:
+            await store.commit(Commit("s", SessionStatus.IDLE, end, run_end=ended(name, end), run_id=name))
+        if name == "r1":
+            for number, never in ((150, "never a"), (200, "never b")):
+                cancelled = ended(never, number, status=RunStatus.CANCELLED)
+                await store.commit(Commit("s", SessionStatus.IDLE, number, run_end=cancelled, run_id=never))
+
+    async def after(event_id: int, limit: int) -> list[str]:
+        return [run.id for run in await store.list_runs("s", after_event_id=event_id, limit=limit)]
+
+    assert await after(0, 10) == ["r0", "r1", "never a", "never b", "r2"]
+    assert [await after(event_id, 1) for event_id in (0, 50, 100, 150, 200)] == [["r0"], ["r1"], ["never a"], ["never b"], ["r2"]]
+
+
 async def test_unfinished_runs_of_all_sessions_are_listed_oldest_first(store: Store) -> None:
     for number in range(5):
         await store.create_session(new(f"s{number}"))

@@ -141,6 +141,8 @@ CASES: dict[str, tuple[Send, int, str, tuple[str, ...]]] = {
     "an unknown status": (get("/v1/sessions?status=asleep"), 422, "parameter-invalid", ("status",)),
     "a cursor of one's own": (get("/v1/sessions?cursor=abc"), 422, "cursor-invalid", ()),
     "a cursor of one's own for what runs": (get("/v1/sessions?status=running&cursor=abc"), 422, "cursor-invalid", ()),
+    "a cursor of runs of one's own": (get("/v1/sessions/{}/runs?cursor=5"), 422, "cursor-invalid", ()),
+    "a cursor of runs with odd numbers": (get("/v1/sessions/{}/runs?cursor=5~%2B1~r"), 422, "cursor-invalid", ()),
     "a cursor of steps of one's own": (get("/v1/sessions/{}/steps?cursor=abc"), 422, "parameter-invalid", ("cursor",)),
     "an odd position": (get("/v1/sessions/{}/events", headers={"Last-Event-ID": "x"}), 400, "header-invalid", ("Last-Event-ID",)),
     "a negative position": (get("/v1/sessions/{}/events", headers={"Last-Event-ID": "-5"}), 400, "header-invalid", ()),

@@ -117,11 +117,11 @@ def test_history_comes_in_pages_and_with_states(client: httpx.Client) -> None:
 def test_runs_come_in_pages(client: httpx.Client) -> None:
     session = create(client)
     made = [client.post(f"/v1/sessions/{session}/steps", json={}).json()["run_id"] for _ in range(5)]
-    found, cursor = [], "0"
+    found, cursor = [], {}
     while cursor is not None:
-        page = client.get(f"/v1/sessions/{session}/runs", params={"limit": 2, "cursor": cursor}).json()
+        page = client.get(f"/v1/sessions/{session}/runs", params={"limit": 2, **cursor}).json()
         found += [run["id"] for run in page["items"]]
-        cursor = page["next_cursor"]
+        cursor = page["next_cursor"] and {"cursor": page["next_cursor"]}
     assert found == made
 
 

@@ -56,7 +56,7 @@ async def test_a_session_is_not_found_as_soon_as_it_has_expired(store: Store) ->
             host.edit(session, SessionEdit({"n": 1}, ttl_s=60)),
             host.fork(session, ForkRequest()),
             host.history.steps(session, after_seq=-1, limit=1),
-            host.history.list_runs(session, after_event_id=0, limit=1),
+            host.history.list_runs(session, limit=1),
             host.history.trim(session, 0),
             host.own(session),
             host.delete(session),
