@@ -55,11 +55,11 @@ class Journal:
         self._run_id = order.run_id
         self._order = order
         self._live = live
-        self._writes = Writes(live, store, order.request.durability, self._show_step_begun)
+        self._writes = Writes(live, store, order.request.durability)
         self._start: RunStart | None = None
         self._steps_before = 0
         self._needs_no_row = order.webhook is None
-        self._begun: tuple[int | None, StepStarted] | None = None  # without an id as long as it cannot be shown
+        self._begun: tuple[int, StepStarted] | None = None  # the step under way
         self.failure: FailureRecord | None = None
 
     @property
@@ -108,10 +108,10 @@ class Journal:
         """Show that a step has started, and before the first one that the run has."""
         if self._start is None:
             self.begin()
-        self._begun = None, StepStarted(begun.seq, begun.action)
-        # else ids are given out that are not shown yet: nothing with a higher id may be shown before them
-        if not self._live.stream.is_holding:
-            self._show_step_begun()
+        stream, body = self._live.stream, StepStarted(begun.seq, begun.action)
+        event_id = stream.next_id()
+        self._begun = event_id, body
+        stream.show_early(Event(event_id, EventType.STEP_STARTED, self._run_id, body))
 
     def item(self, item: ItemStreamed) -> None:
         """Show an item of a streaming action."""
@@ -190,8 +190,7 @@ class Journal:
         if self._begun is not None and self.failure is None:
             event_id, body = self._begun
             ended_s = now_s()
-            began_s = ended_s if event_id is None else event_id / 1e6
-            self._note(body.seq, body.action, error_type, message, frames, began_s, ended_s)
+            self._note(body.seq, body.action, error_type, message, frames, event_id / 1e6, ended_s)
 
     @property
     def needs_start(self) -> bool:
@@ -234,13 +233,6 @@ class Journal:
         parts["run_start"] = None if self._writes.has_start else self._start
         return Commit(live.id, status, live.stream.last_id, run_id=self._run_id, claim_no=live.claim_no, after_seq=seq, **parts)
 
-    def _show_step_begun(self) -> None:
-        if self._begun is not None and self._begun[0] is None:
-            body = self._begun[1]
-            event_id = self._live.stream.next_id()
-            self._begun = event_id, body
-            self._live.stream.show_early(Event(event_id, EventType.STEP_STARTED, self._run_id, body))
-
     def _note(self, seq: int, action: str, error_type: str, message: str, frames: str, began_s: float, ended_s: float) -> None:
         first_event_id = self._begun_id(seq, action)
         self._begun = None
@@ -263,7 +255,7 @@ class Journal:
         return failure
 
     def _numbered_step(self, step: Step, events: list[Event]) -> StepCommit:
-        first_event_id = self._begun_id(step.seq, step.action, events)
+        first_event_id = self._begun_id(step.seq, step.action)
         self._begun = None
         event_id = self._live.stream.reserve_id()
         times = step.started_at_s, step.finished_at_s
@@ -280,17 +272,10 @@ class Journal:
         events.append(Event(event_id, EventType.STEP_FINISHED, self._run_id, body))
         return replace(back, first_event_id=event_id, event_id=event_id)
 
-    def _begun_id(self, seq: int, action: str, events: list[Event] | None = None) -> int:
-        """Return the id under which the step was shown to have started; if it was not, it is now, or one of `events` shows it."""
+    def _begun_id(self, seq: int, action: str) -> int:
         if self._begun is None:
             self.step_begun(StepBegun(seq, action))
-        if self._begun is not None and self._begun[0] is None:
-            if events is None:
-                self._show_step_begun()
-            else:
-                self._begun = self._live.stream.reserve_id(), self._begun[1]
-                events.append(Event(self._begun[0], EventType.STEP_STARTED, self._run_id, self._begun[1]))
-        return self._begun[0] or 0 if self._begun else 0
+        return self._begun[0] if self._begun else 0
 
     def _numbered_end(
         self, events: list[Event], status: RunStatus, more: int, reason: str | None, error: Mapping[str, Any] | None

@@ -191,6 +191,10 @@ class EventStream:
         else:
             self._append_early(event)
 
+    def mark_durable(self, run_id: str | None, through: int) -> None:
+        """All that this run has shown up to the id `through` is stored; its next step may be under way, and another run."""
+        self.undurable = [event for event in self.undurable if event.run_id != run_id or event.id > through]
+
     def let_go(self) -> None:
         """All that was appended is durable: keep it only if somebody follows, or if the store does not have all of it."""
         events = self._events

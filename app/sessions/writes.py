@@ -36,8 +36,6 @@ class Writes:
 
     `is_in_doubt` says that something may be stored that the store has not confirmed: nothing more is shown then before the
     session is read again.
-
-    `on_release` is called when events with new ids may be shown again, before those that were held back.
     """
 
     __slots__ = (
@@ -47,7 +45,6 @@ class Writes:
         "_is_storing",
         "_kept",
         "_live",
-        "_on_release",
         "_store",
         "_writing",
         "end",
@@ -57,11 +54,10 @@ class Writes:
         "steps",
     )
 
-    def __init__(self, live: LiveSession, store: Store, durability: Durability, on_release: Callable[[], None]) -> None:
+    def __init__(self, live: LiveSession, store: Store, durability: Durability) -> None:
         self._live = live
         self._store = store
         self._durability = durability
-        self._on_release = on_release
         self._kept: list[Entry] = []
         self._writing: asyncio.Task[None] | None = None
         self._is_storing = False
@@ -121,7 +117,7 @@ class Writes:
         try:
             made = entry()
         except BaseException:
-            self._release()
+            self._live.stream.release()
             raise
         if self._durability is Durability.ASYNC and not is_last:
             # owned by this object: whoever hands something in next awaits it, and the end of the run does
@@ -189,7 +185,7 @@ class Writes:
             if self.is_in_doubt:
                 self._live.stream.doubt()
             else:
-                self._release()
+                self._live.stream.release()
 
     async def _store_all(self, entries: list[Entry]) -> None:
         commits = [self._store.commit(entry.commit) for entry in entries]
@@ -220,14 +216,10 @@ class Writes:
         live.forget_application()
 
     def _show(self, last: Entry, events: list[Event]) -> None:
-        stream, run_id = self._live.stream, last.commit.run_id
+        stream = self._live.stream
         was_shown = {event.id for event in stream.undurable} if self._durability is Durability.EXIT else ()
-        stream.undurable = [event for event in stream.undurable if event.run_id != run_id]  # another one may be under way
+        stream.mark_durable(last.commit.run_id, last.events[-1].id)
         for event in events:
             if event.id not in was_shown:
                 stream.append(event)
         self.end = last.end
-
-    def _release(self) -> None:
-        self._on_release()
-        self._live.stream.release()

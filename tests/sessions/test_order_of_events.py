@@ -13,7 +13,7 @@ from app.sessions.events import Event
 from app.sessions.host import SessionHost
 from app.sessions.requests import Durability, RunRequest, SessionEdit
 from app.sessions.stream import EventStream
-from tests.machines import Gate, counter, gated
+from tests.machines import Gate, counter, gated, streamer
 from tests.sessions.hosting import all_events, caught_up, create, drop, followed, hosting, types_of
 
 
@@ -99,6 +99,37 @@ async def test_a_step_that_was_shown_before_it_was_stored_is_not_shown_again_aft
         step = ("step.started", "step.finished")
         for each in (seen, behind):
             require_order(each, "run.started", *step, "step.started", "run.cancelled", "step.failed", "run.cancelled")
+
+
+async def test_a_step_that_begins_while_the_one_before_is_stored_is_known_to_be_stored_later() -> None:
+    gate = Gate()
+    async with hosting([gated(gate)], MemoryStore()) as host:
+        session = await create(host, "gated")
+        async with followed(host, session) as seen:
+            run = await host.start(session, RunRequest(max_steps=2, durability=Durability.ASYNC))
+            await gate.until_reached()
+            await run.journal.let_finish()
+            assert [event.id for event in stream_of(host, session).undurable] == [(await all_events(host, session))[-1].id]
+            gate.open()
+            await run.outcome()
+        step = ("step.started", "step.finished")
+        require_order(seen, "run.started", *step, *step, "run.finished")
+
+
+async def test_an_item_comes_after_the_start_of_its_step_when_the_end_of_another_run_is_stored() -> None:
+    store, gate = Slow("waiting"), Gate()
+    async with hosting([streamer(2, gate)], store) as host:
+        session = await create(host, "streamer")
+        async with followed(host, session) as seen:
+            cancelling = await cancel_slowly(host, store, session)
+            run = await host.start(session, RunRequest(max_steps=1))
+            await gate.until_reached()
+            store.may_go.set()
+            await cancelling
+            gate.open()
+            await run.outcome()
+        items = ("step.item", "step.item")
+        require_order(seen, "run.cancelled", "run.started", "step.started", *items, "step.finished", "run.finished")
 
 
 async def test_a_session_is_read_again_when_what_is_being_stored_of_it_is_stored() -> None:
