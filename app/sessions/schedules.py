@@ -121,6 +121,8 @@ class Scheduler:
         request = RunRequest.from_parameters(schedule.plan["run"])
         try:
             session_id = await self._session_of(schedule)
+        except ShuttingDown:
+            raise  # it is still due, for whoever comes next
         except (SessionsError, UnserializableValue, TextUnstorable) as exc:
             await self._skip(schedule, next_at_s, {"type": "session-refused", "error_type": type_of(exc)})
             return

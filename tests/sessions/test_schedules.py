@@ -7,9 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from app.persistence.factory import open_store
 from app.persistence.records import RunStatus, SessionFilter
 from app.persistence.schedules import ScheduleRecord
+from app.sessions.errors import ShuttingDown
 from app.sessions.host import SessionHost
 from app.sessions.requests import NewSessionRequest, OnBusy, RunRequest
 from app.sessions.rhythm import Rhythm
@@ -85,6 +88,18 @@ async def test_what_was_missed_is_made_up_for_once(store_url: str) -> None:
         assert fired.next_at_s == schedule.next_at_s
         await over(host, fired.last_run_id or "")
         assert len((await host.history.list_runs(session, limit=10)).runs) == 1
+
+
+async def test_a_time_that_comes_while_the_service_goes_down_is_not_lost(store_url: str) -> None:
+    async with hosting([counter()], open_store(store_url, migrate=True)) as host:
+        wanted = NewSessionRequest("counter")
+        schedule = await host.create_schedule(ScheduleRequest(Rhythm(every_s=600), ONE_STEP, session=wanted))
+        host.begin_drain()
+        due_s = await make_due(host, schedule)
+        with pytest.raises(ShuttingDown):
+            await host.schedules.fire_due()
+        found = await host.schedules.get(schedule.id)
+        assert (found.next_at_s, found.last_at_s) == (due_s, None)
 
 
 async def test_a_schedule_survives_a_restart(tmp_path: Path) -> None:
