@@ -55,7 +55,7 @@ class Callers:
         await asyncio.gather(*map(self._create, sessions))
         for number, session in enumerate(sessions):
             self._tasks.append(self._let(kinds[number % len(kinds)], session))
-            if number % 9 == 0:
+            if number % 9 == 0 or session.startswith("quarrels"):
                 self._followers.append(self._let(self._follow, session))
 
     async def stop(self) -> None:
@@ -194,8 +194,31 @@ class Callers:
                             finished.append(data["seq"])
                         if self._chance.random() < 0.01:
                             break  # and resume elsewhere
+                if seen and self._chance.random() < 0.5:
+                    await self._look_back(session, seen[-1])
             except httpx.TransportError:
                 await asyncio.sleep(0.2)
+
+    async def _look_back(self, session: str, through: int) -> None:
+        """Follow a session from its beginning to where another follower is: it must look like one unbroken stream, too."""
+        position, finished = 0, -1
+        headers = {"Last-Event-ID": "0"}
+        async with self._http.stream("GET", f"{self._any()}/v1/sessions/{session}/events", headers=headers) as answer:
+            if answer.status_code != 200:
+                self._note("GET events", answer)
+                return
+            async for event_id, kind, data in events(answer):
+                if event_id <= position:
+                    self._witness.wrong.append(f"who looked back at {session} saw event {event_id} after {position}")
+                position = event_id
+                if kind == "step.finished":
+                    # what was shown before it was stored, and was lost, is taken again
+                    if data["seq"] != finished + 1 and not (session.startswith("quarrels") and data["seq"] <= finished):
+                        self._witness.wrong.append(f"who looked back at {session} saw step {data['seq']} after {finished}")
+                    finished = data["seq"]
+                if event_id >= through:
+                    self._witness.answers["looks back"] += 1
+                    return
 
     # how they ask
 
