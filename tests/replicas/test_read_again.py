@@ -156,8 +156,8 @@ async def test_a_session_that_was_lost_while_it_was_read_does_not_come_into_memo
         hosting([counter()], open_store(postgres_url, migrate=True), claims=UNDISTURBED) as winner,
     ):
         session = await create(loser)
-        drop(loser, session)
         await leave_a_run(loser.store, session, max_steps=1)
+        drop(loser, session)
         loser.registry._resume = held
         reading = asyncio.create_task(loser.registry.alive(session))
         await gate.until_reached()

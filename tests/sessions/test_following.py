@@ -253,8 +253,8 @@ async def test_who_comes_while_the_session_is_being_read_misses_nothing(store: S
 
     async with hosting([counter()], store) as host:
         session = await create(host)
-        drop(host, session)
         await leave_a_run(host.store, session, max_steps=1)
+        drop(host, session)
         host.registry._resume = held
         reading = asyncio.create_task(host.registry.alive(session))
         await gate.until_reached()

@@ -252,8 +252,8 @@ async def test_a_run_that_is_pushed_aside_twice_while_it_is_taken_back_comes_to_
     async with hosting([gated(gate)], SlowToLook(looking)) as host:
         session = await create(host, "gated")
         await host.step(session, {})
-        drop(host, session)
         await leave_a_run(host.store, session)
+        drop(host, session)
         await host.own(session)
         await host.registry.alive(session)
         await gate.until_reached()
