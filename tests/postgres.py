@@ -136,10 +136,10 @@ def _wheel(folder: Path) -> Any:
 
 
 @contextlib.contextmanager
-def fresh_database(server_url: str) -> Iterator[str]:
-    """An empty database that is gone afterwards, with whoever is still connected to it."""
+def fresh_database(server_url: str, template: str = "template1") -> Iterator[str]:
+    """A database, empty or a copy of another one, that is gone afterwards, with whoever is still connected to it."""
     name = f"t{uuid.uuid4().hex}"
-    asyncio.run(_on_server(server_url, f"CREATE DATABASE {name}"))
+    asyncio.run(_on_server(server_url, f"CREATE DATABASE {name} TEMPLATE {template}"))
     try:
         yield server_url.replace("/postgres?", f"/{name}?")
     finally:

@@ -25,8 +25,8 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         case "sqlite":
             return f"sqlite:///{tmp_path}/sessions.db"
         case "pgbouncer":
-            return str(request.getfixturevalue("pgbouncer_url"))
-    return str(request.getfixturevalue("postgres_url"))
+            return str(request.getfixturevalue("pgbouncer_store_url"))
+    return str(request.getfixturevalue("postgres_store_url"))
 
 
 @pytest.fixture

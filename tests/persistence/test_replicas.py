@@ -19,10 +19,10 @@ from tests.persistence.making import T0, ended, failed, new, opened, queried, st
 
 
 @pytest.fixture
-async def pair(postgres_url: str) -> AsyncIterator[tuple[Store, Store]]:
+async def pair(postgres_store_url: str) -> AsyncIterator[tuple[Store, Store]]:
     """Two replicas, as two processes would be."""
     async with AsyncExitStack() as stack:
-        stores = [await stack.enter_async_context(opened(postgres_url)) for _ in range(2)]
+        stores = [await stack.enter_async_context(opened(postgres_store_url)) for _ in range(2)]
         for number, store in enumerate(stores):
             await store.replicas.join(f"http://replica-{number}")
         yield stores[0], stores[1]
@@ -110,11 +110,13 @@ async def test_of_many_who_claim_at_the_same_time_one_gets_the_session(pair: tup
         assert sum(isinstance(answer, ClaimedElsewhere) for answer in answers) == 2
 
 
-async def test_a_replica_that_is_silent_is_buried_and_its_sessions_are_free(postgres_url: str, pair: tuple[Store, Store]) -> None:
+async def test_a_replica_that_is_silent_is_buried_and_its_sessions_are_free(
+    postgres_store_url: str, pair: tuple[Store, Store]
+) -> None:
     first, second = pair
     await first.create_session(new(is_claimed=True))
     assert list(await second.replicas.bury(4.0)) == []
-    await silence(postgres_url, first)
+    await silence(postgres_store_url, first)
     assert list(await second.replicas.bury(4.0)) == [first.replicas.id]
     assert (await second.replicas.beat()).living == 1
     assert not (await first.replicas.beat()).is_known
@@ -130,22 +132,22 @@ async def test_a_replica_that_is_silent_is_buried_and_its_sessions_are_free(post
 
 
 async def test_one_that_has_come_back_at_its_address_buries_what_was_there_before(
-    postgres_url: str, pair: tuple[Store, Store]
+    postgres_store_url: str, pair: tuple[Store, Store]
 ) -> None:
     first, other = pair
     await first.create_session(new(is_claimed=True))
-    async with opened(postgres_url) as again:
+    async with opened(postgres_store_url) as again:
         await again.replicas.join("http://replica-0")
         assert list(await again.replicas.bury_predecessors(2.0)) == [], "it lives"
-        await silence(postgres_url, first)
-        await silence(postgres_url, other)
+        await silence(postgres_store_url, first)
+        await silence(postgres_store_url, other)
         assert list(await again.replicas.bury_predecessors(2.0)) == [first.replicas.id], "and not the one of another address"
         assert (await again.claim_session("s")).record.id == "s"
 
 
-async def test_a_heartbeat_keeps_a_replica_from_being_buried(postgres_url: str, pair: tuple[Store, Store]) -> None:
+async def test_a_heartbeat_keeps_a_replica_from_being_buried(postgres_store_url: str, pair: tuple[Store, Store]) -> None:
     first, second = pair
-    await silence(postgres_url, first)
+    await silence(postgres_store_url, first)
     beat = await first.replicas.beat()
     assert (beat.is_known, beat.living) == (True, 2)
     assert list(await second.replicas.bury(4.0)) == []
@@ -158,7 +160,7 @@ async def test_who_leaves_gives_up_everything(pair: tuple[Store, Store]) -> None
     assert (await second.claim_session("s")).record.seq == -1
 
 
-async def test_orphans_are_the_runs_that_no_living_replica_has(postgres_url: str, pair: tuple[Store, Store]) -> None:
+async def test_orphans_are_the_runs_that_no_living_replica_has(postgres_store_url: str, pair: tuple[Store, Store]) -> None:
     first, second = pair
     now_s = time.time()
     for name in ("owned", "dead", "free", "queued"):
@@ -167,41 +169,45 @@ async def test_orphans_are_the_runs_that_no_living_replica_has(postgres_url: str
             await first.commit(Commit(name, SessionStatus.IDLE, 5, run_start=started(name)))
     await first.replicas.release(["free", "queued"])
     await first.queue_run("queued", started("waits", started_at_s=now_s))
-    await queried(postgres_url, "DELETE FROM stepwell_pgqueuer WHERE dedupe_key = 'waits' RETURNING 1")  # the queue forgets it
+    await queried(
+        postgres_store_url, "DELETE FROM stepwell_pgqueuer WHERE dedupe_key = 'waits' RETURNING 1"
+    )  # the queue forgets it
 
     async def orphans(store: Store, queued_before_s: float = now_s + 1) -> list[str]:
         return sorted(run.id for run in await store.replicas.orphans(queued_before_s=queued_before_s, limit=10))
 
     assert await orphans(second) == ["free", "waits"]
     assert await orphans(second, now_s - 1) == ["free"]
-    await silence(postgres_url, first)
+    await silence(postgres_store_url, first)
     await second.replicas.bury(4.0)
     assert await orphans(second) == ["dead", "free", "owned", "waits"]
     await second.claim_session("dead")
     assert await orphans(second) == ["free", "owned", "waits"], "what it has claimed is under way"
 
 
-async def test_a_run_that_its_queue_has_forgotten_is_found_behind_a_thousand_others(postgres_url: str) -> None:
-    async with opened(postgres_url) as store:
+async def test_a_run_that_its_queue_has_forgotten_is_found_behind_a_thousand_others(postgres_store_url: str) -> None:
+    async with opened(postgres_store_url) as store:
         await store.create_session(new())
         await store.queue_run("s", started("0000", started_at_s=T0))
         others = "generate_series(1, 1100) AS n CROSS JOIN"
         await queried(
-            postgres_url,
+            postgres_store_url,
             f"""
             INSERT INTO runs (id, session_key, status, parameters, started_at, steps, started_event_id)
             SELECT to_char(n, 'FM0000'), session_key, status, parameters, started_at + n / 2, 0, 0 FROM {others} runs
         """,
         )
         await queried(
-            postgres_url,
+            postgres_store_url,
             f"""
             INSERT INTO stepwell_pgqueuer (priority, created, updated, heartbeat, execute_after, status, entrypoint, dedupe_key)
             SELECT 0, created, updated, heartbeat, execute_after, status, entrypoint, to_char(n, 'FM0000')
             FROM {others} stepwell_pgqueuer
         """,
         )
-        await queried(postgres_url, "DELETE FROM stepwell_pgqueuer WHERE dedupe_key IN ('0007', '0008', '0999', '1000', '1100')")
+        await queried(
+            postgres_store_url, "DELETE FROM stepwell_pgqueuer WHERE dedupe_key IN ('0007', '0008', '0999', '1000', '1100')"
+        )
         found = [[run.id for run in await store.replicas.orphans(queued_before_s=2e9, limit=10)] for _ in range(3)]
         assert found == [["0007", "0008", "0999"], ["1000", "1100"], ["0007", "0008", "0999"]]
 
@@ -252,7 +258,7 @@ async def test_a_second_service_on_an_sqlite_file_is_refused(tmp_path: Path) -> 
 
 
 async def test_a_session_that_has_expired_is_deleted_by_who_has_it_and_by_anybody_once_that_is_dead(
-    pair: tuple[Store, Store], postgres_url: str
+    pair: tuple[Store, Store], postgres_store_url: str
 ) -> None:
     first, second = pair
     now_s = time.time()
@@ -261,7 +267,7 @@ async def test_a_session_that_has_expired_is_deleted_by_who_has_it_and_by_anybod
     assert await second.maybe_expired(now_s + 61, 10) == ["free"]
     assert await second.purge_expired(["mine", "free"], now_s + 61) == ["free"]
     assert await first.maybe_expired(now_s + 61, 10) == ["mine"]
-    await silence(postgres_url, first)
+    await silence(postgres_store_url, first)
     await second.replicas.bury(30)
     assert await second.purge_expired(["mine"], now_s + 61) == ["mine"]
     with pytest.raises(SessionNotFound):

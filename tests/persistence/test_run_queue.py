@@ -117,8 +117,8 @@ async def test_a_run_that_goes_back_is_handed_out_again(store: Store) -> None:
     assert taker.taken == ["r"] * 3
 
 
-async def test_two_replicas_share_the_runs(postgres_url: str) -> None:
-    async with opened(postgres_url, background_runs=4) as one, opened(postgres_url, background_runs=4) as other:
+async def test_two_replicas_share_the_runs(postgres_store_url: str) -> None:
+    async with opened(postgres_store_url, background_runs=4) as one, opened(postgres_store_url, background_runs=4) as other:
         await one.create_session(new())
         async with taking(one, is_open=False) as first, taking(other, is_open=False) as second:
             for number in range(8):
@@ -128,8 +128,8 @@ async def test_two_replicas_share_the_runs(postgres_url: str) -> None:
             assert len({*first.taken, *second.taken}) == 8
 
 
-async def test_a_run_goes_to_the_replica_that_has_its_session(postgres_url: str) -> None:
-    async with opened(postgres_url) as one, opened(postgres_url) as other:
+async def test_a_run_goes_to_the_replica_that_has_its_session(postgres_store_url: str) -> None:
+    async with opened(postgres_store_url) as one, opened(postgres_store_url) as other:
         await one.create_session(new())
         async with taking(one) as first, taking(other) as second:
             await other.claim_session("s")
@@ -139,8 +139,8 @@ async def test_a_run_goes_to_the_replica_that_has_its_session(postgres_url: str)
             assert first.taken == []
 
 
-async def test_a_run_is_sent_on_to_the_replica_that_is_named(postgres_url: str) -> None:
-    async with opened(postgres_url) as one, opened(postgres_url) as other:
+async def test_a_run_is_sent_on_to_the_replica_that_is_named(postgres_store_url: str) -> None:
+    async with opened(postgres_store_url) as one, opened(postgres_store_url) as other:
         await one.create_session(new())
         async with taking(other) as second:
             name = second.store.replicas.id
@@ -148,38 +148,38 @@ async def test_a_run_is_sent_on_to_the_replica_that_is_named(postgres_url: str) 
             async with taking(one, back=lambda _: Back(to=name)) as first:
                 await put(one, "r")
                 await first.until(1)
-                await until(postgres_url, "SELECT entrypoint FROM stepwell_pgqueuer WHERE status = 'queued'", f"run@{name}")
+                await until(postgres_store_url, "SELECT entrypoint FROM stepwell_pgqueuer WHERE status = 'queued'", f"run@{name}")
         await one.replicas.join("http://nowhere")
         await one.queue.tend()  # that replica has left: anybody may take it
-        assert await queried(postgres_url, "SELECT entrypoint FROM stepwell_pgqueuer") == "run"
+        assert await queried(postgres_store_url, "SELECT entrypoint FROM stepwell_pgqueuer") == "run"
 
 
-async def test_what_a_dead_replica_held_is_handed_out_again(postgres_url: str) -> None:
-    async with opened(postgres_url) as store:
+async def test_what_a_dead_replica_held_is_handed_out_again(postgres_store_url: str) -> None:
+    async with opened(postgres_store_url) as store:
         await store.create_session(new())
         await put(store, "r")
         held = "UPDATE stepwell_pgqueuer SET status = 'picked', queue_manager_id = gen_random_uuid(), heartbeat = {} RETURNING id"
-        await queried(postgres_url, held.format("now()"))
+        await queried(postgres_store_url, held.format("now()"))
         async with taking(store) as heir:
             with pytest.raises(TimeoutError):
                 await heir.until(1, limit_s=1.0)
-            await queried(postgres_url, held.format("now() - interval '5 seconds'"))
+            await queried(postgres_store_url, held.format("now() - interval '5 seconds'"))
             await heir.until(1, limit_s=LIMIT_S)
-            await until_no_job_is_left(postgres_url)
+            await until_no_job_is_left(postgres_store_url)
 
 
-async def test_the_queue_goes_on_after_its_connection_was_lost(postgres_url: str) -> None:
-    async with opened(postgres_url) as store:
+async def test_the_queue_goes_on_after_its_connection_was_lost(postgres_store_url: str) -> None:
+    async with opened(postgres_store_url) as store:
         await store.create_session(new())
         async with taking(store, is_open=False) as taker:
             await put(store, "held")
             await taker.until(1)
-            assert await queried(postgres_url, CUT_THE_QUEUE_OFF) == 1
+            assert await queried(postgres_store_url, CUT_THE_QUEUE_OFF) == 1
             await put(store, "next")
             await taker.until(2)
             assert taker.taken == ["held", "next"], "what is held was not broken off, and is not taken twice"
             taker.may_go.set()
-            await until_no_job_is_left(postgres_url)
+            await until_no_job_is_left(postgres_store_url)
 
 
 async def test_behind_a_pooler_in_transaction_mode_the_queue_is_polled(pgbouncer_url: str) -> None:
@@ -193,21 +193,21 @@ async def test_behind_a_pooler_in_transaction_mode_the_queue_is_polled(pgbouncer
             await until_no_job_is_left(pgbouncer_url)
 
 
-async def test_a_run_that_is_refused_has_no_job(postgres_url: str) -> None:
-    async with opened(postgres_url) as store:
+async def test_a_run_that_is_refused_has_no_job(postgres_store_url: str) -> None:
+    async with opened(postgres_store_url) as store:
         await store.create_session(new())
         key = Key(b"k", b"r", 1.0)
         await store.queue_run("s", started("first", key=key))
         with pytest.raises(KeyTaken):
             await store.queue_run("s", replace(started("second"), key=key))
-        assert await queried(postgres_url, JOBS) == 1
+        assert await queried(postgres_store_url, JOBS) == 1
 
 
-async def test_a_run_whose_job_waits_is_no_orphan(postgres_url: str) -> None:
-    async with opened(postgres_url) as store:
+async def test_a_run_whose_job_waits_is_no_orphan(postgres_store_url: str) -> None:
+    async with opened(postgres_store_url) as store:
         await store.create_session(new())
         await store.queue_run("s", started("waits"))
         await store.queue_run("s", started("forgotten"))
-        await queried(postgres_url, "DELETE FROM stepwell_pgqueuer WHERE dedupe_key = 'forgotten' RETURNING id")
+        await queried(postgres_store_url, "DELETE FROM stepwell_pgqueuer WHERE dedupe_key = 'forgotten' RETURNING id")
         found = await store.replicas.orphans(queued_before_s=2e9, limit=10)
         assert [run.id for run in found] == ["forgotten"]

@@ -44,6 +44,6 @@ def pair_of_replicas(url: str) -> Iterator[Pair]:
 
 
 @pytest.fixture
-def pair(postgres_url: str) -> Iterator[Pair]:
-    with pair_of_replicas(postgres_url) as made:
+def pair(postgres_store_url: str) -> Iterator[Pair]:
+    with pair_of_replicas(postgres_store_url) as made:
         yield made

@@ -77,8 +77,8 @@ async def two_replicas(url: str, folder: Path, **variables: str) -> AsyncIterato
 
 
 @pytest.fixture
-async def replicas(postgres_url: str, tmp_path: Path) -> AsyncIterator[list[Replica]]:
-    async with two_replicas(postgres_url, tmp_path) as made:
+async def replicas(postgres_store_url: str, tmp_path: Path) -> AsyncIterator[list[Replica]]:
+    async with two_replicas(postgres_store_url, tmp_path) as made:
         yield made
 
 
@@ -183,7 +183,7 @@ async def replicas_at(url: str) -> int:
         await connection.close()
 
 
-async def test_a_replica_that_is_stopped_hands_its_runs_over(replicas: list[Replica], postgres_url: str) -> None:
+async def test_a_replica_that_is_stopped_hands_its_runs_over(replicas: list[Replica], postgres_store_url: str) -> None:
     owner, other = replicas
     paths = [await session_at(owner, name) for name in ("streamed", "background")]
     told = Told()
@@ -191,7 +191,7 @@ async def test_a_replica_that_is_stopped_hands_its_runs_over(replicas: list[Repl
     accepted = await owner.client.post(f"{paths[1]}/runs", json={"max_steps": 30}, headers={"Prefer": "respond-async"})
     await told.until(3)
     assert await asyncio.to_thread(owner.service.stop) == 0
-    assert await replicas_at(postgres_url) == 1, "nobody has to wait until it is taken for dead"
+    assert await replicas_at(postgres_store_url) == 1, "nobody has to wait until it is taken for dead"
     await streaming
     assert (told.last, told.finished) == ("run.finished", list(range(1, 51)))
     run = await until_ended(other, paths[1], accepted.json()["id"])
@@ -199,8 +199,8 @@ async def test_a_replica_that_is_stopped_hands_its_runs_over(replicas: list[Repl
     assert "Traceback" not in owner.service.text() + other.service.text()
 
 
-async def test_a_replica_that_is_stopped_lets_go_of_what_it_passes_on(postgres_url: str, tmp_path: Path) -> None:
-    async with two_replicas(postgres_url, tmp_path, STEPWELL_SHUTDOWN_GRACE_S=str(GRACE_S)) as (owner, other):
+async def test_a_replica_that_is_stopped_lets_go_of_what_it_passes_on(postgres_store_url: str, tmp_path: Path) -> None:
+    async with two_replicas(postgres_store_url, tmp_path, STEPWELL_SHUTDOWN_GRACE_S=str(GRACE_S)) as (owner, other):
         await check_letting_go(owner, other)
 
 

@@ -18,8 +18,8 @@ STEPS = 12
 
 
 @pytest.fixture
-async def replicas(postgres_url: str, tmp_path: Path) -> AsyncIterator[list[Replica]]:
-    async with two_replicas(postgres_url, tmp_path, **SETTINGS) as made:
+async def replicas(postgres_store_url: str, tmp_path: Path) -> AsyncIterator[list[Replica]]:
+    async with two_replicas(postgres_store_url, tmp_path, **SETTINGS) as made:
         yield made
 
 

@@ -51,15 +51,15 @@ def stubborn(cancelled: Gate, gate: Gate) -> Machine:
 
 
 async def test_the_end_of_a_run_of_before_does_not_free_the_session_that_was_read_again(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    postgres_store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.sessions.active_runs._TICK_S", 1000.0)  # or it would go on, if its start were stored by then
     cancelled, gate = Gate(), Gate()
-    async with hosting([stubborn(cancelled, gate)], open_store(postgres_url, migrate=True)) as host:
+    async with hosting([stubborn(cancelled, gate)], open_store(postgres_store_url, migrate=True)) as host:
         session = await create(host, "stubborn")
         lost = await host.start(session, RunRequest(max_steps=1))
         await gate.until_reached()
-        await bury(postgres_url, host)
+        await bury(postgres_store_url, host)
         await host.claims.beat()
         await cancelled.until_reached()
         gate.reached.clear()
@@ -75,16 +75,16 @@ async def test_the_end_of_a_run_of_before_does_not_free_the_session_that_was_rea
         assert [(each.status, each.steps) for each in await host.store.list_runs(session)] == [(RunStatus.FINISHED, 1)]
 
 
-async def test_a_run_goes_on_while_what_it_was_before_is_still_on_its_way_out(postgres_url: str) -> None:
+async def test_a_run_goes_on_while_what_it_was_before_is_still_on_its_way_out(postgres_store_url: str) -> None:
     cancelled, gate = Gate(), Gate()
-    async with hosting([stubborn(cancelled, gate)], open_store(postgres_url, migrate=True)) as host:
+    async with hosting([stubborn(cancelled, gate)], open_store(postgres_store_url, migrate=True)) as host:
         session = await create(host, "stubborn")
         queued = await host.queue(session, RunRequest(max_steps=2))
         await gate.until_reached()
         lost = host.runs.get(queued.id)
         assert lost is not None
         await lost.secure()
-        await bury(postgres_url, host)
+        await bury(postgres_store_url, host)
         await host.claims.beat()
         await cancelled.until_reached()
         gate.open()
@@ -97,8 +97,8 @@ async def test_a_run_goes_on_while_what_it_was_before_is_still_on_its_way_out(po
         assert (record.status, record.steps, host.runs.get(queued.id)) == (RunStatus.FINISHED, 2, None)
 
 
-async def test_followers_are_let_go_while_the_service_ends_if_a_run_would_have_to_go_on_for_them(postgres_url: str) -> None:
-    async with hosting([counter()], open_store(postgres_url, migrate=True)) as host:
+async def test_followers_are_let_go_while_the_service_ends_if_a_run_would_have_to_go_on_for_them(postgres_store_url: str) -> None:
+    async with hosting([counter()], open_store(postgres_store_url, migrate=True)) as host:
         session = await create(host)
         await leave_a_run(host.store, session, max_steps=1)
         drop(host, session)
@@ -112,14 +112,14 @@ async def test_followers_are_let_go_while_the_service_ends_if_a_run_would_have_t
 
 
 async def test_followers_of_a_session_that_was_lost_are_told_of_no_end_and_go_elsewhere(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    postgres_store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.sessions.active_runs._TICK_S", 1000.0)  # or the run would go on at the other one
     here, there = Gate(), Gate()
     there.open()
     async with (
-        hosting([gated(here)], open_store(postgres_url, migrate=True), claims=UNDISTURBED) as loser,
-        hosting([gated(there)], open_store(postgres_url, migrate=True), claims=UNDISTURBED) as winner,
+        hosting([gated(here)], open_store(postgres_store_url, migrate=True), claims=UNDISTURBED) as loser,
+        hosting([gated(there)], open_store(postgres_store_url, migrate=True), claims=UNDISTURBED) as winner,
     ):
         session = await create(loser, "gated")
         await loser.step(session, {})
@@ -132,7 +132,7 @@ async def test_followers_of_a_session_that_was_lost_are_told_of_no_end_and_go_el
 
         following = asyncio.create_task(follow())
         await asyncio.sleep(0)
-        await bury(postgres_url, loser)
+        await bury(postgres_store_url, loser)
         await winner.step(session, {})
         run = loser.runs.get(lost.id)
         assert run is not None
@@ -145,15 +145,15 @@ async def test_followers_of_a_session_that_was_lost_are_told_of_no_end_and_go_el
         assert types_of(await all_events(winner, session, seen[-1].id))[-2:] == ["step.finished", "run.finished"]
 
 
-async def test_a_session_that_was_lost_while_it_was_read_does_not_come_into_memory(postgres_url: str) -> None:
+async def test_a_session_that_was_lost_while_it_was_read_does_not_come_into_memory(postgres_store_url: str) -> None:
     gate = Gate()
 
     async def held(_: LiveSession) -> None:
         await gate.wait()
 
     async with (
-        hosting([counter()], open_store(postgres_url, migrate=True), claims=UNDISTURBED) as loser,
-        hosting([counter()], open_store(postgres_url, migrate=True), claims=UNDISTURBED) as winner,
+        hosting([counter()], open_store(postgres_store_url, migrate=True), claims=UNDISTURBED) as loser,
+        hosting([counter()], open_store(postgres_store_url, migrate=True), claims=UNDISTURBED) as winner,
     ):
         session = await create(loser)
         await leave_a_run(loser.store, session, max_steps=1)
@@ -161,7 +161,7 @@ async def test_a_session_that_was_lost_while_it_was_read_does_not_come_into_memo
         loser.registry._resume = held
         reading = asyncio.create_task(loser.registry.alive(session))
         await gate.until_reached()
-        await bury(postgres_url, loser)
+        await bury(postgres_store_url, loser)
         async with followed(loser, session):
             await loser.claims.beat()
             await winner.own(session)
@@ -172,12 +172,12 @@ async def test_a_session_that_was_lost_while_it_was_read_does_not_come_into_memo
 
 
 async def test_a_claim_in_the_name_of_one_who_was_taken_for_dead_is_made_again(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    postgres_store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = Gate()
     async with (
-        hosting([counter()], open_store(postgres_url, migrate=True), claims=UNDISTURBED) as loser,
-        hosting([counter()], open_store(postgres_url, migrate=True), claims=UNDISTURBED) as winner,
+        hosting([counter()], open_store(postgres_store_url, migrate=True), claims=UNDISTURBED) as loser,
+        hosting([counter()], open_store(postgres_store_url, migrate=True), claims=UNDISTURBED) as winner,
     ):
         session = await create(loser)
         drop(loser, session)
@@ -191,7 +191,7 @@ async def test_a_claim_in_the_name_of_one_who_was_taken_for_dead_is_made_again(
         monkeypatch.setattr(loser.store, "claim_session", slow)
         reading = asyncio.create_task(loser.registry.alive(session))
         await gate.until_reached()
-        await bury(postgres_url, loser)
+        await bury(postgres_store_url, loser)
         await loser.claims.beat()
         await winner.own(session)
         gate.open()
@@ -201,13 +201,13 @@ async def test_a_claim_in_the_name_of_one_who_was_taken_for_dead_is_made_again(
 
 
 async def test_who_comes_to_follow_while_the_session_is_lost_looks_for_it_elsewhere(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    postgres_store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.sessions.host._RECOVERY_INTERVAL_S", 1000.0)  # which would find that out in the end
     here, looking, asked = Gate(), Gate(), asyncio.Event()
     async with (
-        hosting([gated(here)], open_store(postgres_url, migrate=True), claims=UNDISTURBED) as loser,
-        hosting([gated(here)], open_store(postgres_url, migrate=True), claims=UNDISTURBED) as winner,
+        hosting([gated(here)], open_store(postgres_store_url, migrate=True), claims=UNDISTURBED) as loser,
+        hosting([gated(here)], open_store(postgres_store_url, migrate=True), claims=UNDISTURBED) as winner,
     ):
         session = await create(loser, "gated")
         run = await loser.start(session, RunRequest(max_steps=2))
@@ -235,7 +235,7 @@ async def test_who_comes_to_follow_while_the_session_is_lost_looks_for_it_elsewh
                 await asyncio.sleep(0.002)
             next(iter(loser.residents)).stream.close()  # as at each end that is not that of the run: it looks again
             await looking.until_reached()
-            await bury(postgres_url, loser)
+            await bury(postgres_store_url, loser)
             await loser.claims.beat()
             assert (await winner.get(session)).record.seq == 0
             assert (await winner.own(session)).seq == 0
