@@ -194,7 +194,7 @@ class Callers:
                             finished.append(data["seq"])
                         if self._chance.random() < 0.01:
                             break  # and resume elsewhere
-                if seen and self._chance.random() < 0.5:
+                if seen and self._chance.random() < 0.1:
                     await self._look_back(session, seen[-1])
             except httpx.TransportError:
                 await asyncio.sleep(0.2)
