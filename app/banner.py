@@ -34,7 +34,7 @@ def without_password(database_url: str) -> str:
     """Return the url with *** for its password, wherever it stands in it."""
     try:
         url = make_url(database_url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # the second for a port, which may be a piece of a password that was not encoded
         scheme, separator, _ = database_url.partition("://")
         return f"{scheme}://***" if separator else "***"
     hidden = {name: "***" for name in url.query if "password" in name}

@@ -191,6 +191,8 @@ def test_a_host_that_is_not_ours_is_one_line(folder: Path) -> None:
         ("sqlite:////no/such/folder/x.db", "database sqlite:////no/such/folder/x.db: "),
         ("mysql://me:geheim@db/x", "database mysql://me:***@db/x: "),
         ("geheim", "database "),
+        ("postgresql://me:ge@heim:geheim@db/x", "database postgresql://***: "),
+        ("postgresql://me:geheim@db/x?port=many", "database postgresql://me:***@db/x?port=many: "),
     ],
 )
 def test_a_database_that_cannot_be_reached_is_one_line_without_the_password(url: str, shown: str, folder: Path) -> None:

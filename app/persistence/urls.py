@@ -78,7 +78,15 @@ def _postgres(url: URL) -> Postgres:
                 connect.setdefault("server_settings", {})[name] = value
             case _:
                 raise DatabaseUrlInvalid(f"the database url has the parameter {name!r}, which is not supported")
-    return Postgres(url.set(drivername="postgresql+asyncpg", query=kept), connect)
+    return Postgres(_reachable(url.set(drivername="postgresql+asyncpg", query=kept)), connect)
+
+
+def _reachable(url: URL) -> URL:
+    try:
+        url.get_dialect()().create_connect_args(url)  # it alone knows how several hosts and ports are written
+    except (ArgumentError, ValueError):
+        raise DatabaseUrlInvalid("the hosts and ports of the database url cannot be read") from None
+    return url
 
 
 def _seconds(name: str, value: str | tuple[str, ...]) -> float:

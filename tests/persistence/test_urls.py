@@ -59,6 +59,8 @@ def test_a_socket_is_named_by_its_folder() -> None:
         ("postgresql://u:hunter2@h/d?odd=1", "odd"),
         ("postgresql://u:hunter2@h/d?connect_timeout=soon", "connect_timeout"),
         ("postgresql://u:hunter2@h:port/d", "starts with"),
+        ("postgresql://u:hunter2@/d?host=h&port=port", "hosts and ports"),
+        ("postgresql://u:hunter2@/d?host=one&host=other", "hosts and ports"),
     ],
 )
 def test_other_urls_are_refused_without_showing_a_password(url: str, message: str) -> None:
