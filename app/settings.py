@@ -17,6 +17,8 @@ ExecutorName = Literal["thread", "process", "dask", "auto"]
 ProcessStart = Literal["forkserver", "spawn"]
 
 _SEPARATORS = re.compile(r"[,\s]+")
+_URL = re.compile(r"https?://(\[[0-9a-fA-F:.]+\]|[^\s/:?#@\[\]]+)(:[0-9]{1,5})?(/[^\s?#]*)?")
+_DASK = re.compile(r"local(:[1-9][0-9]*)?|(?!local:)[^\s/]+:[0-9]{1,5}|[a-z]+://\S+")
 _SECRET = frozenset({"database_url", "webhook_secret"})  # a wrong value of these is not repeated in a message
 
 
@@ -76,7 +78,7 @@ class Settings(BaseSettings):
         default="", description="Dask scheduler, as `tcp://host:8786`; `local` or `local:4` starts a small cluster of its own."
     )
     loop_lag_budget_ms: float = Field(
-        default=100.0, ge=0, description="What holds the event loop for longer is named; 0 turns the watchdog off."
+        default=100.0, ge=0, le=3_600_000, description="What holds the event loop for longer is named; 0 turns the watchdog off."
     )
     isolate_blocking: bool = Field(
         default=False, description="Move async actions that keep holding the event loop to a loop of their own."
@@ -85,7 +87,10 @@ class Settings(BaseSettings):
     idle_ttl_s: float = Field(default=300.0, gt=0, description="A session without requests leaves memory after this.")
     max_live_sessions: int = Field(default=10_000, ge=1, description="Idle sessions above this number leave memory at once.")
     session_ttl_s: float | None = Field(
-        default=None, gt=0, description="A session expires, with all of its history, when nothing has happened in it for so long."
+        default=None,
+        gt=0,
+        le=3_153_600_000,
+        description="A session expires, with all of its history, when nothing has happened in it for so long.",
     )
     history_steps: int | None = Field(
         default=None, ge=1, description="Of a long history at least the last so many steps are kept; the others go by and by."
@@ -110,7 +115,9 @@ class Settings(BaseSettings):
     )
     webhook_attempts: int = Field(default=10, ge=1, le=100, description="Attempts to deliver a webhook, over about four hours.")
     webhook_timeout_s: float = Field(default=10.0, gt=0, le=300, description="An attempt to deliver a webhook ends after this.")
-    shutdown_grace_s: float = Field(default=10.0, ge=0, description="Running steps have this long to commit at shutdown.")
+    shutdown_grace_s: float = Field(
+        default=10.0, ge=0, le=86_400, description="Running steps have this long to commit at shutdown."
+    )
 
     @field_validator("machines", "webhook_hosts", mode="before")
     @classmethod
@@ -121,6 +128,20 @@ class Settings(BaseSettings):
     @classmethod
     def _lower(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
+
+    @field_validator("replica_url")
+    @classmethod
+    def _without_slash(cls, value: str | None) -> str | None:
+        if value and not _URL.fullmatch(value):
+            raise ValueError("must be as in http://replica-1:8000")
+        return value and value.rstrip("/")  # paths are put behind it
+
+    @field_validator("dask")
+    @classmethod
+    def _dask(cls, value: str) -> str:
+        if value and not _DASK.fullmatch(value):
+            raise ValueError("must be as in tcp://host:8786, local or local:4")
+        return value
 
 
 def read_settings(**overrides: Any) -> Settings:

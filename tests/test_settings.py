@@ -56,3 +56,33 @@ def test_a_wrong_database_url_is_not_repeated() -> None:
     with pytest.raises(SettingsInvalid) as caught:
         read_settings(database_url=["secret"])
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["loop_lag_budget_ms", "session_ttl_s", "shutdown_grace_s"])
+@pytest.mark.parametrize("value", ["inf", "1e300"])
+def test_a_time_that_clocks_cannot_count_is_refused(name: str, value: str) -> None:
+    with pytest.raises(SettingsInvalid, match=f"^STEPWELL_{name.upper()} should be less than or equal to .*, not '{value}'$"):
+        read_settings(**{name: value})
+
+
+@pytest.mark.parametrize("url", ["replica-1:8000", "nonsense", "ftp://replica-1", "http://", "http://replica-1:port"])
+def test_a_replica_url_at_which_nobody_can_be_reached_is_refused(url: str) -> None:
+    with pytest.raises(SettingsInvalid, match=r"^STEPWELL_REPLICA_URL must be as in http://replica-1:8000, not "):
+        read_settings(replica_url=url)
+
+
+@pytest.mark.parametrize("url", ["http://replica-1:8000", "https://replica.example/one", "http://[::1]:8000", ""])
+def test_a_replica_url_names_a_host_and_ends_where_paths_begin(url: str) -> None:
+    assert read_settings(replica_url=url).replica_url == url
+    assert read_settings(replica_url=f"{url}/" if url else url).replica_url == url
+
+
+@pytest.mark.parametrize("address", ["nonsense", "local:", "local:0", "local:many", "LOCAL", "tcp://"])
+def test_a_dask_address_that_is_none_is_refused(address: str) -> None:
+    with pytest.raises(SettingsInvalid, match=r"^STEPWELL_DASK must be as in tcp://host:8786, local or local:4, not "):
+        read_settings(dask=address)
+
+
+@pytest.mark.parametrize("address", ["", "local", "local:4", "tcp://host:8786", "tls://[::1]:8786", "host:8786"])
+def test_a_dask_address_is_a_scheduler_or_a_cluster_of_our_own(address: str) -> None:
+    assert read_settings(dask=address).dask == address
