@@ -206,6 +206,12 @@ def test_a_wrong_setting_is_one_line(folder: Path) -> None:
     assert line == "STEPWELL_PORT should be a valid integer, unable to parse string as an integer, not 'ninety'"
 
 
+@pytest.mark.parametrize("secret", ["geheim", "whsec_geheim", f"whsec_{'g' * 33}"])
+def test_a_wrong_webhook_secret_is_one_line_that_names_the_variable_and_not_the_secret(secret: str, folder: Path) -> None:
+    line = complaint("serve", "bots.py:ticker", cwd=folder, STEPWELL_WEBHOOK_SECRET=secret)
+    assert line == "STEPWELL_WEBHOOK_SECRET must be whsec_ and the base64 of 24 to 64 bytes"
+
+
 # the schema
 
 
