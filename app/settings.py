@@ -5,6 +5,7 @@ No reading of files, no connecting, no defaults that depend on another layer.
 
 import base64
 import re
+from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
@@ -20,6 +21,7 @@ ProcessStart = Literal["forkserver", "spawn"]
 _SEPARATORS = re.compile(r"[,\s]+")
 _URL = re.compile(r"https?://(\[[0-9a-fA-F:.]+\]|[^\s/:?#@\[\]]+)(:[0-9]{1,5})?(/[^\s?#]*)?")
 _DASK = re.compile(r"local(:[1-9][0-9]*)?|(?!local:)[^\s/]+:[0-9]{1,5}|[a-z]+://\S+")
+_HOST_NAME = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
 _SECRET = frozenset({"database_url", "webhook_secret"})  # a wrong value of these is not repeated in a message
 
 
@@ -143,6 +145,13 @@ class Settings(BaseSettings):
             raise ValueError("must be as in tcp://host:8786, local or local:4")
         return value
 
+    @field_validator("webhook_hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(map(_is_host, value)):
+            raise ValueError("must be names or addresses of hosts alone")
+        return value
+
     @field_validator("webhook_secret")
     @classmethod
     def _standard_secret(cls, value: str) -> str:
@@ -160,6 +169,13 @@ def read_settings(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as exc:
         raise SettingsInvalid([_line(error) for error in exc.errors(include_url=False)]) from exc
+
+
+def _is_host(text: str) -> bool:
+    try:
+        return bool(_HOST_NAME.fullmatch(text) or ip_address(text))
+    except ValueError:
+        return False
 
 
 def _is_standard_secret(secret: str) -> bool:

@@ -25,7 +25,7 @@ def test_machines_are_separated_by_commas_or_blanks(text: str, monkeypatch: pyte
 
 def test_every_setting_is_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, field in Settings.model_fields.items():
-        value = "x.py" if name == "machines" else str(field.default)
+        value = "x.py" if name == "machines" else "" if field.default == () else str(field.default)
         monkeypatch.setenv(f"STEPWELL_{name.upper()}", value)
     assert read_settings() == Settings(machines=("x.py",))
 
@@ -86,3 +86,18 @@ def test_a_dask_address_that_is_none_is_refused(address: str) -> None:
 @pytest.mark.parametrize("address", ["", "local", "local:4", "tcp://host:8786", "tls://[::1]:8786", "host:8786"])
 def test_a_dask_address_is_a_scheduler_or_a_cluster_of_our_own(address: str) -> None:
     assert read_settings(dask=address).dask == address
+
+
+@pytest.mark.parametrize(
+    "host", ["https://example.org", "example.org:8443", "10.0.0.1:80", "*.example.org", ".example.org", "example.org/hooks"]
+)
+def test_a_webhook_host_that_no_url_can_have_is_refused(host: str) -> None:
+    with pytest.raises(SettingsInvalid, match=r"^STEPWELL_WEBHOOK_HOSTS must be names or addresses of hosts alone, not "):
+        read_settings(webhook_hosts=f"hooks.example.org, {host}")
+
+
+def test_webhook_hosts_are_names_and_addresses() -> None:
+    assert read_settings(webhook_hosts="example.org my_host,10.0.0.1 fd00::1").webhook_hosts == (
+        *("example.org", "my_host"),
+        *("10.0.0.1", "fd00::1"),
+    )
