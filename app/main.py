@@ -56,6 +56,7 @@ def create_app(settings: Settings, machines: Sequence[Machine], address: str | N
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(seldom_collecting())  # takes long, so it is done before the host watches the loop
             try:
                 await stack.enter_async_context(host)
             except StoreError as exc:
@@ -63,7 +64,6 @@ def create_app(settings: Settings, machines: Sequence[Machine], address: str | N
             except ExecutorError as exc:
                 raise StartupError(" ".join(str(exc).split())) from exc
             stack.enter_context(told_of_signals(host.begin_drain))
-            stack.enter_context(seldom_collecting())
             yield
 
     api = build_api(host, lifespan=lifespan, max_body_bytes=settings.max_body_bytes)
