@@ -21,9 +21,10 @@ help:
 	@echo "make lock    refresh requirements*.lock from pyproject.toml"
 	@echo "make clean   remove .venv and the caches"
 
+# all of it or nothing: Debian's python3 without python3-venv would leave an environment without pip
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Stepwell needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.serve: requirements.lock pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock

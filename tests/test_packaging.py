@@ -115,3 +115,14 @@ def test_make_serve_starts_the_machines_of_the_image() -> None:
     assert machines
     assert examples[1] == machines[1]
     assert all(Path(ROOT, name).is_file() for name in examples[1].split())
+
+
+def test_make_leaves_nothing_of_an_environment_that_could_not_be_made(tmp_path: Path) -> None:
+    without_pip = tmp_path / "python"  # as Debian's without the package python3-venv: it complains when half is done
+    without_pip.write_text('#!/bin/sh\nmkdir -p .venv/bin && touch .venv/bin/python && echo "no ensurepip" >&2 && exit 1\n')
+    without_pip.chmod(0o755)
+    command = ["make", "-f", ROOT / "Makefile", ".venv/bin/python", f"PYTHON={without_pip}"]
+    for _again in range(2):
+        made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert made.returncode != 0
+        assert "no ensurepip" in made.stderr
