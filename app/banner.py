@@ -6,7 +6,8 @@ import secrets
 import shlex
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any, get_args, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -17,7 +18,7 @@ from app.settings import Settings
 
 __all__ = ["banner", "curl_line", "without_password"]
 
-_SAMPLES: dict[Any, Any] = {str: "hello", int: 1, float: 1.5, bool: True, list: [], dict: {}}
+_SAMPLES: dict[Any, Any] = {str: "hello", int: 1, float: 1.5, bool: True, list: [], dict: {}, NoneType: None}
 
 
 def banner(address: str, machines: Sequence[Machine], settings: Settings) -> str:
@@ -55,18 +56,29 @@ def sample_inputs(action: Action | None) -> dict[str, Any]:
     if action is None:
         return {}
     required, _ = action.optional_and_required_inputs
-    function = getattr(action, "fn", None)
-    hints = get_type_hints(function) if inspect.isfunction(function) else {}
+    hints = _hints(getattr(action, "fn", None))
     return {name: _sample(hints.get(name, str)) for name in sorted(required) if not name.startswith("__")}
 
 
+def _hints(function: Any) -> dict[str, Any]:
+    try:
+        return get_type_hints(function) if inspect.isfunction(function) else {}
+    except Exception:  # the border to the user's annotations: they may name what does not exist at run time
+        return {}
+
+
 def _sample(hint: Any) -> Any:
-    choices = [hint, *get_args(hint)]
-    return next((_SAMPLES[choice] for choice in choices if choice in _SAMPLES), "hello")
+    for choice in get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,):
+        if get_origin(choice) is Literal:
+            return get_args(choice)[0]
+        plain = get_origin(choice) or choice
+        if plain in _SAMPLES:
+            return _SAMPLES[plain]
+    return "hello"
 
 
 def _post(url: str, body: Any) -> str:
-    return f"curl -s {url} -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body))}"
+    return f"curl -s {url} -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body, default=str))}"
 
 
 def _actions(machine: Machine, settings: Settings) -> str:
