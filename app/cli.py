@@ -1,6 +1,7 @@
 """The `stepwell` command: reads its options, says in one line each what is wrong with them, and starts the service."""
 
 import sys
+import tokenize
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -114,7 +115,8 @@ def check_command(
     blocking = False
     for file in files:
         try:
-            findings = check_source(file.read_text(), str(file))
+            with tokenize.open(file) as source:  # in the encoding that Python would read it in
+                findings = check_source(source.read(), str(file))
         except (OSError, UnicodeDecodeError, SyntaxError) as exc:
             _stop(f"{file}: {exc}")
         for found in findings:

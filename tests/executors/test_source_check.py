@@ -177,3 +177,11 @@ def test_the_command_says_in_a_line_why_it_cannot_read_a_file(tmp_path: Path, so
 
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("head", "encoding"), [("", "utf-8-sig"), ("# coding: latin-1\n", "latin-1")])
+def test_the_command_reads_every_encoding_that_python_reads(tmp_path: Path, head: str, encoding: str) -> None:
+    (tmp_path / "shop.py").write_text(f"{head}café = 1\n", encoding=encoding)
+    done = run_command("check", "shop.py", cwd=tmp_path)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
