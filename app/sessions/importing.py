@@ -56,7 +56,8 @@ def describe(exc: BaseException) -> str:
     if isinstance(exc, SyntaxError):
         return f"{type(exc).__name__}: {exc.msg} ({exc.filename}:{exc.lineno})"
     frames = traceback.extract_tb(exc.__traceback__)
-    foreign = [each for each in frames if not each.filename.startswith((f"{_OWN_PACKAGE}{os.sep}", "<frozen"))]
+    # in angle brackets stands what is in no file, as the methods of a dataclass
+    foreign = [each for each in frames if not each.filename.startswith((f"{_OWN_PACKAGE}{os.sep}", "<"))]
     users = [each for each in foreign if f"{os.sep}lib{os.sep}" not in each.filename]  # neither installed nor of the interpreter
     text = str(exc).strip()
     where = "".join(f" ({each.filename}:{each.lineno})" for each in (users or foreign)[-1:])

@@ -247,7 +247,12 @@ def test_a_file_with_several_machines_names_them(write: Write) -> None:
         ("x = 1\n\nraise KeyError('TOKEN')\n", "KeyError: 'TOKEN' ({file}:3)"),
         ("import json\njson.loads('{')\n", "JSONDecodeError: "),
         ("def broken(:\n", "SyntaxError: invalid syntax ({file}:1)"),
+        ("raise ValueError('one\\n  two')\n", "ValueError: one two ({file}:1)"),
         ("raise SystemExit('no key')\n", "SystemExit: no key ({file}:1)"),
+        (
+            "from app.engine import machine\nmachine(ttl_s=-1)(print)\n",
+            "MachineRejected: ttl_s must be above 0, or None; it is -1 ({file}:2)",
+        ),
         ("from json import nothing\n", "ImportError: cannot import name 'nothing' from 'json'"),
     ],
 )
