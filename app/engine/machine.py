@@ -5,6 +5,7 @@ Holds the `machine` decorator and its value, and nothing about where a machine w
 
 import hashlib
 import inspect
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ __all__ = ["Machine", "MachineFactory", "MachineOptions", "MachineRejected", "ma
 
 MachineFactory = Callable[[], ApplicationBuilder[Any]]
 
+_LONGEST_TTL_S = 3_153_600_000  # a hundred years: what is much later has no date
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -47,6 +49,8 @@ class MachineOptions:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise MachineRejected(f"{name} must be above 0, or None; it is {value!r}")
+        if self.ttl_s is not None and _LONGEST_TTL_S < self.ttl_s < math.inf:
+            raise MachineRejected(f"ttl_s must be at most {_LONGEST_TTL_S}, or infinity; it is {self.ttl_s!r}")
 
 
 @dataclass(frozen=True)

@@ -253,6 +253,10 @@ def test_a_file_with_several_machines_names_them(write: Write) -> None:
             "from app.engine import machine\nmachine(ttl_s=-1)(print)\n",
             "MachineRejected: ttl_s must be above 0, or None; it is -1 ({file}:2)",
         ),
+        (
+            "from app.engine import machine\nmachine(ttl_s=float('inf'))\nmachine(ttl_s=1e12)\n",
+            "MachineRejected: ttl_s must be at most 3153600000, or infinity; it is 1000000000000.0 ({file}:3)",
+        ),
         ("from json import nothing\n", "ImportError: cannot import name 'nothing' from 'json'"),
     ],
 )
