@@ -5,6 +5,7 @@ that it judges.
 """
 
 import json
+import math
 import uuid
 import zlib
 from collections import Counter, defaultdict
@@ -19,7 +20,7 @@ import asyncpg
 from app.persistence.dictionary import DICTIONARY
 from tests.chaos.witness import Witness
 
-__all__ = ["Verdict", "check"]
+__all__ = ["Verdict", "check", "check_failover"]
 
 ENDED = ("finished", "failed", "cancelled")
 
@@ -79,7 +80,7 @@ async def check(url: str, witness: Witness, ledger: Path, failover_limit_s: floa
             found = sum(step.kind == "action" for step in steps[name])
             verdict.expect(found == witness.wanted[name], f"{name} was to take {witness.wanted[name]} steps, and took {found}")
     _check_runs(verdict, runs, names, steps, witness)
-    _check_failover(verdict, runs, steps, witness, failover_limit_s)
+    check_failover(verdict, runs, steps, witness, failover_limit_s)
     _check_effects(verdict, steps, ledger)
     verdict.figures |= {
         "sessions": len(sessions),
@@ -152,16 +153,20 @@ def _check_runs(
     verdict.figures["most attempts at one run without getting on"] = max((run["attempts"] for run in runs.values()), default=0)
 
 
-def _check_failover(
+def check_failover(
     verdict: Verdict, runs: dict[str, Any], steps: dict[str, list[Step]], witness: Witness, limit_s: float
 ) -> None:
+    """Each run that has lost its replica has gone on in time, or had nothing more to do."""
     signs: dict[str, list[float]] = defaultdict(list)
     for each in steps.values():
         for step in each:
             signs[step.run_id].append(step.finished_at_s)
     waits: list[float] = []
     for run_id, lost_at_s in witness.orphaned:
-        found = [at_s for at_s in (*signs[run_id], runs[run_id]["finished_at"] or 0.0) if at_s > lost_at_s]
+        ended_at_s = runs[run_id]["finished_at"] or math.inf
+        if ended_at_s <= lost_at_s:
+            continue  # its end was on its way to the database when the replica was lost
+        found = [at_s for at_s in (*signs[run_id], ended_at_s) if lost_at_s < at_s < math.inf]
         if found:
             until_s = min(found)
             waits.append(until_s - max(at_s for at_s in (lost_at_s, *witness.setbacks) if at_s < until_s))
