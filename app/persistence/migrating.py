@@ -24,12 +24,14 @@ _LOCK = 0x57E9_3E11  # any number, as long as it is always the same
 
 
 class SchemaMismatch(StoreError):
-    """The database's schema is older or newer than the one that this version works with."""
+    """The database's schema is older or newer than the one that this version works with, or none of stepwell's."""
 
-    def __init__(self, found: str | None) -> None:
+    def __init__(self, found: str | None, *, is_known: bool = True) -> None:
         what = "no schema yet" if found is None else f"schema {found!r}"
         is_newer = found is not None and found > HEAD_REVISION
         advice = "a newer version of stepwell made it" if is_newer else "run `stepwell db upgrade`"
+        if not is_known:
+            advice = "no version of stepwell made it"
         super().__init__(f"the database has {what}, this version works with {HEAD_REVISION!r}: {advice}")
         self.found = found
 
@@ -105,7 +107,7 @@ def _revision(connection: Connection) -> str | None:
 
 
 def _upgrade(connection: Connection) -> None:
-    """Run what is missing, in the transaction that is open. Raises SchemaMismatch if the schema is newer."""
+    """Run what is missing, in the transaction that is open. Raises SchemaMismatch if the schema is newer, or unknown."""
     found = _revision(connection)  # again: another process may have been here before we had the lock
     if found == HEAD_REVISION:
         return
@@ -113,10 +115,14 @@ def _upgrade(connection: Connection) -> None:
         raise SchemaMismatch(found)
     from alembic import command  # here: slow to import, and not needed by a start that finds its schema
     from alembic.config import Config
+    from alembic.script import ScriptDirectory
 
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
     config.attributes |= {"connection": connection, "version_table": _VERSION_TABLE}
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if found is not None and found not in known:
+        raise SchemaMismatch(found, is_known=False)
     command.upgrade(config, "head")
 
 

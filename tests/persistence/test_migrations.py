@@ -98,6 +98,17 @@ async def test_a_newer_schema_is_refused_in_one_line(database_url: str) -> None:
             pass
 
 
+@pytest.mark.parametrize("unknown", ["", "0000", "0003x"])
+async def test_a_schema_that_no_version_has_made_is_refused_and_left_as_it_is(database_url: str, unknown: str) -> None:
+    await upgrade(database_url)
+
+    await queried(database_url, f"UPDATE stepwell_schema SET version_num = '{unknown}' RETURNING 1")
+    with pytest.raises(SchemaMismatch, match="no version of stepwell made it") as caught:
+        await upgrade(database_url)
+    assert "\n" not in str(caught.value)
+    assert await current(database_url) == unknown
+
+
 CREATE_ONE = """
 import asyncio, sys
 from tests.persistence.making import new, opened
