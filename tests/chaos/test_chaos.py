@@ -21,4 +21,3 @@ async def test_nothing_is_lost_doubled_or_left_in_five_rounds_of_harm() -> None:
     figures = report.verdict.figures
     assert figures["sessions"] == SESSIONS
     assert figures["steps that clients were told of"] > SESSIONS
-    assert figures["runs that lost their replica"] > 0
