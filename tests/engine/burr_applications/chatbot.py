@@ -88,7 +88,8 @@ class Protocol(PostRunStepHook, PreStartStreamHook, PostStreamItemHook, PostEndS
 
 def conversation(user: str, model: Model, path: str, protocol: Protocol) -> Application:
     """Opens the conversation of a user, or goes on with it."""
-    persister = SQLitePersister(path, table_name="conversations")
+    # Burr closes the connection when the persister is collected, in whichever thread that is
+    persister = SQLitePersister(path, table_name="conversations", connect_kwargs={"check_same_thread": False})
     persister.initialize()
     return (
         ApplicationBuilder()
