@@ -54,7 +54,8 @@ class Settings(BaseSettings):
         default=8,
         ge=3,
         le=200,
-        description="Connections to PostgreSQL, one of them for writing and one for the queue of background runs.",
+        description="Connections to PostgreSQL, one of them for writing and one for the queue of background runs; "
+        "one more answers `/readyz`.",
     )
     pgbouncer: bool = Field(default=False, description="A PgBouncer in transaction mode stands in front of PostgreSQL.")
     background_runs: int = Field(

@@ -73,11 +73,13 @@ def running_server(
     settings: HostSettings | None = None,
     *,
     max_body_bytes: int = 4_000_000,
+    host_name: str = "127.0.0.1",
 ) -> Iterator[RunningServer]:
-    """Serve `machines` until the block ends."""
+    """Serve `machines` until the block ends. Other replicas reach it by `host_name`."""
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    host = SessionHost(machines, store or MemoryStore(), replace(settings or HostSettings(), url=url))
+    own_url = url.replace("127.0.0.1", host_name)
+    host = SessionHost(machines, store or MemoryStore(), replace(settings or HostSettings(), url=own_url))
 
     @contextlib.asynccontextmanager
     async def lifespan(_api: FastAPI) -> AsyncIterator[None]:

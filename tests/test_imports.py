@@ -14,8 +14,8 @@ APP = ROOT / "app"
 BELOW: dict[str, frozenset[str]] = {
     "top": frozenset({"routes", "sessions", "executors", "persistence", "engine", "client", "dashboard", "system"}),
     "dashboard": frozenset({"routes", "sessions", "executors", "persistence", "engine"}),
-    "routes": frozenset({"sessions", "executors", "persistence", "engine"}),
-    "sessions": frozenset({"executors", "persistence", "engine"}),
+    "routes": frozenset({"sessions", "executors", "persistence", "engine", "system"}),
+    "sessions": frozenset({"executors", "persistence", "engine", "system"}),
     "executors": frozenset({"engine", "system"}),
     "persistence": frozenset({"engine", "system"}),
     "engine": frozenset(),
@@ -146,3 +146,26 @@ def runtime_imports_of(file: Path) -> list[Import]:
         for inner in range(child.lineno, (child.end_lineno or child.lineno) + 1)
     }
     return [found for found in imports_of(file) if found.line not in guarded]
+
+
+def test_nothing_of_the_host_waits_for_a_thread_of_the_loops_default_executor() -> None:
+    """It belongs to users: see docs/adr/0038. The engine alone runs on a loop of the user's."""
+    uses = [
+        f"{file.relative_to(ROOT)}:{node.lineno}"
+        for file in sorted(APP.rglob("*.py"))
+        if layer_of_file(file) != "engine"
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.Call) and _uses_the_default_executor(node)
+    ]
+    assert uses == []
+
+
+def _uses_the_default_executor(call: ast.Call) -> bool:
+    match call.func, call.args:
+        case ast.Attribute(attr="to_thread" | "getaddrinfo"), _:
+            return ast.unparse(call.func) != "socket.getaddrinfo"
+        case ast.Attribute(attr="run_in_executor"), [ast.Constant(value=None), *_]:
+            return True
+        case ((ast.Name(id=name) | ast.Attribute(attr=name)), _):
+            return name in ("run_in_threadpool", "iterate_in_threadpool")
+    return False

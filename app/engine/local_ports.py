@@ -35,6 +35,7 @@ class LocalPorts:
         if self._host is not None:
             return await self._host.call_action(call)
         self._warn(call)
+        # the loop is the user's, and so is its default executor: here the engine runs in a script, not in the service
         return await asyncio.to_thread(call.perform)
 
     def stream_action(self, call: BlockingCall) -> AsyncGenerator[Any, None]:

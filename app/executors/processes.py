@@ -4,7 +4,6 @@ A thread accompanies each call: it packs what has to travel, waits for the reply
 call means that a crash, a cancel or a timeout costs that call and no other: the process is killed and replaced.
 """
 
-import asyncio
 import pickle
 import threading
 import time
@@ -20,6 +19,7 @@ from app.executors.pool_stats import PoolStats
 from app.executors.threads import FairThreadPool
 from app.executors.travel import Errand, Item, MachineSource, Reply, rebuild, unpack
 from app.executors.workers import Launcher, WorkerProcess
+from app.system.host_threads import run_in_own_thread
 
 __all__ = ["MakeErrand", "ProcessRung"]
 
@@ -73,7 +73,7 @@ class ProcessRung:
     async def close(self, grace_s: float = 5.0) -> None:
         """Give running calls `grace_s` to end, then kill every process."""
         await self._threads.close(grace_s)
-        await asyncio.to_thread(self._end_all)
+        await run_in_own_thread(self._end_all)
 
     def stats(self) -> PoolStats:
         return replace(self._threads.stats(), died=self._died)

@@ -22,12 +22,16 @@ from app.persistence.store_stats import Connections, connections_of
 from app.persistence.tables import HEAD_REVISION
 from app.persistence.urls import Postgres, Sqlite
 from app.persistence.writer import Writer
+from app.system.host_threads import run_in_own_thread
 
 __all__ = ["Database", "PostgresDatabase", "SqliteDatabase"]
 
 T = TypeVar("T")
 
 _WRITE_TIMEOUT_S = 15.0
+_READERS = 5  # of an SQLite file
+_FOR_RUNS = 2  # connections of the pool that nobody gets who looks through histories
+_HELD = 2  # connections of PostgreSQL's pool that are in use all the time: the writer's and the queue's
 
 
 class _LostBeforeCommit(SQLAlchemyError):
@@ -43,6 +47,16 @@ class Database(Protocol):
 
     @property
     def reader(self) -> AsyncEngine: ...
+
+    @property
+    def browsers(self) -> int:
+        """How many of the reader's connections may look through histories and lists; the others are for what is to run."""
+        ...
+
+    @property
+    def probe(self) -> AsyncEngine:
+        """A connection to ask whether the database answers. It is in no queue behind anything else."""
+        ...
 
     @property
     def writer(self) -> Writer: ...
@@ -82,13 +96,15 @@ class SqliteDatabase:
 
     def __init__(self, database: Sqlite, *, is_power_safe: bool, busy_timeout_s: float, background_runs: int) -> None:
         self._database = database
-        self.reader = sqlite_reader(database, busy_timeout_s=busy_timeout_s)
+        self.reader = sqlite_reader(database, size=_READERS, busy_timeout_s=busy_timeout_s)
+        self.browsers = _READERS - _FOR_RUNS
+        self.probe = sqlite_reader(database, size=1, busy_timeout_s=busy_timeout_s)
         self.writer = SqliteWriter(sqlite_writer(database, is_power_safe=is_power_safe, busy_timeout_s=busy_timeout_s))
         self.replicas = FileReplica(database.path)
         self.queue = LocalQueue(background_runs)
 
     async def prepare(self) -> None:
-        await asyncio.to_thread(migrating.on_sqlite, self._database, is_upgrade=True)
+        await run_in_own_thread(migrating.on_sqlite, self._database, is_upgrade=True)
 
     def enqueue(self, _connection: Connection, _session_id: str, _run_id: str) -> None:
         """The run itself is all that is stored: at the next start it is found by its status."""
@@ -105,6 +121,7 @@ class SqliteDatabase:
 
     async def close(self) -> None:
         await self.writer.close()
+        await self.probe.dispose()
         await self.reader.dispose()
 
 
@@ -122,6 +139,9 @@ class PostgresDatabase:
         self._engine = postgres_engine(database, pool_size=pool_size, is_pgbouncer=is_pgbouncer)
         # a transaction around one statement would be two more ways to the server and back
         self.reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self.browsers = max(1, pool_size - _HELD - _FOR_RUNS)
+        self._probe = postgres_engine(database, pool_size=1, is_pgbouncer=is_pgbouncer)
+        self.probe = self._probe.execution_options(isolation_level="AUTOCOMMIT")
         self.writer = PostgresWriter(self._engine, timeout_s=_WRITE_TIMEOUT_S)
         self.replicas = PostgresReplicas(self.reader, self.writer)
         self.queue = PostgresQueue(self.reader, self.replicas, limit=background_runs, is_listening=not is_pgbouncer)
@@ -158,4 +178,5 @@ class PostgresDatabase:
 
     async def close(self) -> None:
         await self.writer.close()
+        await self.probe.dispose()
         await self.reader.dispose()

@@ -1,5 +1,7 @@
 """SQLAlchemy engines, set up the way that the stores need them."""
 
+import asyncio
+from functools import partial
 from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine, event
@@ -7,10 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from app.persistence.urls import Postgres, Sqlite
+from app.system.names import Names, ResolvingLoop
 
 __all__ = ["postgres_engine", "sqlite_reader", "sqlite_writer"]
-
-_READERS = 4
 
 
 def sqlite_writer(database: Sqlite, *, is_power_safe: bool, busy_timeout_s: float) -> Engine:
@@ -28,12 +29,12 @@ def sqlite_writer(database: Sqlite, *, is_power_safe: bool, busy_timeout_s: floa
     return engine
 
 
-def sqlite_reader(database: Sqlite, *, busy_timeout_s: float) -> AsyncEngine:
+def sqlite_reader(database: Sqlite, *, size: int, busy_timeout_s: float) -> AsyncEngine:
     """Return an engine for connections that only read."""
     engine = create_async_engine(
         URL.create("sqlite+aiosqlite", database=str(database.path)),
         isolation_level="AUTOCOMMIT",
-        pool_size=_READERS,
+        pool_size=size,
         max_overflow=0,
         hide_parameters=True,
         connect_args={"timeout": busy_timeout_s},
@@ -44,10 +45,11 @@ def sqlite_reader(database: Sqlite, *, busy_timeout_s: float) -> AsyncEngine:
 
 def postgres_engine(database: Postgres, *, pool_size: int, is_pgbouncer: bool) -> AsyncEngine:
     """Return an engine whose statements commit by themselves unless a transaction is begun."""
-    connect = dict(database.connect)
+    names = Names("database")
+    connect = {**database.connect, "async_creator_fn": partial(_connected, names)}
     if is_pgbouncer:  # in transaction mode the next statement may meet a server that does not know it
         connect |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
-    return create_async_engine(
+    engine = create_async_engine(
         database.url,
         pool_size=pool_size,
         max_overflow=0,
@@ -55,6 +57,15 @@ def postgres_engine(database: Postgres, *, pool_size: int, is_pgbouncer: bool) -
         hide_parameters=True,
         connect_args=connect,
     )
+    event.listen(engine.sync_engine, "engine_disposed", lambda _engine: names.close())
+    return engine
+
+
+async def _connected(names: Names, *arguments: Any, **options: Any) -> Any:
+    """Return a connection of asyncpg, which by itself looks names up on the loop's default executor."""
+    import asyncpg  # type: ignore[import-untyped]  # no types of its own; here: slow to import, and not needed for SQLite
+
+    return await asyncpg.connect(*arguments, loop=ResolvingLoop(asyncio.get_running_loop(), names), **options)
 
 
 def _set(connection: Any, pragmas: tuple[str, ...]) -> None:

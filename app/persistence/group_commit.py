@@ -6,7 +6,9 @@ is told what. What a flush contains is decided in `waves`; the SQL is in the wri
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any
 
 from app.persistence.codec import deflate, encode_state
 from app.persistence.records import Commit, StepCommit
@@ -14,6 +16,7 @@ from app.persistence.snapshots import pays_off, threshold_after
 from app.persistence.store import SessionExists, SessionNotFound, StepConflict, StoreError, StoreUnavailable
 from app.persistence.waves import Entry, Group, SnapshotNote, Wave, assemble, deflate_large
 from app.persistence.writer import ConnectionLost, Moved, WaveRefused, Writer, Written
+from app.system.host_threads import HostThreads
 
 __all__ = ["Committer"]
 
@@ -23,11 +26,13 @@ _log = logging.getLogger(__name__)
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.5
 _LARGE_LOG_BYTES = 64 * 1024
+_DEFLATING_THREADS = 2
 
 
 class Committer:
     """Writes the calls of many sessions in few transactions.
 
+    What is large is deflated in threads before it waits for a flush: it holds up the calls of its own session, and no others.
     While the database is away a flush tries again for `patience_s`; then all that waits fails with StoreUnavailable.
     """
 
@@ -38,6 +43,11 @@ class Committer:
         self.commits = 0  # that went into them
         self._patience_s = patience_s
         self._waiting: list[Entry] = []
+        self._deflating: dict[str, deque[Entry]] = {}  # by session: what is large, and all that came behind it
+        self._threads = HostThreads("deflate", _DEFLATING_THREADS)
+        self._snapshot_threads = HostThreads("snapshot", 1)  # of their own: users' classes are encoded there
+        self._snapshots: set[int] = set()  # keys of the sessions of which one is being made, or waits to be written
+        self._tasks: set[asyncio.Task[None]] = set()
         self._notes: list[Entry] = []
         self._wake = asyncio.Event()
         self._is_closing = False
@@ -46,8 +56,8 @@ class Committer:
 
     @property
     def waiting(self) -> int:
-        """How many calls go with the next flush."""
-        return len(self._waiting)
+        """How many calls wait for a flush."""
+        return len(self._waiting) + sum(map(len, self._deflating.values()))
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="group commit")
@@ -58,14 +68,57 @@ class Committer:
         self._wake.set()
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
-        self._fail(self._waiting, lambda _: StoreUnavailable("the store is closed"))
+        self._fail(self._take_all(), lambda _: StoreUnavailable("the store is closed"))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._threads.close()
+        self._snapshot_threads.close()
 
     def submit(self, entry: Entry) -> None:
         """Let `entry` go with the next flush; its future tells when it is durable."""
         if self._task is None or self._task.done() or self._is_closing:
             raise StoreUnavailable("the store is closed")
-        self._waiting.append(entry)
+        line = self._deflating.get(entry.session_id)
+        if line is not None:
+            line.append(entry)
+        elif entry.is_large:
+            self._deflating[entry.session_id] = line = deque([entry])
+            self._begin(self._deflate(entry.session_id, line))
+        else:
+            self._waiting.append(entry)
+            self._wake.set()
+
+    async def _deflate(self, session_id: str, line: deque[Entry]) -> None:
+        """Let the calls of a session go with the next flush, one after the other, as they are deflated."""
+        while line:
+            entry = line[0]
+            if entry.is_large:
+                try:
+                    await self._threads.run(deflate_large, entry)
+                except Exception as exc:  # the border: whatever it is, nobody may wait for ever
+                    _log.exception("a step could not be deflated")
+                    self._fail_whole(line, exc)
+                    line.clear()
+                    break
+            if self._deflating.get(session_id) is not line:
+                return  # they have failed meanwhile, with all the others that waited
+            self._waiting.append(line.popleft())
+            self._wake.set()
+        del self._deflating[session_id]
         self._wake.set()
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _take_all(self) -> list[Entry]:
+        """Return all that waits: nothing of it will be written."""
+        taken = [*self._waiting, *(entry for line in self._deflating.values() for entry in line)]
+        self._waiting = []
+        self._deflating = {}
+        return taken
 
     async def _run(self) -> None:
         while True:
@@ -74,32 +127,28 @@ class Committer:
             while self._waiting:
                 batch, self._waiting = self._waiting[: self.most_entries], self._waiting[self.most_entries :]
                 notes, self._notes = self._notes, []
+                self._snapshots.difference_update(note.item.key for note in notes if isinstance(note.item, SnapshotNote))
                 self.commits += len(batch)
                 await self._flush_or_fail(batch, notes)
-            if self._is_closing:
+            if self._is_closing and not self._deflating:
                 return
 
     async def _flush_or_fail(self, batch: list[Entry], notes: list[Entry]) -> None:
         try:
             await self._flush(notes + batch)
         except asyncio.CancelledError:
-            self._fail(batch + self._waiting, lambda _: StoreUnavailable("the store was stopped while it was writing"))
+            self._fail(batch + self._take_all(), lambda _: StoreUnavailable("the store was stopped while it was writing"))
             raise
         except StoreUnavailable as exc:
             message, in_doubt = str(exc), exc.in_doubt
             self._fail(batch, lambda _: StoreUnavailable(message, in_doubt=in_doubt))
-            self._fail(self._waiting, lambda _: StoreUnavailable(message))
-            self._waiting = []
+            self._fail(self._take_all(), lambda _: StoreUnavailable(message))
         except Exception as exc:  # the border: whatever it is, nobody may wait for ever
             _log.exception("group commit failed")
-            message = f"the commit failed: {type(exc).__name__}"
-            self._fail(batch, lambda _: StoreError(message))
+            self._fail_whole(batch, exc)
 
     async def _flush(self, entries: list[Entry]) -> None:
         self.flushes += 1
-        large = [entry for entry in entries if entry.is_large]
-        if large:
-            await asyncio.to_thread(_deflate_all, large)
         while entries:
             wave, entries = assemble(entries)
             for entry in await self._store(wave):
@@ -134,7 +183,7 @@ class Committer:
                 self._fail(group.entries, _refusal)
         for one in written.moved:
             if one.log_bytes >= one.snapshot_at:
-                await self._consider_snapshot(one, wave.groups[one.place])
+                self._consider_snapshot(one, wave.groups[one.place])
         return again
 
     async def _write(self, wave: Wave) -> Written:
@@ -162,34 +211,47 @@ class Committer:
                 self._was_lost = False
                 return written
 
-    async def _consider_snapshot(self, moved: Moved, group: Group) -> None:
+    def _consider_snapshot(self, moved: Moved, group: Group) -> None:
         step = _last_step(group)
-        if step is None:
+        if step is None or moved.key in self._snapshots:
             return
+        if moved.log_bytes > _LARGE_LOG_BYTES:
+            self._snapshots.add(moved.key)
+            self._begin(self._snapshot_in_thread(moved, step, group.session_id))
+        else:
+            try:
+                self._note(moved, step, group.session_id, _snapshot(step))
+            except Exception as exc:  # a snapshot only saves time: the step is stored without it
+                _tell_of_no_snapshot(step, group.session_id, exc)
+
+    async def _snapshot_in_thread(self, moved: Moved, step: StepCommit, session_id: str) -> None:
         try:
-            if moved.log_bytes > _LARGE_LOG_BYTES:
-                state = await asyncio.to_thread(_snapshot, step)
-            else:
-                state = _snapshot(step)
-        except Exception as exc:  # a snapshot only saves time: the step is stored without it
-            _log.warning("no snapshot of session %s at step %s: %s", group.session_id, step.seq, type(exc).__name__)
-            return
-        is_worth_it = pays_off(moved.log_bytes, len(state))
+            self._note(moved, step, session_id, await self._snapshot_threads.run(_snapshot, step))
+        except Exception as exc:  # as above
+            self._snapshots.discard(moved.key)
+            _tell_of_no_snapshot(step, session_id, exc)
+
+    def _note(self, moved: Moved, step: StepCommit, session_id: str, state: bytes) -> None:
+        """Have the next flush write the snapshot, if it is worth it."""
         note = SnapshotNote(
             key=moved.key,
             seq=step.seq,
-            state=state if is_worth_it else None,
+            state=state if pays_off(moved.log_bytes, len(state)) else None,
             covered_bytes=moved.log_bytes,
             snapshot_at=threshold_after(len(state)),
         )
-        self._notes.append(Entry(group.session_id, note))
+        self._notes.append(Entry(session_id, note))
 
     def _tell(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if entry.done is not None and not entry.done.done():
                 entry.done.set_result(None)
 
-    def _fail(self, entries: Sequence[Entry], error: Callable[[Entry], StoreError]) -> None:
+    def _fail_whole(self, entries: Iterable[Entry], cause: Exception) -> None:
+        message = f"the commit failed: {type(cause).__name__}"
+        self._fail(entries, lambda _: StoreError(message))
+
+    def _fail(self, entries: Iterable[Entry], error: Callable[[Entry], StoreError]) -> None:
         for entry in entries:
             # done already: its caller was cancelled, or it was told before the flush came to its end
             if entry.done is not None and not entry.done.done():
@@ -197,9 +259,8 @@ class Committer:
                 entry.done.set_exception(error(entry))
 
 
-def _deflate_all(entries: list[Entry]) -> None:
-    for entry in entries:
-        deflate_large(entry)
+def _tell_of_no_snapshot(step: StepCommit, session_id: str, exc: Exception) -> None:
+    _log.warning("no snapshot of session %s at step %s: %s", session_id, step.seq, type(exc).__name__)
 
 
 def _last_step(group: Group) -> StepCommit | None:

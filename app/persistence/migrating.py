@@ -4,7 +4,6 @@
 transaction, behind a lock: several processes may start on one empty database.
 """
 
-import asyncio
 from pathlib import Path
 
 from sqlalchemy import Column, Connection, MetaData, String, Table, inspect, select, text
@@ -14,6 +13,7 @@ from app.persistence.engines import postgres_engine, sqlite_writer
 from app.persistence.store import StoreError, StoreUnavailable
 from app.persistence.tables import HEAD_REVISION
 from app.persistence.urls import Memory, Postgres, Sqlite, parse
+from app.system.host_threads import run_in_own_thread
 
 __all__ = ["SchemaMismatch", "check", "current", "migrations_folder", "on_postgres", "on_sqlite", "upgrade"]
 
@@ -59,7 +59,7 @@ async def _on_database(database_url: str, is_upgrade: bool) -> str | None:
         case Memory():
             return HEAD_REVISION
         case Sqlite() as database:
-            return await asyncio.to_thread(on_sqlite, database, is_upgrade=is_upgrade)
+            return await run_in_own_thread(on_sqlite, database, is_upgrade=is_upgrade)
         case Postgres() as database:
             return await on_postgres(database, is_upgrade=is_upgrade)
 

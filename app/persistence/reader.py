@@ -36,11 +36,14 @@ from app.persistence.snapshots import replay
 from app.persistence.store import RunNotFound, SessionNotFound, StepNotFound, StepTrimmed, StoreUnavailable
 from app.persistence.texts import is_storable
 from app.persistence.writer import ConnectionLost
+from app.system.host_threads import HostThreads
 
-__all__ = ["Reader", "answer", "available"]
+__all__ = ["Reader", "answer", "available", "ping"]
 
 _LARGE_LOG_BYTES = 32 * 1024
 _MOST = 2**63 - 1
+_THREADS = 4
+_BROWSING_THREADS = 2
 ANSWER_LIMIT_S = 15.0
 
 
@@ -70,11 +73,16 @@ async def available() -> AsyncIterator[None]:
 class Reader:
     """The reading half of a store."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, *, browsers: int = 1) -> None:
+        """So many `browsers` look through histories and lists at once: the other connections are for what is to run."""
         self._engine = engine
+        self._browsers = asyncio.Semaphore(browsers)
+        self._threads = HostThreads("load", _THREADS)
+        self._browsing_threads = HostThreads("browse", _BROWSING_THREADS)
 
-    async def ping(self) -> None:
-        await self._rows(text("SELECT 1"))
+    def close(self) -> None:
+        self._threads.close()
+        self._browsing_threads.close()
 
     async def session(self, session_id: str) -> SessionRecord:
         return session_record(await self._session_row(sql.SESSION, session_id))
@@ -88,7 +96,8 @@ class Reader:
         """Return a session; with `claim` its row is what that gives."""
         while True:
             row = await (claim(session_id) if claim else self._session_row(sql.SESSION_WITH_SNAPSHOT, session_id))
-            state = await self._replayed(row.state, row.key, row.snapshot_seq, row.seq, row.log_bytes)
+            log = await self._rows(sql.PAYLOADS, key=row.key, after_seq=row.snapshot_seq, seq=row.seq)
+            state = await _replayed(self._threads, row.state, log, row.seq - row.snapshot_seq, row.log_bytes)
             if state is not None:
                 return LoadedSession(session_record(row), state)
             if (await self._session_row(sql.SESSION, session_id)).snapshot_seq == row.snapshot_seq:
@@ -98,11 +107,12 @@ class Reader:
         row = await self._session_row(sql.SESSION, session_id)
         if not row.base_seq <= seq <= row.seq:
             raise _no_step(row, seq)
-        nearest = await self._rows(sql.NEAREST_SNAPSHOT, key=row.key, seq=seq)
+        nearest = await self._browse(sql.NEAREST_SNAPSHOT, key=row.key, seq=seq)
         state = None
         if nearest:
             snapshot = nearest[0]
-            state = await self._replayed(snapshot.state, row.key, snapshot.seq, seq, row.log_bytes)
+            log = await self._browse(sql.PAYLOADS, key=row.key, after_seq=snapshot.seq, seq=seq)
+            state = await _replayed(self._browsing_threads, snapshot.state, log, seq - snapshot.seq, row.log_bytes)
         if state is None:
             raise _no_step(await self._session_row(sql.SESSION, session_id), seq)
         return state
@@ -114,7 +124,7 @@ class Reader:
             return SessionPage((), None)
         values = {**conditions_of(which), "before": _MOST if before is None else before, "limit": limit + 1}
         conditions = await self._sparsest_first(tuple(conditions_of(which)), values)
-        rows = await self._rows(sessions_page(conditions), **values)
+        rows = await self._browse(sessions_page(conditions), **values)
         met = list(takewhile(lambda row: row.is_met, rows))
         shown = met[:limit]
         last = shown[-1] if len(met) > limit else rows[len(met)] if len(met) < len(rows) else None
@@ -123,7 +133,7 @@ class Reader:
     async def _sparsest_first(self, conditions: tuple[str, ...], values: Mapping[str, Any]) -> tuple[str, ...]:
         if len(conditions) < 2:
             return conditions
-        (reached,) = await self._rows(reaches(conditions), **values)
+        (reached,) = await self._browse(reaches(conditions), **values)
         sparsest = min(range(len(conditions)), key=lambda place: reached[place] or 0)
         return (conditions[sparsest], *conditions[:sparsest], *conditions[sparsest + 1 :])
 
@@ -175,10 +185,10 @@ class Reader:
         return None
 
     async def maybe_expired(self, now_s: float, replica_id: str | None, limit: int) -> Sequence[str]:
-        return [row.id for row in await self._rows(DUE, now=now_s, replica_id=replica_id, limit=limit)]
+        return [row.id for row in await self._browse(DUE, now=now_s, replica_id=replica_id, limit=limit)]
 
     async def histories(self, after: int, limit: int) -> Sequence[History]:
-        found = await self._rows(sql.HISTORIES, after=after, limit=max(0, limit))
+        found = await self._browse(sql.HISTORIES, after=after, limit=max(0, limit))
         return [History(row.id, row.machine, row.key, row.seq, row.base_seq, row.oldest) for row in found]
 
     async def cut(self, session_id: str, before_seq: int, before_s: float | None) -> Cut:
@@ -198,7 +208,7 @@ class Reader:
             state = await self.state_at(session_id, base_seq)
         except StepTrimmed as exc:  # somebody was faster
             return Cut(row.key, exc.first_seq - 1, is_new=False)
-        return Cut(row.key, base_seq, is_new=True, state=await asyncio.to_thread(_blob, state))
+        return Cut(row.key, base_seq, is_new=True, state=await self._browsing_threads.run(_blob, state))
 
     async def unfinished_runs_of(self, session_id: str) -> Sequence[RunRecord]:
         return [run_record(row) for row in await self._rows(sql.UNFINISHED_RUNS_OF, session_id=session_id)]
@@ -214,15 +224,6 @@ class Reader:
     async def unfinished_runs(self, limit: int) -> Sequence[RunRecord]:
         return [run_record(row) for row in await self._rows(sql.UNFINISHED_RUNS, limit=max(0, limit))]
 
-    async def _replayed(self, state: bytes | None, key: int, after_seq: int, seq: int, log_bytes: int) -> dict[str, Any] | None:
-        """Return the state at `seq`, or None if a part of the log is not there (any more)."""
-        payloads = [row.payload for row in await self._rows(sql.PAYLOADS, key=key, after_seq=after_seq, seq=seq)]
-        if state is None or len(payloads) != seq - after_seq:
-            return None
-        if log_bytes > _LARGE_LOG_BYTES:
-            return await asyncio.to_thread(_replay, state, payloads)
-        return _replay(state, payloads)
-
     async def _session_row(self, statement: Executable, session_id: str) -> Row[Any]:
         found = await self._rows(statement, session_id=session_id) if is_storable(session_id) else ()
         if not found:
@@ -232,11 +233,22 @@ class Reader:
     async def _of_session(self, statement: Executable, session_id: str, *, limit: int, **values: int) -> Sequence[Row[Any]]:
         if limit <= 0 or not is_storable(session_id) or any(abs(value) > _MOST for value in values.values()):
             return ()
-        return await self._rows(statement, session_id=session_id, limit=limit, **values)
+        return await self._browse(statement, session_id=session_id, limit=limit, **values)
 
     async def _rows(self, statement: Executable, **values: Any) -> Sequence[Row[Any]]:
         async with available():
             return await answer(self._engine, statement, values)
+
+    async def _browse(self, statement: Executable, **values: Any) -> Sequence[Row[Any]]:
+        """Return rows of a history or a list: of these many may be asked for, and they may be long."""
+        async with available(), asyncio.timeout(ANSWER_LIMIT_S), self._browsers:
+            return await _answer_again(self._engine, statement, values)
+
+
+async def ping(engine: AsyncEngine) -> None:
+    """Return if the database answers. Raises StoreUnavailable."""
+    async with available():
+        await answer(engine, text("SELECT 1"), {})
 
 
 async def answer(engine: AsyncEngine, statement: Executable, values: Mapping[str, Any]) -> Sequence[Row[Any]]:
@@ -262,6 +274,18 @@ async def _answer(engine: AsyncEngine, statement: Executable, values: Mapping[st
     async with engine.connect() as connection:
         result = await connection.execute(statement, values)
         return result.all() if result.returns_rows else ()
+
+
+async def _replayed(
+    threads: HostThreads, state: bytes | None, log: Sequence[Any], length: int, log_bytes: int
+) -> dict[str, Any] | None:
+    """Return `state` after the `length` steps of `log`, or None if a part of it is not there (any more)."""
+    payloads = [row.payload for row in log]
+    if state is None or len(payloads) != length:
+        return None
+    if log_bytes > _LARGE_LOG_BYTES:
+        return await threads.run(_replay, state, payloads)
+    return _replay(state, payloads)
 
 
 def _no_step(session: Any, seq: int) -> StepNotFound:

@@ -4,7 +4,6 @@ A claim holds as long as the replica that made it is in the table of replicas. E
 one that has been silent for long is buried by another, which takes its row out: all of its claims have ended with that.
 """
 
-import asyncio
 import fcntl
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Protocol
 
 from app.persistence.records import RunRecord
 from app.persistence.store import StoreError, StoreUnavailable
+from app.system.host_threads import run_in_own_thread
 
 __all__ = ["Beat", "ClaimedElsewhere", "FileReplica", "LoneReplica", "Replicas"]
 
@@ -119,7 +119,7 @@ class FileReplica(LoneReplica):
         self._file: TextIOWrapper | None = None
 
     async def join(self, url: str) -> None:
-        await asyncio.to_thread(self._lock, url)
+        await run_in_own_thread(self._lock, url)
 
     async def leave(self) -> None:
         file, self._file = self._file, None

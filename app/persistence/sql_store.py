@@ -8,7 +8,7 @@ from app.persistence import changes, expiry, trimming
 from app.persistence.database import Database
 from app.persistence.group_commit import Committer
 from app.persistence.outbox import SqlOutbox
-from app.persistence.reader import Reader
+from app.persistence.reader import Reader, ping
 from app.persistence.records import (
     Commit,
     FailureRecord,
@@ -42,7 +42,7 @@ class SqlStore:
         self._database = database
         self.outbox = SqlOutbox(database)
         self.schedules = SqlSchedules(database)
-        self._reader = Reader(database.reader)
+        self._reader = Reader(database.reader, browsers=database.browsers)
         self._committer = Committer(database.writer, patience_s=patience_s)
 
     @property
@@ -64,10 +64,11 @@ class SqlStore:
 
     async def close(self) -> None:
         await self._committer.close()
+        self._reader.close()
         await self._database.close()
 
     async def ping(self) -> None:
-        await self._reader.ping()
+        await ping(self._database.probe)
 
     async def create_session(self, new: NewSession) -> None:
         done = asyncio.get_running_loop().create_future()

@@ -1,6 +1,5 @@
 """`/v1/machines/{name}/graph`: a machine's graph as data, as text for drawing, and as a drawing."""
 
-import asyncio
 from enum import StrEnum
 
 from fastapi.routing import APIRoute
@@ -37,6 +36,7 @@ class GraphRoutes:
 
     def __init__(self, host: SessionHost) -> None:
         self._host = host
+        self._threads = host.drawing_threads
 
     async def get_graph(self, request: Request, name: str, format: GraphFormat | None = None) -> Response:  # noqa: A002  # the parameter's name
         """Show the graph in the form that `format` names, or `Accept` asks for; JSON if neither does."""
@@ -44,7 +44,7 @@ class GraphRoutes:
         chosen = format or _accepted(request.headers.get("accept", ""))
         if chosen is GraphFormat.JSON:
             return json_answer(_as_data(machine))
-        text = await asyncio.to_thread(_as_text, machine, chosen)  # SVG may come from a program that takes its time
+        text = await self._threads.run(_as_text, machine, chosen)  # SVG may come from a program that takes its time
         media_type = next(each for each, form in _MEDIA_TYPES.items() if form is chosen)
         return Response(text, media_type=media_type, headers={"Vary": "Accept"})
 

@@ -1,13 +1,15 @@
 """Talking to another replica, which may die in the middle of it, or go silent without closing anything."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypeVar
 
+import httpcore
 import httpx
 
 from app.persistence.replicas import ClaimedElsewhere, Replicas
+from app.system.names import Names
 
 __all__ = ["FORWARDED_TO", "Answer", "Remote", "ReplicaGone"]
 
@@ -64,6 +66,7 @@ class Remote:
 
     def __init__(self, replicas: Replicas) -> None:
         self._replicas = replicas
+        self._names = Names("replicas")
         self._client: httpx.AsyncClient | None = None
         self._talks: set[asyncio.Future[Any]] = set()
         self._is_over = False
@@ -77,6 +80,7 @@ class Remote:
     async def close(self) -> None:
         if self._client is not None:
             await self._client.aclose()
+        self._names.close()
 
     async def send(
         self,
@@ -88,9 +92,10 @@ class Remote:
     ) -> Answer:
         """Send a request to the replica that has a session. Raises ReplicaGone, StoreUnavailable."""
         if self._client is None:
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
             self._client = httpx.AsyncClient(
+                transport=_Transport(self._names, limits=limits, trust_env=False),
                 timeout=httpx.Timeout(None, connect=_CONNECT_TIMEOUT_S, write=_WRITE_TIMEOUT_S),
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
                 follow_redirects=False,
                 trust_env=False,
             )
@@ -129,6 +134,49 @@ class Remote:
                 await asyncio.wait([talking])
             if not talking.cancelled():
                 talking.exception()  # seen: who waited may be cancelled in the same moment in which the talk ends
+
+
+class _Transport(httpx.AsyncHTTPTransport):
+    def __init__(self, names: Names, **options: Any) -> None:
+        super().__init__(**options)
+        pool: Any = self._pool
+        pool._network_backend = _Network(names, pool._network_backend)  # httpx passes none on to httpcore
+
+
+class _Network(httpcore.AsyncNetworkBackend):
+    """Connects as httpcore does by itself, except for the look-ups of names."""
+
+    def __init__(self, names: Names, network: httpcore.AsyncNetworkBackend) -> None:
+        self._names = names
+        self._network = network
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # httpcore's signature
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        failed: httpcore.ConnectError | httpcore.ConnectTimeout | None = None
+        for address in await self._addresses(host, port, timeout):
+            try:
+                return await self._network.connect_tcp(address, port, timeout, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as exc:
+                failed = exc
+        raise failed or httpcore.ConnectError(f"the host {host!r} has no address")
+
+    async def sleep(self, seconds: float) -> None:
+        await self._network.sleep(seconds)
+
+    async def _addresses(self, host: str, port: int, limit_s: float | None) -> Sequence[str]:
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._names.addresses(host, port)
+        except TimeoutError as exc:
+            raise httpcore.ConnectTimeout(f"the name {host!r} was not found in time") from exc
+        except OSError as exc:
+            raise httpcore.ConnectError(f"the name {host!r} is not known") from exc
 
 
 async def _begun(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:

@@ -5,18 +5,16 @@ moment later does not lead elsewhere. Redirects are not followed, and of an answ
 """
 
 import asyncio
-import socket
 import ssl
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 
 import httpx
 
 from app.sessions.webhook_messages import WebhookSettings, is_allowed_address
+from app.system.host_threads import run_in_own_thread
+from app.system.names import Names
 
 __all__ = ["AddressRefused", "Courier"]
-
-_LOOKUPS = 4  # at once; they are calls that block, and a name server may be silent
 
 
 class AddressRefused(Exception):
@@ -28,12 +26,12 @@ class Courier:
 
     def __init__(self, settings: WebhookSettings) -> None:
         self._settings = settings
-        self._lookups = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="stepwell-lookup")
+        self._names = Names("webhooks")
         self._client: httpx.AsyncClient | None = None
         self._making = asyncio.Lock()
 
     async def close(self) -> None:
-        self._lookups.shutdown(wait=False, cancel_futures=True)
+        self._names.close()
         if self._client is not None:
             await self._client.aclose()
 
@@ -56,12 +54,7 @@ class Courier:
 
     async def _address_of(self, target: httpx.URL) -> str:
         """Return an address of the target's host, if all that it has are allowed."""
-        loop = asyncio.get_running_loop()
-        port = target.port or (443 if target.scheme == "https" else 80)
-        found: Sequence[tuple[object, ...]] = await loop.run_in_executor(
-            self._lookups, lambda: socket.getaddrinfo(target.host, port, type=socket.SOCK_STREAM)
-        )
-        addresses = [str(each[4][0]) for each in found if isinstance(each[4], tuple)]
+        addresses = await self._names.addresses(target.host, target.port or (443 if target.scheme == "https" else 80))
         if not all(is_allowed_address(each.partition("%")[0], target.host, self._settings) for each in addresses):
             raise AddressRefused
         return addresses[0]
@@ -69,7 +62,7 @@ class Courier:
     async def _opened(self) -> httpx.AsyncClient:
         async with self._making:
             if self._client is None:
-                context: ssl.SSLContext = await asyncio.to_thread(httpx.create_ssl_context)  # reads hundreds of certificates
+                context: ssl.SSLContext = await run_in_own_thread(httpx.create_ssl_context)  # reads hundreds of certificates
                 self._client = httpx.AsyncClient(
                     verify=context,
                     timeout=None,  # noqa: S113  # there is one around all of it

@@ -52,6 +52,7 @@ from app.sessions.run import Run
 from app.sessions.run_desk import RunDesk, RunHandle, require_seq
 from app.sessions.schedules import Scheduler, ScheduleRequest
 from app.sessions.webhooks import Webhooks
+from app.system.host_threads import HostThreads
 
 __all__ = ["SessionHost"]
 
@@ -61,6 +62,7 @@ _RECOVERY_INTERVAL_S = 1.0
 _LOST_INTERVAL_S = 10.0
 _SCHEDULE_INTERVAL_S = 0.5
 _KEYS_INTERVAL_S = 600.0
+_DRAWING_THREADS = 2  # of their own: a drawing may take long, and nothing else waits behind it
 REQUESTED = "requested"  # the reason of a run that a client has cancelled
 
 
@@ -72,6 +74,7 @@ class SessionHost:
         self.machines: Mapping[str, Machine] = {machine.name: machine for machine in machines}
         self.store = store
         self.is_draining = False
+        self.drawing_threads = HostThreads("draw", _DRAWING_THREADS)
         self.executors = Executors(self.settings.executors, notify=self._take_notice)
         for machine in machines:
             source = None if machine.origin is None else MachineSource(_LOADER, machine.origin)
@@ -114,6 +117,7 @@ class SessionHost:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
+            stack.callback(self.drawing_threads.close)
             await self.store.open()
             stack.push_async_callback(self.store.close)
             await stack.enter_async_context(self.executors)

@@ -126,7 +126,7 @@ def finish(connection: Connection) -> None:
 async def engine_of(url: str) -> AsyncIterator[AsyncEngine]:
     match parse(url):
         case Sqlite() as database:
-            engine = sqlite_reader(database, busy_timeout_s=5)
+            engine = sqlite_reader(database, size=2, busy_timeout_s=5)
         case Postgres() as database:
             engine = postgres_engine(database, pool_size=2, is_pgbouncer=False)
     try:

@@ -149,8 +149,8 @@ def test_commits_and_connections_are_shown(client: httpx.Client) -> None:
 
     assert figures.of("commits_total") >= figures.of("commit_transactions_total") >= 6
     assert figures.of("commits_waiting") == 0
-    assert figures.of("database_pool_size", pool="read") == 4
-    assert 0 <= figures.of("database_pool_in_use", pool="read") <= figures.of("database_pool_open", pool="read") <= 4
+    assert figures.of("database_pool_size", pool="read") == 5
+    assert 0 <= figures.of("database_pool_in_use", pool="read") <= figures.of("database_pool_open", pool="read") <= 5
 
 
 def test_requests_are_counted_by_route_and_never_by_path(client: httpx.Client) -> None:
