@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, bindparam, case, delete, insert, literal, null, select, update
+from sqlalchemy import ColumnElement, Connection, Insert, bindparam, case, delete, func, insert, literal, null, select, update
 from sqlalchemy.exc import IntegrityError
 
 from app.engine.serde import encode
@@ -11,30 +11,57 @@ from app.persistence.codec import pack
 from app.persistence.records import RunStart, RunStatus
 from app.persistence.statements import CHILDREN, DELETE_SESSION, IS_IT
 from app.persistence.store import KeyTaken, RunNotFound, SessionNotFound
-from app.persistence.tables import keys, runs, sessions
+from app.persistence.tables import ACCEPTED, keys, runs, sessions
 from app.persistence.wave_rows import KEY_COLUMNS, key_row
 
 __all__ = ["Enqueue", "begin_attempt", "delete_children", "delete_session", "purge_keys", "queue_run"]
 
 Enqueue: TypeAlias = Callable[[Connection, str, str], None]  # stores the job of a run: connection, session id, run id
 
-_QUEUED = ("id", "session_key", "status", "parameters", "webhook", "webhook_at", "started_at", "steps", "started_event_id")
-_QUEUE_RUN = insert(runs).from_select(
-    _QUEUED,
-    select(
-        bindparam("run_id"),
-        sessions.c.key,
-        literal(RunStatus.QUEUED.value),
-        bindparam("parameters", type_=runs.c.parameters.type),
-        bindparam("webhook", type_=runs.c.webhook.type),
-        bindparam("webhook_at", type_=runs.c.webhook_at.type),
-        bindparam("queued_at", type_=runs.c.started_at.type),
-        literal(0),
-        literal(0),
-    )
-    .where(IS_IT)
-    .with_for_update(read=True, key_share=True),  # or it could be deleted meanwhile, and the run would stay
+_QUEUED = (
+    "id",
+    "session_key",
+    "status",
+    "parameters",
+    "webhook",
+    "webhook_at",
+    "started_at",
+    "steps",
+    "started_event_id",
+    "accepted_no",
 )
+_earlier = runs.alias("earlier")
+
+
+def _insert_queued(accepted_no: ColumnElement[int]) -> Insert:
+    return insert(runs).from_select(
+        _QUEUED,
+        select(
+            bindparam("run_id"),
+            sessions.c.key,
+            literal(RunStatus.QUEUED.value),
+            bindparam("parameters", type_=runs.c.parameters.type),
+            bindparam("webhook", type_=runs.c.webhook.type),
+            bindparam("webhook_at", type_=runs.c.webhook_at.type),
+            bindparam("queued_at", type_=runs.c.started_at.type),
+            literal(0),
+            literal(0),
+            accepted_no,
+        )
+        .where(IS_IT)
+        .with_for_update(read=True, key_share=True),  # or it could be deleted meanwhile, and the run would stay
+    )
+
+
+# a run that is accepted when another one has been has the higher number
+_QUEUE_RUN = {
+    "sqlite": _insert_queued(
+        select(func.coalesce(func.max(_earlier.c.accepted_no), 0) + 1)
+        .where(_earlier.c.session_key == sessions.c.key, _earlier.c.finished_event_id.is_(None))
+        .scalar_subquery()
+    ),
+    "postgresql": _insert_queued(ACCEPTED.next_value()),
+}
 _KEY_OF_SESSION = select(sessions.c.key).where(sessions.c.id == bindparam("session_id"))
 _BEGIN_ATTEMPT = (
     update(runs)
@@ -73,7 +100,7 @@ def queue_run(connection: Connection, session_id: str, start: RunStart, enqueue:
         "queued_at": start.started_at_s,
         "session_id": session_id,
     }
-    if not connection.execute(_QUEUE_RUN, values).rowcount:
+    if not connection.execute(_QUEUE_RUN[connection.dialect.name], values).rowcount:
         raise SessionNotFound(session_id)
     enqueue(connection, session_id, start.run_id)
     if start.key is not None:

@@ -254,7 +254,8 @@ class MemoryStore:
         return [run for run in running if (run.started_at_s, run.id) > after][:limit]
 
     async def unfinished_runs_of(self, session_id: str) -> Sequence[RunRecord]:
-        return [run for run in await self.unfinished_runs(len(self._runs)) if run.session_id == session_id]
+        unfinished = [run for run in self._runs.values() if run.session_id == session_id and run.finished_at_s is None]
+        return sorted(unfinished, key=lambda run: run.status is RunStatus.QUEUED)  # among those, as they were stored
 
     async def queue_run(self, session_id: str, start: RunStart) -> None:
         session = self._session(session_id)

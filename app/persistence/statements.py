@@ -155,7 +155,7 @@ FAILURES = (
 _run = select(runs, sessions.c.id.label("session_id")).join_from(runs, sessions, sessions.c.key == runs.c.session_key)
 RUN = _run.where(runs.c.id == bindparam("run_id"), IS_THERE)
 UNFINISHED_RUNS_OF = _run.where(runs.c.session_key == _key, runs.c.finished_event_id.is_(None)).order_by(
-    runs.c.started_at, runs.c.id
+    func.coalesce(runs.c.accepted_no, 0), runs.c.started_at, runs.c.id
 )
 RUNNING_RUNS = (
     _run.where(

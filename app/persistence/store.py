@@ -259,7 +259,7 @@ class Store(Protocol):
         ...
 
     async def unfinished_runs_of(self, session_id: str) -> Sequence[RunRecord]:
-        """The same for one session."""
+        """The same for one session, in the order in which they were accepted: the ones that nobody had to queue come first."""
         ...
 
     async def queue_run(self, session_id: str, start: RunStart) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
+    Sequence,
     Table,
     Text,
     UniqueConstraint,
@@ -22,6 +23,7 @@ from sqlalchemy import (
 )
 
 __all__ = [
+    "ACCEPTED",
     "HEAD_REVISION",
     "METADATA",
     "failures",
@@ -35,7 +37,7 @@ __all__ = [
     "steps",
 ]
 
-HEAD_REVISION = "0007"
+HEAD_REVISION = "0008"
 
 METADATA = MetaData(
     naming_convention={
@@ -171,6 +173,7 @@ runs = Table(
     Column("attempts", BigInteger, nullable=False, server_default=text("0")),  # to go on with it after its replica died
     Column("webhook", LargeBinary),  # packed; whom to tell of its end
     Column("webhook_at", Double),  # when to try, once it has ended; null when that is over
+    Column("accepted_no", BigInteger),  # of a run that waits, or has waited: a session's begin in this order; null comes first
     Column("delivery", LargeBinary),  # packed; what came of the attempts so far
     Index(
         "ix_runs_undelivered",
@@ -192,6 +195,8 @@ runs = Table(
         sqlite_where=text("status = 'running'"),
     ),
 )
+
+ACCEPTED = Sequence("runs_accepted", metadata=METADATA)  # PostgreSQL only: SQLite has one writer, who counts
 
 replicas = Table(
     "replicas",

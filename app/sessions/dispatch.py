@@ -38,7 +38,7 @@ class Dispatcher:
                 return None if await self._recovery.gave_up(record, exc) else Back(_PAUSE_S)
             if isinstance(found, Run):
                 await found.ended()
-                if found.is_open or found.unclosed is not None:
+                if found.is_left:
                     return Back(_PAUSE_S)
         except (RunNotFound, SessionNotFound):
             return None

@@ -309,8 +309,9 @@ class SessionHost:
         webhook = self.webhooks.accept(webhook)
         order = RunOrder(new_id(), replace(request, is_background=True), key, webhook)
         queued = await self.desk.queue(session_id, order)
-        if queued.finished_at_s is None:
-            self.store.queue.put(queued.id)
+        if (live := self.residents.get(session_id)) is not None:
+            live.has_unread_line = True  # whoever asks for a run of it from now on comes later
+        self.store.queue.put(queued.id)
         return queued
 
     async def create_schedule(self, request: ScheduleRequest, key: Key | None = None) -> ScheduleRecord:

@@ -39,6 +39,7 @@ class LiveSession:
     touched_s: float = 0.0
     run: "Run | None" = None
     line: "deque[Turn]" = field(default_factory=deque)  # who waits until the session is free
+    has_unread_line: bool = False  # a run has been stored that is to stand in the line
     is_edited: bool = False
     is_closing: bool = False  # somebody deletes it
     is_stale: bool = False  # the store may have something else: nothing begins here any more

@@ -71,7 +71,7 @@ class Resumer:
 
     def ended(self, run: Run) -> None:
         """A run has ended, one way or another."""
-        if run.unclosed is not None or run.is_open:
+        if run.is_left:
             self._runs_left[run.id] = run
             self.left.add(run.live.id)
 

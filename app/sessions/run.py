@@ -76,6 +76,11 @@ class Run:
         self._error: BaseException | None = None
         self._outcome: RunOutcome | None = None
 
+    @property
+    def is_left(self) -> bool:
+        """Whether it is over here, and the store does not know an end of it."""
+        return self.is_open or self.unclosed is not None
+
     def start(self) -> None:
         """Begin. Must be called in the same breath as the check that the session is idle."""
         loop = asyncio.get_running_loop()

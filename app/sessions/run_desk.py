@@ -41,7 +41,7 @@ class RunDesk:
         self._runs = runs
         self.alive = alive
         self._by_key: dict[bytes, tuple[bytes, asyncio.Future[RunHandle]]] = {}
-        self.turns = Turns(self._begin)
+        self.turns = Turns(self._begin, store.queue.put)
         self.resumer = Resumer(store, self._run, self._require_open)
         self._decisions: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.is_closed = False
@@ -113,21 +113,49 @@ class RunDesk:
 
         Raises SessionNotFound, ClaimedElsewhere, MachineNotHosted, StoreUnavailable.
         """
-        async with self._deciding(record.id):
-            while True:
+        while True:
+            async with self._deciding(record.session_id):
                 live = await self.alive(record.session_id)  # a run that was under way there goes on with that
-                found = self._in_memory(record.id)
-                if found is None:
-                    record = await self._store.get_run(record.id)  # as it is now that the session is ours
-                    found = self._in_memory(record.id)
-                if found is not None or record.finished_at_s is not None:
+                if self._in_memory(record.id) is None:
+                    await self._read_line(live)
+                if (found := self._in_memory(record.id)) is not None:
                     return found
-                is_gone = live.is_stale and not live.is_busy  # it has left memory while we read
-                if record.status is RunStatus.QUEUED and not is_gone:
-                    return self._begin_queued(live, record)
+                record = await self._store.get_run(record.id)
+                if record.finished_at_s is not None or (found := self._in_memory(record.id)) is not None:
+                    return found
+                self._require_open()
                 live.is_stale = True  # nobody goes on with the run, although its session was read: it is read again
-                if live.run is not None:
-                    await live.run.ended()
+                in_the_way = live.run
+            if in_the_way is not None:
+                await in_the_way.ended()
+
+    async def _read_line(self, live: LiveSession) -> bool:
+        """Let all stored runs that wait for a session stand in its line, as they were accepted; False if it has to be read again.
+
+        Whichever of them the queue hands out first, they begin in this order.
+        """
+        # what is here may come to its end while we read; nobody else begins a run of this session meanwhile
+        here = {turn.order.run_id for turn in live.line} | ({live.run.id} if live.run else set())
+        stored = await self._store.unfinished_runs_of(live.id)
+        unfinished = [run for run in stored if run.id not in here and self._in_memory(run.id) is None]
+        if not live.is_busy:
+            # one that has begun comes before those that wait, and goes on when the session is read
+            live.is_stale = live.is_stale or any(run.status is RunStatus.RUNNING for run in unfinished)
+            if live.is_stale:
+                return False
+        live.has_unread_line = False
+        for record in unfinished:
+            if record.status is RunStatus.QUEUED:
+                self._enter_line(live, record)
+        self.turns.next(live)
+        return True
+
+    def _enter_line(self, live: LiveSession, record: RunRecord) -> None:
+        turn = Turn(live.id, stored_order(record), stored=record)
+        if turn.order.request.on_busy is OnBusy.REJECT:  # it was accepted when the session was free
+            self.turns.wait(live, turn)
+        else:
+            self.turns.take(live, turn)
 
     async def stored(self, run_id: str) -> RunRecord:
         """Return a run that is not under way here. Raises RunNotFound, and ClaimedElsewhere if it is under way there."""
@@ -154,7 +182,7 @@ class RunDesk:
         if record.finished_at_s is not None:
             return record
         live = await self.alive(record.session_id)
-        async with self._deciding(run_id):
+        async with self._deciding(live.id):
             run = self._runs.get(run_id)
             if run is None:
                 self.turns.cancel(run_id, reason)
@@ -174,6 +202,8 @@ class RunDesk:
     def ended(self, run: Run) -> None:
         """A run has ended, one way or another."""
         self.resumer.ended(run)
+        if run.is_left and run.order.is_resumed:  # one that has waited in a line is not in the queue any more
+            self._store.queue.put(run.id)
         if run.order.key is not None:
             self._by_key.pop(run.order.key.digest, None)
 
@@ -191,9 +221,9 @@ class RunDesk:
         self._require_open()
         return self._runs.start(live, order, resumption)
 
-    def _deciding(self, run_id: str) -> asyncio.Lock:
-        """Return what is held by whoever reads that a run waits, and then begins or ends it: both would be one too many."""
-        return self._decisions.setdefault(run_id, asyncio.Lock())
+    def _deciding(self, session_id: str) -> asyncio.Lock:
+        """Return the lock for reading which runs of a session wait, and then beginning, ending or following them."""
+        return self._decisions.setdefault(session_id, asyncio.Lock())
 
     def has(self, run_id: str) -> bool:
         """Whether the run is under way here, or waits."""
@@ -203,12 +233,29 @@ class RunDesk:
         return self._runs.get(run_id) or self.turns.get(run_id)
 
     async def _start(self, live: LiveSession, order: RunOrder, expected: Collection[int] | None) -> Run:
-        if not live.is_busy:
+        if order.request.on_busy is OnBusy.ENQUEUE or live.has_unread_line:
+            turn = await self._stand_behind(live, order, expected)
+        elif not live.is_busy:
             require_seq(live, expected)
             return self._run(live, order)
-        turn = Turn(live.id, order, expected)
-        self.turns.take(live, turn)
+        else:
+            turn = Turn(live.id, order, expected)
+            self.turns.take(live, turn)
         return await turn.began
+
+    async def _stand_behind(self, live: LiveSession, order: RunOrder, expected: Collection[int] | None) -> Turn:
+        """Put a run that somebody waits for behind those that were accepted before it, wherever that was. Raises as `start`."""
+        async with self._deciding(live.id):
+            live = await self.alive(live.id)
+            while not await self._read_line(live):
+                live = await self.alive(live.id)
+            turn = Turn(live.id, order, expected)
+            if live.is_busy:
+                self.turns.take(live, turn)
+            else:
+                self.turns.wait(live, turn)
+                self.turns.next(live)
+            return turn
 
     async def _start_once(self, live: LiveSession, order: RunOrder, key: Key, expected: Collection[int] | None) -> RunHandle:
         waiting = self._by_key.get(key.digest)
@@ -234,17 +281,6 @@ class RunDesk:
             if promise.exception() is not None or self._runs.get(promise.result().id) is None:
                 self._by_key.pop(key.digest, None)
         return handle
-
-    def _begin_queued(self, live: LiveSession, record: RunRecord) -> Run | Turn:
-        order = stored_order(record)
-        turn = Turn(live.id, order, stored=record)
-        if not live.is_busy:
-            return self._begin(live, turn)
-        if order.request.on_busy is OnBusy.REJECT:  # it was accepted when the session was free
-            self.turns.wait(live, turn)
-        else:
-            self.turns.take(live, turn)
-        return turn
 
     def _begin(self, live: LiveSession, turn: Turn) -> Run:
         require_seq(live, turn.expected)

@@ -34,8 +34,10 @@ class Turn:
 class Turns:
     """The lines in front of the sessions of one host. `begin` starts a run on a session that is idle, or raises."""
 
-    def __init__(self, begin: Callable[[LiveSession, Turn], Run]) -> None:
+    def __init__(self, begin: Callable[[LiveSession, Turn], Run], return_stored: Callable[[str], None]) -> None:
+        """`return_stored` is told the id of a stored run that cannot wait here any longer, and has not ended."""
         self._begin = begin
+        self._return_stored = return_stored
         self._waiting: dict[str, tuple[LiveSession, Turn]] = {}
 
     def get(self, run_id: str) -> Turn | None:
@@ -62,8 +64,8 @@ class Turns:
                 assert_never(never)
 
     def wait(self, live: LiveSession, turn: Turn, *, is_first: bool = False) -> None:
-        """Let `turn` wait. Raises SessionBusy if too many do."""
-        if len(live.line) >= _LONGEST_LINE:
+        """Let `turn` wait. Raises SessionBusy if too many do, but for a run that is stored: that one has been accepted."""
+        if turn.stored is None and len(live.line) >= _LONGEST_LINE:
             raise SessionBusy(live.id, None if live.run is None else live.run.id)
         self._waiting[turn.order.run_id] = live, turn
         if is_first:
@@ -81,7 +83,7 @@ class Turns:
             try:
                 run = self._begin(live, turn)
             except Exception as exc:  # the border to whoever waits for this turn
-                _fail(turn, exc)
+                self._send_away(turn, exc)
             else:
                 turn.began.set_result(run)
 
@@ -108,12 +110,17 @@ class Turns:
         while live.line:
             turn = live.line.popleft()
             self._waiting.pop(turn.order.run_id, None)
-            _fail(turn, error())
+            self._send_away(turn, error())
 
     def fail_all(self, error: Callable[[], Exception]) -> None:
         """Send everybody away."""
         for live, _ in list(self._waiting.values()):
             self.fail(live, error)
+
+    def _send_away(self, turn: Turn, error: Exception) -> None:
+        _fail(turn, error)
+        if turn.stored is not None:
+            self._return_stored(turn.order.run_id)
 
 
 def _fail(turn: Turn, error: Exception) -> None:
