@@ -9,6 +9,7 @@ import orjson
 import structlog
 
 from app.engine.mode_warnings import BlockingActionWarning
+from app.engine.serde_plain import plain
 from app.executors.notices import ExecutorWarning
 from app.settings import LogFormat, LogLevel
 
@@ -73,4 +74,6 @@ def _traceback_last(_logger: Any, _method: str, event: dict[str, Any]) -> dict[s
 
 
 def _to_json(event: dict[str, Any], **_options: Any) -> str:
-    return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    return orjson.dumps(
+        plain(event, unknown=str)
+    ).decode()  # a field may hold anything, and the JSON library crashes on some objects

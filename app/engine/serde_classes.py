@@ -18,7 +18,7 @@ from typing import Any
 import pydantic
 from pydantic_core import PydanticUndefined
 
-from app.engine.serde_codec import UndecodableValue, UnserializableValue, decode, define_class_kind, encode_at
+from app.engine.serde_codec import UndecodableValue, UnserializableValue, decode, define_class_kind, encode_at, is_unicode
 
 __all__ = ["class_at", "path_of", "set_allowlist", "with_colon"]
 
@@ -102,6 +102,8 @@ def _is_named_tuple(cls: type) -> bool:
 def _encode_fields(values: Mapping[str, Any], depth: int) -> dict[str, Any]:
     documents = {}
     for name, value in values.items():
+        if type(name) is not str or not is_unicode(name):
+            raise UnserializableValue(type(name).__name__, "the name of an attribute must be Unicode text")
         try:
             documents[name] = encode_at(value, depth + 1)
         except UnserializableValue as error:
@@ -166,7 +168,7 @@ def _encode_model(value: pydantic.BaseModel, depth: int) -> list[Any]:
         if document is None:
             raise
         return [path, {"json": encode_at(document, depth + 1)}]
-    names = sorted(value.model_fields_set)
+    names = sorted(name for name in value.model_fields_set if type(name) is str and is_unicode(name))
     rest: dict[str, Any] = {"fields": documents} if names == sorted(fields) else {"fields": documents, "set": names}
     if value.__pydantic_extra__:
         rest["extra"] = _encode_fields(value.__pydantic_extra__, depth + 1)

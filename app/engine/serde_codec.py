@@ -16,6 +16,7 @@ from app.engine.errors import EngineError
 from app.engine.serde_registry import KEY, deserializer, registered_serializer
 
 __all__ = [
+    "MAX_DEPTH",
     "TAG",
     "UndecodableValue",
     "UnserializableValue",
@@ -25,10 +26,17 @@ __all__ = [
     "encode",
     "encode_at",
     "encode_pairs",
+    "encode_text",
+    "is_unicode",
+    "name_of_type",
 ]
 
 TAG = "$"
-_MAX_DEPTH = 230  # the JSON library stops at 254, and what is stored wraps values a few levels deep
+MAX_DEPTH = 230
+"""How many levels of JSON a stored value may have: a list or dict takes one, a tuple or set three, an object of a class four.
+
+The JSON library stops at 254, and what is stored wraps values a few levels deep; Python's stack holds several times as many.
+"""
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 
 Encoder: TypeAlias = Callable[[Any, int], list[Any]]  # value, depth -> what follows the name of the kind
@@ -88,9 +96,17 @@ def define_class_kind(matches: Callable[[type], bool], name: str, encoder: Encod
 def encode(value: Any) -> Any:
     """Return a document of JSON values for `value`; containers that are plain JSON already are returned as they are, not copied.
 
-    Raises UnserializableValue.
+    The document holds nothing of a user's class, so the JSON library never looks at an object that it does not know.
+    Raises UnserializableValue, also for what the value's own code raises.
     """
-    return encode_at(value, 0)
+    try:
+        return encode_at(value, 0)
+    except UnserializableValue:
+        raise
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a value that changes meanwhile, or whose class has code of its own
+        raise _raised_by(value, error) from None
 
 
 def decode(document: Any) -> Any:
@@ -122,14 +138,21 @@ def encode_pairs(value: Mapping[Any, Any], depth: int) -> list[Any]:
 
 
 def _encode_other(value: Any, depth: int) -> Any:
-    if depth > _MAX_DEPTH:
+    if depth > MAX_DEPTH:
         raise _too_deep(value)
     cls = type(value)
-    serializer = registered_serializer(cls)
-    if serializer is not None:
-        return {TAG: ["registered", encode_at(serializer(value), depth + 2)]}
-    kind = _TYPES.get(cls) or _kind_of_class(cls)
-    return {TAG: [kind.name, *kind.encode(value, depth + 2)]}
+    try:
+        serializer = registered_serializer(cls)
+        if serializer is not None:
+            return {TAG: ["registered", encode_at(serializer(value), depth + 2)]}
+        kind = _TYPES.get(cls) or _kind_of_class(cls)
+        return {TAG: [kind.name, *kind.encode(value, depth + 2)]}
+    except UnserializableValue:
+        raise
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # here, so that the path to the value is told
+        raise _raised_by(value, error) from None
 
 
 def _kind_of_class(cls: type) -> _Kind:
@@ -137,7 +160,7 @@ def _kind_of_class(cls: type) -> _Kind:
     if kind is None:
         kind = next((kind for matches, kind in _CLASS_KINDS if matches(cls)), None)
         if kind is None:
-            raise UnserializableValue(f"{cls.__module__}.{cls.__qualname__}")
+            raise UnserializableValue(name_of_type(cls))
         _KIND_OF_CLASS[cls] = kind
     return kind
 
@@ -154,11 +177,13 @@ def _encode_float(value: float, _: int) -> Any:
     return value if isfinite(value) else {TAG: ["float", str(value)]}
 
 
-def _encode_str(value: str, _: int) -> Any:
-    return value if _is_unicode(value) else {TAG: ["str", base64.b64encode(value.encode("utf-8", "surrogatepass")).decode()]}
+def encode_text(value: str, _: int = 0) -> Any:
+    """Return the document of a str."""
+    return value if is_unicode(value) else {TAG: ["str", base64.b64encode(value.encode("utf-8", "surrogatepass")).decode()]}
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
+    """Whether JSON text can hold `text` as it is: it has no lone surrogate."""
     if text.isascii():
         return True
     try:
@@ -169,7 +194,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def _encode_list(value: list[Any], depth: int) -> Any:
-    if depth > _MAX_DEPTH:
+    if depth > MAX_DEPTH:
         raise _too_deep(value)
     changed: list[Any] | None = None
     index = 0
@@ -187,7 +212,7 @@ def _encode_list(value: list[Any], depth: int) -> Any:
 
 
 def _encode_dict(value: dict[Any, Any], depth: int) -> Any:
-    if depth > _MAX_DEPTH:
+    if depth > MAX_DEPTH:
         raise _too_deep(value)
     if TAG in value:
         return {TAG: ["dict", encode_pairs(value, depth + 2)]}
@@ -195,7 +220,7 @@ def _encode_dict(value: dict[Any, Any], depth: int) -> Any:
     key = None
     try:
         for key, item in value.items():
-            if type(key) is not str or not (key.isascii() or _is_unicode(key)):
+            if type(key) is not str or not (key.isascii() or is_unicode(key)):
                 break
             native = _NATIVE.get(type(item))
             document = native(item, depth + 1) if native is not None else _encode_other(item, depth + 1)
@@ -212,6 +237,21 @@ def _encode_dict(value: dict[Any, Any], depth: int) -> Any:
 
 def _too_deep(value: Any) -> UnserializableValue:
     return UnserializableValue(type(value).__name__, "it is nested too deeply, or contains itself")
+
+
+def _raised_by(value: Any, error: BaseException) -> UnserializableValue:
+    if isinstance(error, RecursionError):
+        return _too_deep(value)
+    # the class of the error, not its message: that may hold the value
+    return UnserializableValue(name_of_type(type(value)), f"reading it raised {type(error).__name__}")
+
+
+def name_of_type(cls: type) -> str:
+    """Return the class's name with its module; a class may have odd ideas of both."""
+    try:
+        return f"{cls.__module__}.{cls.__qualname__}"
+    except Exception:
+        return "class without a name"
 
 
 def _decode_list(document: list[Any]) -> Any:
@@ -262,7 +302,7 @@ _NATIVE |= {
     bool: _encode_same,
     int: _encode_int,
     float: _encode_float,
-    str: _encode_str,
+    str: encode_text,
     list: _encode_list,
     dict: _encode_dict,
 }

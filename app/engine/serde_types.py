@@ -14,7 +14,7 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from app.engine.serde_codec import UnserializableValue, decode, define_type, encode_at, encode_pairs
+from app.engine.serde_codec import UnserializableValue, decode, define_type, encode_at, encode_pairs, encode_text
 
 __all__: list[str] = []
 
@@ -84,13 +84,16 @@ def _zone(tzinfo: datetime.tzinfo | None, offset: datetime.timedelta | None) -> 
     """Return a document for a time zone. A zone of a foreign kind is kept as its offset at that moment."""
     if tzinfo is None:
         return None
-    if isinstance(tzinfo, zoneinfo.ZoneInfo) and tzinfo.key is not None:
+    if type(tzinfo) is zoneinfo.ZoneInfo and tzinfo.key is not None:
         return tzinfo.key
     if offset is None:
         raise UnserializableValue(type(tzinfo).__name__, "a time of day in a foreign time zone has no offset of its own")
-    name = tzinfo.tzname(None) if isinstance(tzinfo, datetime.timezone) else None
+    name = tzinfo.tzname(None) if type(tzinfo) is datetime.timezone else None
     is_named = name is not None and name != datetime.timezone(offset).tzname(None)
-    return [offset // datetime.timedelta(microseconds=1), name] if is_named else [offset // datetime.timedelta(microseconds=1)]
+    # exact types: a user's tzinfo may give a subclass of timedelta
+    plain = datetime.timedelta(int(offset.days), int(offset.seconds), int(offset.microseconds))
+    offset_us = plain // datetime.timedelta(microseconds=1)
+    return [offset_us, encode_text(str(name))] if is_named else [offset_us]
 
 
 def _decode_zone(document: Any) -> datetime.tzinfo | None:
@@ -102,7 +105,7 @@ def _decode_zone(document: Any) -> datetime.tzinfo | None:
         case [0]:
             return datetime.UTC
         case [offset_us, *name]:
-            return datetime.timezone(datetime.timedelta(microseconds=offset_us), *name)
+            return datetime.timezone(datetime.timedelta(microseconds=offset_us), *map(decode, name))
     raise ValueError("no zone")
 
 
@@ -143,4 +146,10 @@ define_type(complex, "complex", lambda value, _: [repr(value.real), repr(value.i
 define_type(fractions.Fraction, "Fraction", _encode_fraction, lambda *parts: fractions.Fraction(*map(decode, parts)))
 define_type(range, "range", _encode_range, lambda *ends: range(*map(decode, ends)))
 for _path_type in (pathlib.PurePosixPath, pathlib.PureWindowsPath, type(pathlib.Path())):
-    define_type(_path_type, _path_type.__name__, lambda value, _: [str(value)], _path_type)
+    # a name of a file that is no UTF-8 has lone surrogates
+    define_type(
+        _path_type,
+        _path_type.__name__,
+        lambda value, _: [encode_text(str(value))],
+        lambda text, path_type=_path_type: path_type(decode(text)),
+    )

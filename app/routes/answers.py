@@ -3,7 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.routes.json_text import dump
+from starlette.types import Receive, Scope, Send
+
+from app.engine.serde_plain import TooLarge
+from app.routes.json_text import MOST_ON_LOOP, dump, dump_anywhere
 from app.routes.lean import Reply
 
 __all__ = ["json_answer", "page_answer"]
@@ -18,7 +21,7 @@ def json_answer(
     is_accepted: bool = False,
     location: str | None = None,
 ) -> Reply:
-    """Return `document` as JSON; `seq` becomes the ETag."""
+    """Return `document` as JSON; `seq` becomes the ETag. The text of a large one is made when the response is sent."""
     headers: list[tuple[bytes, bytes]] = []
     if seq is not None:
         headers.append((b"etag", b'"%d"' % seq))
@@ -28,7 +31,22 @@ def json_answer(
         headers.append((b"preference-applied", b"respond-async"))
     if location is not None:
         headers.append((b"location", location.encode()))
-    return Reply(dump(document), status, headers)
+    try:
+        return Reply(dump(document, MOST_ON_LOOP), status, headers)
+    except TooLarge:
+        return _LargeReply(document, status, headers)
+
+
+class _LargeReply(Reply):
+    """A response whose text is made in a thread, for the sake of the event loop."""
+
+    def __init__(self, document: Mapping[str, Any], status_code: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        super().__init__(b"", status_code)
+        self._document = document
+        self._more = headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await Reply(await dump_anywhere(self._document), self.status_code, self._more)(scope, receive, send)
 
 
 def page_answer(items: Sequence[Mapping[str, Any]], next_cursor: str | None) -> Reply:

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 
 from app.persistence.replicas import ClaimedElsewhere
 from app.persistence.store import RunNotFound, SessionNotFound, StoreError, StoreUnavailable
-from app.routes.json_text import dump
+from app.routes.json_text import dump_anywhere
 from app.routes.remote import Answer, ReplicaGone
 from app.sessions.errors import PositionTrimmed, SessionsError, ShuttingDown
 from app.sessions.events import describe, ends_run
@@ -154,7 +154,7 @@ class EventStreams:
                         return  # nobody would tell of its end, if it has ended elsewhere: it is looked for
                     yield KEEPALIVE_COMMENT
                 else:
-                    data = dump(describe(event, session_id)).decode()
+                    data = (await dump_anywhere(describe(event, session_id))).decode()
                     yield format_sse_event(event=event.type.value, data_str=data, id=str(event.id))
                     follower.position = event.id
                     follower.is_over = run_id is not None and ends_run(event, run_id)

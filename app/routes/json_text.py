@@ -1,40 +1,29 @@
-"""Values as JSON text for clients.
+"""Values as JSON text for clients, in the plain form of `app.engine.serde_plain`.
 
-Plain and one-way: a tuple or a set is a list, a date is RFC 3339 text, a model or a dataclass is an object, bytes are base64, NaN
-and the infinities are null. What has no such form appears as `app.engine.serde` would store it.
+The JSON library is given nothing but what that walk has made: it crashes on some objects.
 """
 
 from typing import Any
 
 import orjson
-from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
-from app.engine.serde import UnserializableValue, encode
+from app.engine.serde_plain import TooLarge, plain
+from app.system.encoding_threads import run_aside
 
-__all__ = ["dump"]
+__all__ = ["MOST_ON_LOOP", "dump", "dump_anywhere"]
+
+MOST_ON_LOOP = 4_000
+"""Values that are converted on the event loop, which takes less than a millisecond; more are converted in a thread."""
 
 
-def dump(value: Any) -> bytes:
-    """Return `value` as JSON text. Never fails: a value without any form appears as the name of its type."""
+def dump(value: Any, most: int | None = None) -> bytes:
+    """Return `value` as JSON text. Never fails, but raises TooLarge if there are more than `most` values in it."""
+    return orjson.dumps(plain(value, most))
+
+
+async def dump_anywhere(value: Any) -> bytes:
+    """Return `value` as JSON text, made in a thread if it is large: it must not change meanwhile."""
     try:
-        return orjson.dumps(value, default=_plain)
-    except TypeError:  # integers beyond 64 bits, keys that are no strings, text that is not Unicode
-        return _dump_odd(value)
-
-
-def _dump_odd(value: Any) -> bytes:
-    try:
-        return to_json(value, bytes_mode="base64", inf_nan_mode="null", fallback=_stored_form)
-    except (PydanticSerializationError, ValueError):
-        return orjson.dumps(_stored_form(value))
-
-
-def _plain(value: Any) -> Any:
-    return to_jsonable_python(value, bytes_mode="base64", inf_nan_mode="null", fallback=_stored_form)
-
-
-def _stored_form(value: Any) -> Any:
-    try:
-        return encode(value)
-    except UnserializableValue:
-        return f"<{type(value).__name__}>"
+        return dump(value, MOST_ON_LOOP)
+    except TooLarge:
+        return await run_aside(lambda: dump(value))

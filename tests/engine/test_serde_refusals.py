@@ -188,3 +188,79 @@ def test_an_allowlist_limits_the_modules_that_classes_come_from() -> None:
     finally:
         set_allowlist(None)
     assert decode(document) == [Plain.ONE, decimal.Decimal(1)]
+
+
+class Hostile:
+    """Everything that a serialiser may ask of it raises, as an error that is no Exception."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise SystemExit
+
+    def __repr__(self) -> str:
+        raise SystemExit
+
+
+@dataclasses.dataclass
+class Lazy:
+    shown: int = 1
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "shown":
+            raise GeneratorExit("SECRET")
+        return super().__getattribute__(name)
+
+
+class NoZone(datetime.tzinfo):
+    def utcoffset(self, _: datetime.datetime | None) -> datetime.timedelta:
+        raise RuntimeError("SECRET")
+
+
+def with_attribute(name: Any) -> Holder:
+    holder = Holder(1)
+    holder.__dict__[name] = 1
+    return holder
+
+
+def nested(depth: int) -> tuple[Any, ...]:
+    value: tuple[Any, ...] = ()
+    for _ in range(depth):
+        value = (value,)
+    return value
+
+
+def cyclic() -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    value["again"] = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (Hostile(), "not known"),
+        (Lazy(), "reading it raised GeneratorExit"),
+        (datetime.datetime(2020, 1, 1, tzinfo=NoZone()), "reading it raised RuntimeError"),
+        (datetime.time(1, tzinfo=NoZone()), "reading it raised RuntimeError"),
+        (nested(3_000), "nested too deeply"),
+        (cyclic(), "nested too deeply, or contains itself"),
+        (with_attribute(3), "reading it raised TypeError"),
+        (with_attribute("a\ud800"), "attribute must be Unicode text"),
+    ],
+    ids=lambda _: "value",
+)
+def test_a_value_whose_own_code_fails_is_refused_with_the_path_to_it(value: Any, reason: str) -> None:
+    error = refused({"a": [value]})
+    assert error.path[:2] == ("['a']", "[0]")
+    assert reason in str(error)
+    assert "SECRET" not in str(error)
+
+
+def test_an_interrupt_from_the_keyboard_passes_through() -> None:
+    @dataclasses.dataclass
+    class Interrupted:
+        @property
+        def __dict__(self) -> Any:  # type: ignore[override]  # a test's way in
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        encode(Interrupted())

@@ -274,3 +274,18 @@ def test_a_decimal_keeps_its_form(text: str) -> None:
 def test_ids_and_fractions_keep_their_type() -> None:
     values = [uuid.UUID(int=7), fractions.Fraction(1, 3), complex(0.0, -0.0), range(5, 1, -1)]
     assert same(round_trip(values), values)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pathlib.PurePosixPath("/a/\udcff"),
+        datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone(datetime.timedelta(hours=1), "a\ud800")),
+        "a\ud800",
+        {"a\ud800": 1},
+        16**5_000,
+    ],
+    ids=["path", "zone", "text", "key", "number"],
+)
+def test_what_no_json_text_can_hold_as_it_is_comes_back(value: Any) -> None:
+    assert decode(orjson.loads(orjson.dumps(encode([value])))) == [value]
