@@ -284,6 +284,8 @@ class Application(Generic[S]):
     ) -> RunResult:
         """Run as `arun` does, for a host: each step is committed through `ports` before the next one starts.
 
+        An error of the user that is no Exception is raised as ActionQuit.
+
         Raises UnknownAction, UnknownTag and InvalidInputs before anything runs; the action's own error unchanged, after it has
         been recorded; and what `ports` raise. `run_id` is for the context of the actions.
         """
@@ -292,7 +294,8 @@ class Application(Generic[S]):
         run.is_hosted = True
         run.run_id, run.ports, run.thread_id = run_id, ports, get_ident()
         limits = blueprint.limits(halt_before, halt_after, max_steps)
-        ending = await AsyncDriver(_hooked(run, run_flow(run, inputs or NO_INPUTS, limits)), ports).finish()
+        flow = _hooked(run, run_flow(run, inputs or NO_INPUTS, limits))
+        ending = await AsyncDriver(flow, ports, is_hosted=True).finish()
         return RunResult(
             halt=ending.halt,
             steps=ending.steps,

@@ -11,6 +11,7 @@ from app.engine.errors import InvalidInputs
 from app.engine.function_actions import FunctionBasedAction, FunctionBasedStreamingAction
 from app.engine.graph import Graph
 from app.engine.input_types import InputTypes, input_types, mistyped
+from app.engine.quitting import failure_of
 from app.engine.state import State
 from app.engine.view import Declared, View, show
 
@@ -102,9 +103,12 @@ class CompiledAction:
 
     def follower(self, state: State[Any]) -> "CompiledAction | None":
         """Return the action that comes after this one on `state`; None when no transition holds."""
-        for holds, target in self.transitions:
-            if holds is None or holds(state):
-                return target
+        try:
+            for holds, target in self.transitions:
+                if holds is None or holds(state):
+                    return target
+        except BaseException as error:  # a border to a user's code; nothing is awaited or yielded in here
+            raise failure_of(error)  # noqa: B904 - often the same error: its cause stays
         return None
 
 

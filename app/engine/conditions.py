@@ -11,6 +11,7 @@ from typing import Any, ClassVar, SupportsIndex
 from app.engine.actions import Function
 from app.engine.errors import ConditionError, UnsafeExpression, kind_of, nearest
 from app.engine.expr_grammar import FULL, STRICT
+from app.engine.quitting import asked, is_one_of
 from app.engine.safe_expr import Parsed, parse
 from app.engine.state import State
 
@@ -148,7 +149,7 @@ class OnError(Condition):
 
     def __init__(
         self,
-        error: type[Exception] | tuple[type[Exception], ...],
+        error: type[BaseException] | tuple[type[BaseException], ...],
         max_attempts: int = 3,
         also: Condition | None = None,
     ) -> None:
@@ -164,9 +165,9 @@ class OnError(Condition):
 
     def handles(self, error: Exception, taken: int, state: State[Any]) -> bool:
         """Return whether the transition is to be taken after `error`, having been taken `taken` times in this step."""
-        if taken >= self.max_attempts or not isinstance(error, self.error_types):
+        if taken >= self.max_attempts or not is_one_of(error, self.error_types):
             return False
-        return self.also is None or self.also.holds(state)
+        return self.also is None or asked(self.also.holds, state)
 
     def __and__(self, other: Condition) -> Condition:
         _expect_condition(other, "and")
@@ -181,7 +182,7 @@ class OnError(Condition):
         raise ConditionError(f"{self.name} cannot be negated; a transition without on_error is one for success")
 
 
-def on_error(error: type[Exception] | tuple[type[Exception], ...], max_attempts: int = 3) -> Condition:
+def on_error(error: type[BaseException] | tuple[type[BaseException], ...], max_attempts: int = 3) -> Condition:
     """Return a condition for a transition that is taken when its action raises `error`. See OnError."""
     return OnError(error, max_attempts)
 

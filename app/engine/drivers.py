@@ -4,6 +4,7 @@ A driver owns what it opens: the stream of an action is closed when the run ends
 """
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Generator, Iterator
 from contextlib import suppress
@@ -29,10 +30,11 @@ from app.engine.effects import (
     RecordFailure,
     Sleep,
 )
-from app.engine.errors import RunAbandoned
+from app.engine.errors import ActionQuit, RunAbandoned
 from app.engine.flows import StreamEnded
 from app.engine.perform import blocking_call
 from app.engine.ports import RunPorts
+from app.engine.quitting import ENDS_A_SCRIPT, original_of, quit_of
 from app.engine.stop_iteration import carried, sealed
 from app.engine.streaming import StreamItem
 from app.engine.timeouts import await_within, call_within
@@ -77,6 +79,10 @@ class SyncDriver(Generic[T]):
                         answer = self._perform(effect)
                 except Exception as raised:
                     effect = flow.throw(carried(raised, _author(effect)))
+                except ENDS_A_SCRIPT:
+                    raise
+                except BaseException as raised:
+                    effect = flow.throw(quit_of(raised))
                 else:
                     effect = flow.send(answer)
         except StopIteration as end:
@@ -84,6 +90,9 @@ class SyncDriver(Generic[T]):
             if self._stream is not None:
                 self.close()
             return None
+        except ActionQuit as failed:
+            self.close()
+            raise original_of(failed)  # noqa: B904 - it has the cause and the context that the user's code gave it
         except BaseException:
             self.close()
             raise
@@ -180,16 +189,20 @@ class SyncDriver(Generic[T]):
 
 
 class AsyncDriver(Generic[T]):
-    """Performs the effects of one flow in a task. What blocks, and what a host takes note of, goes through its ports."""
+    """Performs the effects of one flow in a task. What blocks, and what a host takes note of, goes through its ports.
 
-    __slots__ = ("_flow", "_left_s", "_ports", "_stream", "result")
+    Without a host, an error that is no Exception leaves as it was raised, after the hooks have heard of it.
+    """
+
+    __slots__ = ("_flow", "_is_hosted", "_left_s", "_ports", "_stream", "result")
 
     result: T  # when the flow has ended
     _left_s: float  # of the time limit of the stream that is open: what its consumer takes does not count
 
-    def __init__(self, flow: Flow[T], ports: RunPorts) -> None:
+    def __init__(self, flow: Flow[T], ports: RunPorts, *, is_hosted: bool = False) -> None:
         self._flow = flow
         self._ports = ports
+        self._is_hosted = is_hosted
         self._stream: AsyncGenerator[Any, None] | None = None
 
     async def advance(self, error: Exception | None = None) -> Deliver | None:
@@ -217,6 +230,10 @@ class AsyncDriver(Generic[T]):
                         answer = await self._perform(effect)
                 except Exception as raised:
                     effect = flow.throw(raised)
+                except BaseException as raised:
+                    if isinstance(effect, _OF_THE_HOST) or self._has_to_leave(raised):
+                        raise
+                    effect = flow.throw(quit_of(raised))
                 else:
                     effect = flow.send(answer)
         except StopIteration as end:
@@ -224,6 +241,9 @@ class AsyncDriver(Generic[T]):
             if self._stream is not None:
                 await self.close()
             return None
+        except ActionQuit as failed:
+            await self.close()
+            raise (failed if self._is_hosted else original_of(failed))  # noqa: B904 - it has its own cause and context
         except BaseException:
             await self.close()
             raise
@@ -275,6 +295,14 @@ class AsyncDriver(Generic[T]):
         if close is not None:
             await close()
 
+    def _has_to_leave(self, error: BaseException) -> bool:
+        """Whether `error` ends the run, or the script: the run was cancelled or dropped from outside."""
+        if isinstance(error, asyncio.CancelledError):
+            return self._ports.is_cancelled()
+        if isinstance(error, GeneratorExit):  # of a coroutine that is closed, or raised by the action
+            return not _is_within_its_task()
+        return isinstance(error, ENDS_A_SCRIPT) and not self._is_hosted
+
     async def _perform(self, effect: Effect) -> Any:
         ports = self._ports
         match effect:
@@ -298,6 +326,8 @@ class AsyncDriver(Generic[T]):
             case RecordFailure():
                 await ports.record_failure(effect.failure)
             case Sleep():
+                if ports.is_cancelled():  # the action has answered a cancel with an error of its own
+                    raise asyncio.CancelledError
                 await asyncio.sleep(effect.delay_s)
             case FlushSpans():
                 await effect.tracer.flush()
@@ -334,6 +364,18 @@ class AsyncDriver(Generic[T]):
             return await await_within(call.record.name, timeout_s, item, self._left_s)
         finally:
             self._left_s -= time.monotonic() - begun_at_s
+
+
+_OF_THE_HOST = (Commit, Emit, RecordFailure, Sleep, Deliver)
+
+
+def _is_within_its_task() -> bool:
+    """Whether the running task is what called us: a coroutine that is dropped is closed from somewhere else."""
+    task, frame = asyncio.current_task(), sys._getframe()
+    entry = None if task is None else getattr(task.get_coro(), "cr_frame", None)
+    while frame is not entry and frame.f_back is not None:
+        frame = frame.f_back
+    return frame is entry
 
 
 def _author(effect: Effect) -> str:

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import Any
 
 __all__ = [
+    "ActionQuit",
     "ActionTimeout",
     "AsyncActionInSyncRun",
     "BuildError",
@@ -63,6 +64,18 @@ def _restored(kind: type[EngineError], args: tuple[Any, ...], attributes: Mappin
     error.args = args
     vars(error).update(attributes)
     return error
+
+
+class ActionQuit(EngineError, RuntimeError):
+    """A user's code raised something that is no Exception; `__cause__` is that, unless it happened in another process.
+
+    `error_type` is the name of its class and `message` its text, which may hold what the code put there.
+    """
+
+    def __init__(self, error_type: str, message: str) -> None:
+        super().__init__(f"{error_type}: {message}" if message else error_type)
+        self.error_type = error_type
+        self.message = message
 
 
 class OperationError(EngineError, ValueError):

@@ -31,6 +31,10 @@ class LocalPorts:
         if isinstance(self._host, LocalPorts):
             self._host = self._host._host
 
+    def is_cancelled(self) -> bool:
+        task = asyncio.current_task()
+        return task is None or task.cancelling() > 0
+
     async def call_action(self, call: BlockingCall) -> ActionOutcome:
         if self._host is not None:
             return await self._host.call_action(call)

@@ -16,6 +16,7 @@ from app.engine.effects import END
 from app.engine.errors import ActionTimeout, InvalidResult, kind_of
 from app.engine.mode_warnings import StreamErrorWarning
 from app.engine.ports import ActionOutcome, BlockingCall
+from app.engine.quitting import asked
 from app.engine.state import State
 from app.engine.stop_iteration import sealed
 from app.engine.view import Log, View, changes_between, log_of, operations_of, show
@@ -54,7 +55,7 @@ def complete(record: CompiledAction, view: View[Any], returned: Any) -> Complete
     if record.reduce is not None:
         _check_result(record, returned)
         view = show(view, record.declared, record.reducer_keys)
-        result, after = returned, record.reduce(returned, view)
+        result, after = returned, asked(record.reduce, returned, view)
     elif isinstance(returned, State):
         result, after = {}, returned
     elif isinstance(returned, tuple) and len(returned) == 2:

@@ -133,6 +133,10 @@ class BlockingCall:
 class RunPorts(Protocol):
     """What a run needs from its host. Every object serves one run of one application."""
 
+    def is_cancelled(self) -> bool:
+        """Return whether the run was cancelled from outside: a CancelledError is an action's own otherwise."""
+        ...
+
     def call_action(self, call: BlockingCall) -> Awaitable[ActionOutcome]:
         """Carry out a sync action off the event loop."""
         ...

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from app.engine.quitting import is_one_of
+
 if TYPE_CHECKING:
     from tenacity.wait import wait_base
 
@@ -18,7 +20,7 @@ class Retry:
     given no item.
     """
 
-    on: type[Exception] | tuple[type[Exception], ...] = Exception
+    on: type[BaseException] | tuple[type[BaseException], ...] = Exception
     attempts: int = 3
     wait_initial_s: float = 0.1
     wait_max_s: float = 5.0
@@ -32,7 +34,7 @@ class Retry:
 
     def delay_s(self, error: Exception, attempt: int) -> float | None:
         """Return how long to wait after `error` in call number `attempt` (from 1); None when it should leave the action."""
-        if attempt >= self.attempts or not isinstance(error, self.on):
+        if attempt >= self.attempts or not is_one_of(error, self.on):
             return None
         from tenacity import RetryCallState, Retrying, wait_exponential_jitter  # only a failure needs it
 

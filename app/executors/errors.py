@@ -4,7 +4,6 @@ Messages name the pool, the machine, the action and the key, never a value.
 """
 
 __all__ = [
-    "ActionQuit",
     "CannotTravel",
     "ExecutorError",
     "ExecutorsClosed",
@@ -75,7 +74,3 @@ class RemoteActionError(ExecutorError):
     def __init__(self, message: str, type_name: str = "Exception") -> None:
         super().__init__(message)
         self.type_name = type_name
-
-
-class ActionQuit(ExecutorError):
-    """Code of a user raised SystemExit, KeyboardInterrupt or the like, which must end neither the worker nor the service."""

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
-from app.executors.errors import ActionQuit
+from app.engine.quitting import ENDS_A_SCRIPT, quit_of
 from app.executors.owner import current_owner
 
-__all__ = ["guard_tasks", "quit_of"]
+__all__ = ["guard_tasks"]
 
 T = TypeVar("T")
 
@@ -25,13 +25,6 @@ def guard_tasks(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
     return lambda: loop.set_task_factory(before)
 
 
-def quit_of(error: BaseException, colour: str) -> ActionQuit:
-    """Return what to raise in place of `error`, which `colour` ("sync" or "async") code raised."""
-    replacement = ActionQuit(f"{colour} code raised {type(error).__name__}, which ends only its own step here")
-    replacement.__cause__ = error
-    return replacement
-
-
 class _Guarded(Coroutine[Any, Any, T]):
     """The same coroutine, but for what would end the loop. Without a frame of its own: one never begun is just closed."""
 
@@ -43,14 +36,14 @@ class _Guarded(Coroutine[Any, Any, T]):
     def send(self, value: Any) -> Any:
         try:
             return self._inner.send(value)
-        except (SystemExit, KeyboardInterrupt) as exc:
-            raise quit_of(exc, "async") from exc
+        except ENDS_A_SCRIPT as exc:
+            raise quit_of(exc) from exc
 
     def throw(self, *error: Any) -> Any:
         try:
             return self._inner.throw(*error)
-        except (SystemExit, KeyboardInterrupt) as exc:
-            raise quit_of(exc, "async") from exc
+        except ENDS_A_SCRIPT as exc:
+            raise quit_of(exc) from exc
 
     def close(self) -> None:
         self._inner.close()

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Generic, TypeAlias, TypeVar
 
 from app.engine.frozen import frozen
-from app.executors.guarding import quit_of
+from app.engine.quitting import quit_of
 from app.executors.thread_clock import ThreadClock
 
 __all__ = ["Job", "Observe", "Stage", "Usage"]
@@ -129,4 +129,4 @@ def fit_for_a_future(error: BaseException) -> Exception:
         replacement = RuntimeError("sync code raised StopIteration")
         replacement.__cause__ = error
         return replacement
-    return error if isinstance(error, Exception) else quit_of(error, "sync")
+    return error if isinstance(error, Exception) else quit_of(error)

@@ -11,6 +11,7 @@ from app.persistence.transitions import with_details
 from app.sessions.branching import edited
 from app.sessions.events import Event, EventType, StepDone
 from app.sessions.live import LiveSession
+from app.sessions.phases import Phase
 from app.sessions.requests import UNCHANGED, SessionEdit
 
 __all__ = ["details_after", "merged", "write_edit"]
@@ -21,13 +22,14 @@ async def write_edit(store: Store, live: LiveSession, edit: SessionEdit) -> None
 
     Raises MachineChanged, UnserializableValue, TextUnstorable and what the store raises; the session then stands where it stood.
     """
-    live.is_edited = True
+    live.move(Phase.EDITING)
     try:
         await live.stream.until_released()
         live.stream.hold()
         await _write_held(store, live, edit)
     finally:
-        live.is_edited = False
+        if live.phase is Phase.EDITING:  # another replica may have taken the session meanwhile
+            live.move(Phase.OPEN)
 
 
 async def _write_held(store: Store, live: LiveSession, edit: SessionEdit) -> None:

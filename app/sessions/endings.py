@@ -7,6 +7,7 @@ from app.persistence.records import RunRecord, RunStatus, SessionStatus
 from app.persistence.store import Store, StoreError
 from app.sessions.journal import Journal
 from app.sessions.live import LiveSession
+from app.sessions.phases import Phase
 from app.sessions.requests import RunOrder, RunRequest
 
 __all__ = ["close_stored"]
@@ -40,7 +41,7 @@ async def close_stored(
     try:
         await journal.close(status, session_status, reason, error)
     except StoreError:
-        live.is_stale = True
+        live.move(Phase.STALE)
         if journal.is_in_doubt:
             live.stream.doubt(stored_up_to)
         raise

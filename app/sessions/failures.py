@@ -10,6 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 import app
+from app.engine.errors import ActionQuit
+from app.engine.quitting import original_of
 
 __all__ = ["frames_of", "message_of", "type_of"]
 
@@ -22,6 +24,8 @@ _MOST_VALUES = 10_000  # how much of a large state is looked at, for the sake of
 
 def type_of(error: BaseException) -> str:
     """Return the name of the error's class, with its module unless it is a builtin."""
+    if isinstance(error, ActionQuit):
+        return error.error_type
     kind = type(error)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
@@ -36,7 +40,7 @@ def message_of(error: BaseException, state: Mapping[str, Any]) -> str:
         found = error.errors(include_url=False, include_context=False, include_input=False)
         text = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'value'}: {each['msg']}" for each in found)
     else:
-        text = str(error)
+        text = error.message if isinstance(error, ActionQuit) else str(error)
     text = _without(text[: 2 * _LONGEST_MESSAGE], state)
     return text if len(text) <= _LONGEST_MESSAGE else text[: _LONGEST_MESSAGE - 1] + "…"
 
@@ -46,6 +50,8 @@ def frames_of(error: BaseException) -> str:
 
     Frames of Stepwell itself are left out where there are others: what went wrong is the user's code.
     """
+    if isinstance(error, ActionQuit):
+        error = original_of(error)
     frames = [traceback.FrameSummary(each.filename, each.lineno, each.name) for each in traceback.extract_tb(error.__traceback__)]
     users = [each for each in frames if not each.filename.startswith(_OWN)]
     return "".join(traceback.StackSummary.from_list(users or frames).format())

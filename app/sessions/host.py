@@ -26,11 +26,12 @@ from app.persistence.records import (
     SessionStatus,
 )
 from app.persistence.schedules import ScheduleRecord
-from app.persistence.store import ClaimLost, SessionNotFound, Store, StoreError
+from app.persistence.store import ClaimLost, Store, StoreError
 from app.persistence.texts import require_storable
 from app.sessions.active_runs import ActiveRuns
 from app.sessions.branching import forked, made
 from app.sessions.caretaker import Caretaker
+from app.sessions.deleting import Deletions
 from app.sessions.dispatch import Dispatcher
 from app.sessions.editing import write_edit
 from app.sessions.errands import Errands
@@ -107,6 +108,7 @@ class SessionHost:
         self.schedules = Scheduler(store, self.machines, self.webhooks, self.create)
         self._dispatcher = Dispatcher(store, self.desk, self._recovery)
         self._housekeeping = Housekeeping(store, self.residents, self.machines, self.settings.retention, self.settings.key_ttl_s)
+        self._deletions = Deletions(store, self.registry, self.desk.turns, self._let_next_begin)
         self._newcomers = Newcomers(store, self.registry, self._housekeeping)
         self.history = History(store, self.residents, self.runs, self.desk, self.record, self._require_open)
         self.has_drained = asyncio.Event()
@@ -216,23 +218,7 @@ class SessionHost:
     async def delete(self, session_id: str, expected: Collection[int] | None = None) -> None:
         """Remove a session and all that belongs to it; a run of it is cancelled. Raises SessionNotFound, SeqMismatch."""
         self._require_open()
-        record = await self.registry.own(session_id)
-        live = self.residents.get(session_id)
-        if expected is not None and record.seq not in expected:
-            raise SeqMismatch(session_id, record.seq)
-        if live is not None:
-            live.is_closing = True
-            self.desk.turns.fail(live, lambda: SessionNotFound(session_id))
-            if live.run is not None:
-                live.run.cancel("deleted")
-                await live.run.ended()
-        try:
-            await self.store.delete_session(session_id)
-        except StoreError:
-            if live is not None:
-                live.is_closing = False
-            raise
-        self.residents.close_session(session_id)
+        await self._deletions.delete(session_id, expected)
 
     async def edit(self, session_id: str, edit: SessionEdit, expected: Collection[int] | None = None) -> LoadedSession:
         """Change the state, or what else a session has, by hand, as a step of its own kind.

@@ -1,5 +1,6 @@
 """A session in memory: where it stands after its last commit, and who works on it."""
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from app.engine.application import Application
 from app.engine.machine import Machine
 from app.persistence.records import LoadedSession, SessionRecord, SessionStatus
 from app.sessions.errors import MachineChanged, SessionBusy
+from app.sessions.phases import MOVES, IllegalMove, Phase
 from app.sessions.stream import EventStream
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from app.sessions.turns import Turn
 
 __all__ = ["LiveSession"]
+
+_OCCUPIED = (Phase.EDITING, Phase.DELETING)
 
 
 @dataclass(slots=True, eq=False)
@@ -40,9 +44,8 @@ class LiveSession:
     run: "Run | None" = None
     line: "deque[Turn]" = field(default_factory=deque)  # who waits until the session is free
     has_unread_line: bool = False  # a run has been stored that is to stand in the line
-    is_edited: bool = False
-    is_closing: bool = False  # somebody deletes it
-    is_stale: bool = False  # the store may have something else: nothing begins here any more
+    phase: Phase = Phase.OPEN
+    _waiters: "list[asyncio.Future[None]]" = field(default_factory=list)  # for the end of an edit or a deletion
     _application: "Application[Any] | None" = None
 
     @classmethod
@@ -69,18 +72,40 @@ class LiveSession:
 
     @property
     def is_occupied(self) -> bool:
-        return self.run is not None or self.is_edited or self.is_closing
+        return self.run is not None or self.phase in _OCCUPIED
 
     @property
     def is_busy(self) -> bool:
         """Whether somebody has the session, or waits for it."""
-        return self.run is not None or bool(self.line) or self.is_edited or self.is_closing
+        return self.run is not None or bool(self.line) or self.phase in _OCCUPIED
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the store may have something else: nothing begins here any more."""
+        return self.phase is Phase.STALE
 
     @property
     def has_expired(self) -> bool:
         """Whether nothing has happened in the session for as long as it was to live."""
         ttl_s = self.loaded.ttl_s
         return ttl_s is not None and not self.is_busy and self.updated_at_s + ttl_s <= time.time()
+
+    def move(self, phase: Phase) -> None:
+        """Change the phase. Raises IllegalMove."""
+        if phase not in MOVES[self.phase]:
+            raise IllegalMove(self.id, self.phase, phase)
+        self.phase = phase
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def settled(self) -> None:
+        """Return when no edit and no deletion of the session is under way."""
+        while self.phase in _OCCUPIED:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
 
     def require_idle(self) -> None:
         """Raises SessionBusy."""

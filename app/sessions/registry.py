@@ -5,7 +5,8 @@ with the same statement. A run that a crash has left behind is taken up before a
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 
 from app.engine.machine import Machine
 from app.persistence.records import LoadedSession, SessionRecord
@@ -43,6 +44,7 @@ class Registry:
         self._resume = resume
         self._on_drop = on_drop
         self._loading: dict[str, asyncio.Task[None]] = {}
+        self._held: dict[str, asyncio.Future[None]] = {}  # sessions that only one may have, who deletes them
         self._times_lost = 0
         self.claims = Claims(store, claims, self._is_needed, self._drop_all, on_buried)
         self.residents = Residents(
@@ -65,6 +67,11 @@ class Registry:
 
         Raises SessionNotFound, ClaimedElsewhere, MachineNotHosted, StoreUnavailable.
         """
+        if self._held:
+            await self._until_free(session_id)
+        return await self._alive(session_id)
+
+    async def _alive(self, session_id: str) -> LiveSession:
         if self.claims.is_late:
             await self.claims.confirm()
         while (live := self.residents.get(session_id)) is None:
@@ -80,6 +87,26 @@ class Registry:
 
         Raises SessionNotFound, ClaimedElsewhere, StoreUnavailable.
         """
+        if self._held:
+            await self._until_free(session_id)
+        return await self._own(session_id)
+
+    @asynccontextmanager
+    async def holding(self, session_id: str) -> AsyncIterator[SessionRecord]:
+        """Own a session, and keep everybody else from reading it into memory, or owning it, until this ends. Raises as `own`."""
+        await self._until_free(session_id)
+        free = self._held[session_id] = asyncio.get_running_loop().create_future()
+        try:
+            yield await self._own(session_id)
+        finally:
+            del self._held[session_id]
+            free.set_result(None)
+
+    async def _until_free(self, session_id: str) -> None:
+        while (held := self._held.get(session_id)) is not None:
+            await asyncio.wait([held])
+
+    async def _own(self, session_id: str) -> SessionRecord:
         if self.claims.is_late:
             await self.claims.confirm()
         live = self.residents.get(session_id)
@@ -87,7 +114,7 @@ class Registry:
             return live.record()
         record = await self._store.get_session(session_id)
         if record.machine in self._machines and (self.claims.is_shared or session_id in self._loading):
-            return (await self.alive(session_id)).record()
+            return (await self._alive(session_id)).record()
         return (await self.claims.claim(session_id)).record if self.claims.is_shared else record
 
     def take_in(self, loaded: LoadedSession) -> None:

@@ -6,6 +6,7 @@ Performs no I/O: the host loads, and hands over what it has loaded.
 from collections.abc import Callable, Iterator, Sequence
 
 from app.sessions.live import LiveSession
+from app.sessions.phases import Phase
 from app.sessions.stream import EventStream
 
 __all__ = ["Residents"]
@@ -102,7 +103,7 @@ class Residents:
         live.touched_s = now_s
         before = self._sessions.pop(live.id, None)
         if before is not None and before is not live:
-            before.is_stale = True
+            before.move(Phase.STALE)
         self._sessions[live.id] = live
         looked_at = 0
         while len(self._sessions) > self._limit and looked_at < _LOOKED_AT:
@@ -123,7 +124,7 @@ class Residents:
 
     def remove(self, live: LiveSession) -> None:
         """Let `live` go, whatever it does: whoever still holds it may not begin anything on it."""
-        live.is_stale = True
+        live.move(Phase.STALE)
         if self._expected.get(live.id) is live:
             del self._expected[live.id]
         if self._sessions.get(live.id) is live:
@@ -146,7 +147,7 @@ class Residents:
         """The session is no more: whoever follows it has seen the last of it."""
         for live in (self._sessions.pop(session_id, None), self._expected.pop(session_id, None)):
             if live is not None:
-                live.is_stale = True
+                live.move(Phase.STALE)
                 live.stream.close()
         if (stream := self._followed.pop(session_id, None)) is not None:
             stream.close()
@@ -156,7 +157,7 @@ class Residents:
         dropped = self._all()
         self.close_streams()
         for live in dropped:
-            live.is_stale = True
+            live.move(Phase.STALE)
         self._sessions.clear()
         self._expected.clear()
         self._followed.clear()

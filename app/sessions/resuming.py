@@ -8,6 +8,7 @@ from app.persistence.store import RunNotFound, Store
 from app.sessions.endings import close_stored
 from app.sessions.leftovers import Resumption
 from app.sessions.live import LiveSession
+from app.sessions.phases import Phase
 from app.sessions.requests import RunOrder, RunRequest
 from app.sessions.run import Run
 
@@ -39,7 +40,7 @@ class Resumer:
             if record.status is not RunStatus.RUNNING:
                 continue
             if live.run is not None:
-                live.is_stale = True
+                live.move(Phase.STALE)
                 self.left.add(live.id)
                 return
             await self._resume(live, record)

@@ -10,8 +10,8 @@ from typing import Any
 from app.engine.errors import InvalidInputs, UnknownAction, UnknownTag
 from app.engine.hook_context import HookContext
 from app.engine.ports import ActionOutcome, BlockingCall, Step, StepBegun, StepEvent, StepFailure
+from app.engine.quitting import quit_of
 from app.executors.errors import ExecutorsClosed, PoolExhausted, RungUnavailable
-from app.executors.guarding import quit_of
 from app.executors.ladder import Executors
 from app.executors.owner import CallOwner, current_owner
 from app.persistence.records import RunStatus, SessionStatus, StepCommit
@@ -21,6 +21,7 @@ from app.sessions.failures import frames_of, message_of, type_of
 from app.sessions.journal import Journal
 from app.sessions.leftovers import Resumption, UnclosedEnd
 from app.sessions.live import LiveSession
+from app.sessions.phases import Phase
 from app.sessions.requests import RunOrder, RunOutcome
 from app.sessions.rollback import Origin, origin_at, rollback_step
 
@@ -69,6 +70,7 @@ class Run:
         self._stop_reason: str | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_entered = False
+        self._is_cancelled = False  # what runs was told to end
         self._is_writing = False
         self._is_ending = False  # nothing of it can be cancelled any more
         self._is_over = False
@@ -104,6 +106,7 @@ class Run:
         # a task that is cancelled before it is entered would never come to its own end
         is_in_action = self._is_entered and not (self._is_writing or self._is_ending)
         if self.task is not None and is_in_action and self.journal.end is None:
+            self._is_cancelled = True
             self.task.cancel()
 
     def abandon(self) -> None:
@@ -151,6 +154,9 @@ class Run:
             logger.warning("the start of a run could not be stored", exc_info=exc, extra=self._names())
 
     # what the engine asks for: RunPorts
+
+    def is_cancelled(self) -> bool:
+        return self._is_cancelled
 
     async def call_action(self, call: BlockingCall) -> ActionOutcome:
         return await self._executors.call(call, owner=self._owner(call.action.name))
@@ -203,15 +209,11 @@ class Run:
                 await self._drive()
             else:
                 await self._end_cancelled(self._stop_reason)
-        except asyncio.CancelledError as exc:
-            if self._stop_reason is not None:
+        except BaseException as exc:  # the border to the user's code, and to whatever else can break a run
+            if isinstance(exc, asyncio.CancelledError) and self._stop_reason is not None:
                 await self._end_cancelled(self._stop_reason)
-            else:  # the action has waited for something that was cancelled
-                await self._end_failed(quit_of(exc, "async"))
-        except (SystemExit, KeyboardInterrupt) as exc:
-            await self._end_failed(quit_of(exc, "async"))
-        except Exception as exc:  # the border to the user's code, and to whatever else can break a run
-            await self._end_failed(exc)
+            else:
+                await self._end_failed(exc if isinstance(exc, Exception) else quit_of(exc))
         finally:
             self._leave()
 
@@ -294,7 +296,7 @@ class Run:
         """The store did not take a step, so that it may have something else than what we hold."""
         exc = self.store_error
         self._error = exc
-        self.live.is_stale = True
+        self.live.move(Phase.STALE)
         if isinstance(exc, ClaimLost):
             self.is_open = True
             logger.warning("another replica has taken the session over", extra=self._names())
@@ -345,7 +347,7 @@ class Run:
                 session_status = SessionStatus.ENDED if back.next_action is None else SessionStatus.IDLE
             await self.journal.close(status, session_status, reason, error, back)
         except StoreError as exc:
-            self.live.is_stale = True
+            self.live.move(Phase.STALE)
             self.unclosed = UnclosedEnd(status, reason, error, rolls_back=back is not None)
             self._error = exc
             if isinstance(exc, StoreUnavailable):

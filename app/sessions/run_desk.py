@@ -15,6 +15,7 @@ from app.sessions.errors import AnswerTrimmed, KeyReused, MachineNotHosted, SeqM
 from app.sessions.leftovers import Resumption
 from app.sessions.live import LiveSession
 from app.sessions.outcomes import PastRun
+from app.sessions.phases import Phase
 from app.sessions.requests import OnBusy, RunOrder, RunOutcome
 from app.sessions.resuming import Resumer, resumption_of, stored_order
 from app.sessions.run import Run
@@ -124,7 +125,7 @@ class RunDesk:
                 if record.finished_at_s is not None or (found := self._in_memory(record.id)) is not None:
                     return found
                 self._require_open()
-                live.is_stale = True  # nobody goes on with the run, although its session was read: it is read again
+                live.move(Phase.STALE)  # nobody goes on with the run, although its session was read: it is read again
                 in_the_way = live.run
             if in_the_way is not None:
                 await in_the_way.ended()
@@ -140,7 +141,8 @@ class RunDesk:
         unfinished = [run for run in stored if run.id not in here and self._in_memory(run.id) is None]
         if not live.is_busy:
             # one that has begun comes before those that wait, and goes on when the session is read
-            live.is_stale = live.is_stale or any(run.status is RunStatus.RUNNING for run in unfinished)
+            if any(run.status is RunStatus.RUNNING for run in unfinished):
+                live.move(Phase.STALE)
             if live.is_stale:
                 return False
         live.has_unread_line = False
@@ -239,6 +241,7 @@ class RunDesk:
             require_seq(live, expected)
             return self._run(live, order)
         else:
+            self._require_open()
             turn = Turn(live.id, order, expected)
             self.turns.take(live, turn)
         return await turn.began

@@ -38,6 +38,9 @@ class Host:
         self.seen: list[Any] = []
         self.refuses = False
 
+    def is_cancelled(self) -> bool:
+        return False
+
     async def call_action(self, call: BlockingCall) -> ActionOutcome:
         self.seen.append(("call", call.action.name, call.view.get_all(), dict(call.inputs)))
         return call.perform()

@@ -12,9 +12,10 @@ from rung_bench import Bench, Door, call_of
 from rung_machine import Refused
 
 from app.engine.context import ApplicationContext
+from app.engine.errors import ActionQuit
 from app.engine.operations import Append, Increment, Set
 from app.engine.ports import ActionOutcome
-from app.executors.errors import ActionQuit, ExecutorsClosed
+from app.executors.errors import ExecutorsClosed
 
 OpenBench = Callable[..., Awaitable[Bench]]
 

@@ -8,7 +8,7 @@ import pytest
 import uvloop
 from blocking import Gate, begun, until
 
-from app.executors.errors import ActionQuit
+from app.engine.errors import ActionQuit
 from app.executors.private_loops import PrivateLoop
 
 colour: contextvars.ContextVar[str] = contextvars.ContextVar("colour", default="none")

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 from blocking import AT_ONCE_S, Gate, begun, until
 
-from app.executors.errors import ActionQuit, ExecutorsClosed, PoolExhausted
+from app.engine.errors import ActionQuit
+from app.executors.errors import ExecutorsClosed, PoolExhausted
 from app.executors.jobs import Usage
 from app.executors.threads import FairThreadPool
 

@@ -8,7 +8,6 @@ import pytest
 from app.persistence.memory import MemoryStore
 from app.persistence.records import Commit, RunStart, RunStatus
 from app.persistence.store import StoreUnavailable
-from app.sessions.editing import write_edit
 from app.sessions.events import Event
 from app.sessions.host import SessionHost
 from app.sessions.requests import Durability, RunRequest, SessionEdit
@@ -173,8 +172,6 @@ async def test_a_session_is_free_again_when_an_edit_cannot_find_out_what_is_stor
         live = await host.registry.alive(session)
         with pytest.raises(StoreUnavailable):
             await host.cancel_run("waiting")
-        with pytest.raises(StoreUnavailable):
-            await write_edit(store, live, SessionEdit(set={"held": 5}))
         assert not live.is_busy
         store.fails = False
         assert (await host.edit(session, SessionEdit(set={"held": 5}))).state["held"] == 5
