@@ -1,16 +1,19 @@
-"""The five ways in which an action changes a state, as values.
+"""The ways in which an action changes a state, as values.
 
 An operation is what the store writes; applying one to a dict of values is what the engine does. No I/O here, and
 no knowledge of actions or sessions.
 """
 
 from collections.abc import Mapping, MutableMapping
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from app.engine.errors import OperationError, kind_of
 from app.engine.frozen import frozen
 
-__all__ = ["Append", "Delete", "Extend", "Increment", "Operation", "Set", "apply_all"]
+if TYPE_CHECKING:
+    from app.engine.edits import Edit
+
+__all__ = ["Append", "Delete", "Extend", "Increment", "Operation", "Patch", "Set", "StoredOperation", "apply_all"]
 
 
 @frozen
@@ -70,10 +73,32 @@ class Delete:
         values.pop(self.key, None)
 
 
+@frozen
+class Patch:
+    """Parts of the value at `key` change as `edits` say; without any it was written, and is what it was.
+
+    No action makes one: `app.engine.difference` finds them where an action has set a value that it had changed in parts.
+    """
+
+    key: str
+    edits: "tuple[Edit, ...]"
+
+    def apply(self, values: MutableMapping[str, Any]) -> None:
+        from app.engine.edits import patched  # serialisation is not needed to run a machine
+
+        if self.key not in values:
+            raise OperationError(f"cannot change a part of key {self.key!r}: there is no such key")
+        values[self.key] = patched(values[self.key], self.edits)
+
+
 Operation: TypeAlias = Set | Append | Extend | Increment | Delete
+"""What an action does to a state."""
+
+StoredOperation: TypeAlias = Operation | Patch
+"""What is stored of a step."""
 
 
-def apply_all(values: Mapping[str, Any], operations: tuple[Operation, ...]) -> dict[str, Any]:
+def apply_all(values: Mapping[str, Any], operations: tuple[StoredOperation, ...]) -> dict[str, Any]:
     """Return a new dict: `values` after `operations`, in order. Values are shared, never copied in depth."""
     after = dict(values)
     for operation in operations:

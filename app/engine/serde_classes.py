@@ -14,15 +14,26 @@ import sys
 from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import Any
+from weakref import WeakSet
 
 import pydantic
 from pydantic_core import PydanticUndefined
 
 from app.engine.serde_codec import UndecodableValue, UnserializableValue, decode, define_class_kind, encode_at, is_unicode
 
-__all__ = ["class_at", "path_of", "set_allowlist", "with_colon"]
+__all__ = [
+    "class_at",
+    "is_cache",
+    "is_opaque",
+    "is_plain_dataclass",
+    "is_plain_named_tuple",
+    "path_of",
+    "set_allowlist",
+    "with_colon",
+]
 
 _allowlist: tuple[str, ...] | None = None
+_opaque: WeakSet[type] = WeakSet()
 
 
 def set_allowlist(allowlist: Iterable[str] | None) -> None:
@@ -47,7 +58,8 @@ def class_at(path: str, allowlist: Iterable[str] | None = None) -> type:
     if permitted is not None and not any(module == name or module.startswith(f"{name}.") for name in permitted):
         raise UndecodableValue(f"a stored value is of class {path!r}, whose module is not in the allowlist")
     found = _follow(path)
-    if isinstance(found, type) and (_is_enum(found) or _is_model(found) or _is_dataclass(found) or _is_named_tuple(found)):
+    kinds = _is_enum, _is_model, is_plain_dataclass, is_plain_named_tuple
+    if isinstance(found, type) and any(is_of_kind(found) for is_of_kind in kinds):
         return found
     raise UndecodableValue(f"a stored value is of {path!r}, which is no dataclass, pydantic model, enum or named tuple")
 
@@ -91,11 +103,18 @@ def _is_model(cls: type) -> bool:
     return issubclass(cls, pydantic.BaseModel)
 
 
-def _is_dataclass(cls: type) -> bool:
+def is_opaque(cls: type) -> bool:
+    """Whether an instance of `cls` may be stored otherwise than field by field, or with other fields than it has now."""
+    return cls in _opaque
+
+
+def is_plain_dataclass(cls: type) -> bool:
+    """Whether instances of `cls` are stored as dataclasses."""
     return dataclasses.is_dataclass(cls) and cls.__new__ is object.__new__
 
 
-def _is_named_tuple(cls: type) -> bool:
+def is_plain_named_tuple(cls: type) -> bool:
+    """Whether instances of `cls` are stored as named tuples."""
     return issubclass(cls, tuple) and isinstance(getattr(cls, "_fields", None), tuple) and cls.__bases__ == (tuple,)
 
 
@@ -132,20 +151,23 @@ def _decode_enum(path: str, name: str | None, *value: Any) -> enum.Enum:
 def _encode_dataclass(value: Any, depth: int) -> list[Any]:
     cls = type(value)
     fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(cls) if hasattr(value, field.name)}
-    extra = {name: item for name, item in getattr(value, "__dict__", {}).items() if not _is_cache(cls, name)}
+    extra = {name: item for name, item in getattr(value, "__dict__", {}).items() if not is_cache(cls, name)}
     return [path_of(cls), _encode_fields({**fields, **extra}, depth + 1)]
 
 
-def _is_cache(cls: type, name: str) -> bool:
+def is_cache(cls: type, name: str) -> bool:
+    """Whether an attribute of an instance only keeps what a property has computed, and is not stored."""
     return isinstance(getattr(cls, name, None), functools.cached_property)
 
 
 def _decode_dataclass(path: str, documents: Mapping[str, Any]) -> Any:
     cls = class_at(path)
-    if not _is_dataclass(cls):
+    if not is_plain_dataclass(cls):
         raise UndecodableValue(f"{path!r} is no dataclass")
     value: Any = object.__new__(cls)
     values = _decode_fields(documents)
+    if {field.name for field in dataclasses.fields(cls)} - values.keys():
+        _opaque.add(cls)
     for field in dataclasses.fields(cls):
         if field.name not in values and field.default_factory is not dataclasses.MISSING:
             values[field.name] = field.default_factory()  # a field that the class gained after the value was stored
@@ -167,6 +189,7 @@ def _encode_model(value: pydantic.BaseModel, depth: int) -> list[Any]:
         document = _own_json(value)
         if document is None:
             raise
+        _opaque.add(cls)
         return [path, {"json": encode_at(document, depth + 1)}]
     names = sorted(name for name in value.model_fields_set if type(name) is str and is_unicode(name))
     rest: dict[str, Any] = {"fields": documents} if names == sorted(fields) else {"fields": documents, "set": names}
@@ -191,9 +214,11 @@ def _decode_model(path: str, parts: Mapping[str, Any]) -> pydantic.BaseModel:
     if not issubclass(cls, pydantic.BaseModel):
         raise UndecodableValue(f"{path!r} is no pydantic model")
     if "json" in parts:
+        _opaque.add(cls)
         return cls.model_validate(decode(parts["json"]), by_name=True)
     values = _decode_fields(parts["fields"])
     if values.keys() != cls.model_fields.keys():  # the class has changed since: let it judge, and fill in its defaults
+        _opaque.add(cls)
         return cls.model_validate(values, by_name=True)
     model = cls.__new__(cls)
     model.__setstate__(
@@ -218,13 +243,15 @@ def _encode_named_tuple(value: Any, depth: int) -> list[Any]:
 
 def _decode_named_tuple(path: str, documents: Mapping[str, Any]) -> Any:
     cls: Any = class_at(path)
-    if not _is_named_tuple(cls):
+    if not is_plain_named_tuple(cls):
         raise UndecodableValue(f"{path!r} is no named tuple")
     values = {**cls._field_defaults, **_decode_fields(documents)}
+    if values.keys() != documents.keys():
+        _opaque.add(cls)
     return tuple.__new__(cls, [values[name] for name in cls._fields])
 
 
 define_class_kind(_is_enum, "enum", _encode_enum, _decode_enum)
 define_class_kind(_is_model, "model", _encode_model, _decode_model)
-define_class_kind(_is_dataclass, "dataclass", _encode_dataclass, _decode_dataclass)
-define_class_kind(_is_named_tuple, "namedtuple", _encode_named_tuple, _decode_named_tuple)
+define_class_kind(is_plain_dataclass, "dataclass", _encode_dataclass, _decode_dataclass)
+define_class_kind(is_plain_named_tuple, "namedtuple", _encode_named_tuple, _decode_named_tuple)

@@ -27,6 +27,7 @@ __all__ = [
     "encode_at",
     "encode_pairs",
     "encode_text",
+    "is_standard_type",
     "is_unicode",
     "name_of_type",
 ]
@@ -117,6 +118,11 @@ def decode(document: Any) -> Any:
     if kind is dict:
         return _decode_tagged(document[TAG]) if TAG in document else _decode_dict(document)
     return document
+
+
+def is_standard_type(cls: type) -> bool:
+    """Whether values of this very class are written by a pair of functions of its own (`define_type`)."""
+    return cls in _TYPES
 
 
 def encode_at(value: Any, depth: int) -> Any:

@@ -1,8 +1,9 @@
 """What a stored blob looks like: one byte that says how to read it, then JSON, deflated when that pays.
 
-High nibble of the first byte: format version; it is 2 for steps, which may hold the run that ended with them and are deflated
-with a dictionary, and 1 for everything else. Low nibble: 0 plain, 1 zlib. A format that was ever released stays readable;
-`tests/persistence/golden` has a file of each. Values become JSON through `app.engine.serde`. Nothing here touches a database.
+High nibble of the first byte: format version. Steps are 2, and may hold the run that ended with them, or 3 if they change
+parts of values; they are deflated with a dictionary. Everything else is 1. Low nibble: 0 plain, 1 zlib. A format that was ever
+released stays readable; `tests/persistence/golden` has a file of each.
+Values become JSON through `app.engine.serde`. Nothing here touches a database.
 """
 
 import zlib
@@ -11,7 +12,8 @@ from typing import Any
 
 import orjson
 
-from app.engine.operations import Append, Delete, Extend, Increment, Operation, Set
+from app.engine.edits import Edit, read_edit, write_edit
+from app.engine.operations import Append, Delete, Extend, Increment, Patch, Set, StoredOperation
 from app.engine.serde import UndecodableValue, decode, encode
 from app.persistence.dictionary import DICTIONARY
 from app.persistence.store import StoreError
@@ -25,12 +27,16 @@ __all__ = [
     "deflate",
     "encode_payload",
     "encode_state",
+    "operation_documents",
     "pack",
+    "state_documents",
     "unpack",
 ]
 
 _PLAIN, _DEFLATED = b"\x10", b"\x11"
 _PLAIN_STEP, _DEFLATED_STEP = b"\x20", b"\x21"
+_PLAIN_PATCHES, _DEFLATED_PATCHES = b"\x30", b"\x31"
+_DEFLATED_FORM = {_PLAIN: _DEFLATED, _PLAIN_STEP: _DEFLATED_STEP, _PLAIN_PATCHES: _DEFLATED_PATCHES}
 _DEFLATE_ABOVE_BYTES = 128
 # level, method, window and memory; a small window costs a tenth of the usual 64 µs to set up
 _SMALL_BYTES = 4096
@@ -53,19 +59,19 @@ def deflate(plain: bytes) -> bytes:
     if len(plain) <= _DEFLATE_ABOVE_BYTES:
         return plain
     how = _SMALL if len(plain) <= _SMALL_BYTES else _LARGE
-    is_step = plain[:1] == _PLAIN_STEP
-    deflater = zlib.compressobj(*how, zdict=DICTIONARY) if is_step else zlib.compressobj(*how)
+    head = plain[:1]
+    deflater = zlib.compressobj(*how) if head == _PLAIN else zlib.compressobj(*how, zdict=DICTIONARY)
     deflated = deflater.compress(plain[1:]) + deflater.flush()
-    return (_DEFLATED_STEP if is_step else _DEFLATED) + deflated if len(deflated) < len(plain) - 1 else plain
+    return _DEFLATED_FORM.get(head, _DEFLATED) + deflated if len(deflated) < len(plain) - 1 else plain
 
 
 def unpack(blob: bytes) -> Any:
     """Return the document of a blob. Raises PayloadInvalid."""
     head, body = blob[:1], memoryview(blob)[1:]
     try:
-        if head in (_PLAIN_STEP, _PLAIN):
+        if head in _DEFLATED_FORM:
             return orjson.loads(body)
-        if head == _DEFLATED_STEP:
+        if head in (_DEFLATED_STEP, _DEFLATED_PATCHES):
             return orjson.loads(zlib.decompressobj(zdict=DICTIONARY).decompress(body))
         if head == _DEFLATED:
             return orjson.loads(zlib.decompress(body))
@@ -82,13 +88,28 @@ def encode_state(state: Mapping[str, Any]) -> bytes:
 
 def decode_state(blob: bytes) -> dict[str, Any]:
     """Raises PayloadInvalid."""
-    state = _decoded(unpack(blob))
-    if not isinstance(state, dict):
-        raise PayloadInvalid("a stored snapshot is no mapping")
-    return state
+    return {key: _decoded(document) for key, document in state_documents(blob).items()}
 
 
-def encode_payload(operations: tuple[Operation, ...], result: Any, run: list[Any] | None = None) -> bytes:
+def state_documents(blob: bytes) -> dict[str, Any]:
+    """Return what `encode_state` wrote, each value still as a document. Raises PayloadInvalid."""
+    match unpack(blob):
+        case {"$": ["dict", list(pairs)]}:
+            return {_decoded(key): document for key, document in pairs}
+        case dict(documents) if "$" not in documents:
+            return documents
+    raise PayloadInvalid("a stored snapshot is no mapping")
+
+
+def operation_documents(blob: bytes) -> list[Any]:
+    """Return what `encode_payload` wrote of the operations of one step, as documents. Raises PayloadInvalid."""
+    match unpack(blob):
+        case [list(written), *_]:
+            return written
+    raise PayloadInvalid("a stored step does not have the form of a step")
+
+
+def encode_payload(operations: tuple[StoredOperation, ...], result: Any, run: list[Any] | None = None) -> bytes:
     """Return the blob of one step, not deflated yet; `run` is the document of the run that ended with it.
 
     A result mostly repeats what the step wrote to the state: such values are stored once, as a reference to the operation.
@@ -101,15 +122,19 @@ def encode_payload(operations: tuple[Operation, ...], result: Any, run: list[Any
         document.append(references)
     if run is not None:
         document.append(run)
-    return _PLAIN_STEP + orjson.dumps(document)
+    head = _PLAIN_STEP
+    for operation in written:
+        if operation[0] == "p":
+            head = _PLAIN_PATCHES
+    return head + orjson.dumps(document)
 
 
-def decode_operations(blob: bytes) -> tuple[Operation, ...]:
+def decode_operations(blob: bytes) -> tuple[StoredOperation, ...]:
     """Return the operations of one step. Raises PayloadInvalid."""
     return _operations(unpack(blob))
 
 
-def decode_payload(blob: bytes) -> tuple[tuple[Operation, ...], Any]:
+def decode_payload(blob: bytes) -> tuple[tuple[StoredOperation, ...], Any]:
     """Return the operations and the result of one step. Raises PayloadInvalid."""
     document = unpack(blob)
     operations = _operations(document)
@@ -130,14 +155,14 @@ def decode_run(blob: bytes) -> Any:
     return None
 
 
-def _operations(document: Any) -> tuple[Operation, ...]:
+def _operations(document: Any) -> tuple[StoredOperation, ...]:
     match document:
         case [list(written), *_]:
             return tuple(_from_document(operation) for operation in written)
     raise PayloadInvalid("a stored step does not have the form of a step")
 
 
-def _shared(operations: tuple[Operation, ...], result: Any) -> tuple[int | dict[str, int] | None, Any]:
+def _shared(operations: tuple[StoredOperation, ...], result: Any) -> tuple[int | dict[str, int] | None, Any]:
     """Return `(references, rest)`: where in `operations` the parts of `result` are found, and what of it is not there."""
     if not result or type(result) is not dict:
         return None, result
@@ -164,7 +189,7 @@ def _shared(operations: tuple[Operation, ...], result: Any) -> tuple[int | dict[
     return (found, {**result, **dict.fromkeys(found)}) if found else (None, result)
 
 
-def _to_document(operation: Operation) -> list[Any]:
+def _to_document(operation: StoredOperation) -> list[Any]:
     key = encode(operation.key)
     # not `match`, which costs a third of a step's payload
     if isinstance(operation, Set):
@@ -175,10 +200,12 @@ def _to_document(operation: Operation) -> list[Any]:
         return ["i", key, encode(operation.by)]
     if isinstance(operation, Extend):
         return ["e", key, [encode(item) for item in operation.items]]
+    if isinstance(operation, Patch):
+        return ["p", key, [write_edit(edit) for edit in operation.edits]]
     return ["d", key]
 
 
-def _from_document(document: Any) -> Operation:
+def _from_document(document: Any) -> StoredOperation:
     match document:
         case ["s", key, value]:
             return Set(_decoded(key), _decoded(value))
@@ -190,11 +217,20 @@ def _from_document(document: Any) -> Operation:
             return Increment(_decoded(key), _decoded(by))
         case ["d", key]:
             return Delete(_decoded(key))
+        case ["p", key, list(edits)]:
+            return Patch(_decoded(key), tuple([_edit(edit) for edit in edits]))
     raise PayloadInvalid("a stored step holds an operation that this version does not know")
 
 
 def _value_of(document: list[Any], index: int) -> Any:
     return _decoded(document[0][index][2])
+
+
+def _edit(document: Any) -> Edit:
+    try:
+        return read_edit(document)
+    except UndecodableValue as exc:
+        raise PayloadInvalid(str(exc)) from None
 
 
 def _decoded(document: Any) -> Any:

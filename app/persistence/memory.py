@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from app.persistence.codec import decode_operations, decode_payload, decode_state, encode_payload, encode_state
+from app.persistence.codec import decode_payload, encode_payload, encode_state
 from app.persistence.cursors import decode_cursor, encode_cursor
 from app.persistence.memory_schedules import MemorySchedules
 from app.persistence.outbox import MemoryOutbox
@@ -33,10 +33,10 @@ from app.persistence.records import (
     StepKind,
     StepRecord,
 )
+from app.persistence.replaying import replay
 from app.persistence.replicas import LoneReplica
 from app.persistence.run_order import by_last_event
 from app.persistence.run_queue import LocalQueue
-from app.persistence.snapshots import replay
 from app.persistence.store import (
     KeyTaken,
     RunNotFound,
@@ -79,9 +79,7 @@ class _Session:
 
     def state_at(self, seq: int) -> dict[str, Any]:
         steps = self.steps[: seq - self.base_seq]
-        return replay(
-            decode_state(self.base_state), (operation for step in steps for operation in decode_operations(step.payload))
-        )
+        return replay(self.base_state, [step.payload for step in steps])
 
 
 @dataclass(frozen=True, slots=True)

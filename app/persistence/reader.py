@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.engine.serde import decode
 from app.persistence import statements as sql
-from app.persistence.codec import PayloadInvalid, decode_operations, decode_state, deflate, encode_state, unpack
+from app.persistence.codec import PayloadInvalid, deflate, encode_state, unpack
 from app.persistence.cursors import decode_cursor, encode_cursor
 from app.persistence.ended_runs import run_in_step, run_key
 from app.persistence.expiry import DUE
@@ -29,10 +29,10 @@ from app.persistence.records import (
     SessionRecord,
     StepRecord,
 )
+from app.persistence.replaying import replay
 from app.persistence.rows import failure_record, run_record, session_record, step_record
 from app.persistence.run_order import by_last_event
 from app.persistence.session_lists import conditions_of, reaches, sessions_page
-from app.persistence.snapshots import replay
 from app.persistence.store import RunNotFound, SessionNotFound, StepNotFound, StepTrimmed, StoreUnavailable
 from app.persistence.texts import is_storable
 from app.persistence.writer import ConnectionLost
@@ -284,8 +284,8 @@ async def _replayed(
     if state is None or len(payloads) != length:
         return None
     if log_bytes > _LARGE_LOG_BYTES:
-        return await threads.run(_replay, state, payloads)
-    return _replay(state, payloads)
+        return await threads.run(replay, state, payloads)
+    return replay(state, payloads)
 
 
 def _no_step(session: Any, seq: int) -> StepNotFound:
@@ -298,7 +298,3 @@ def _no_step(session: Any, seq: int) -> StepNotFound:
 
 def _blob(state: Mapping[str, Any]) -> bytes:
     return deflate(encode_state(state))
-
-
-def _replay(state: bytes, payloads: list[bytes]) -> dict[str, Any]:
-    return replay(decode_state(state), chain.from_iterable(map(decode_operations, payloads)))

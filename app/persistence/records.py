@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from app.engine.frozen import frozen
-from app.engine.operations import Operation
+from app.engine.operations import StoredOperation
 
 __all__ = [
     "Commit",
@@ -173,7 +173,7 @@ class StepCommit:
 
     seq: int
     action: str
-    operations: tuple[Operation, ...]
+    operations: tuple[StoredOperation, ...]
     result: Any
     state: Mapping[str, Any]
     next_action: str | None
@@ -254,7 +254,7 @@ class StepRecord:
     kind: StepKind
     run_id: str | None
     action: str
-    operations: tuple[Operation, ...]
+    operations: tuple[StoredOperation, ...]
     result: Any
     next_action: str | None
     started_at_s: float

@@ -191,12 +191,23 @@ class RunAnswer(StepAnswer):
     steps: int
 
 
+class Edit(BaseModel):
+    op: Literal["put", "remove", "splice", "grow"]
+    path: Annotated[list[Any], Field(description="Keys, indexes and fields that lead from the value to the part; may be empty.")]
+    value: Any = None
+    index: int | None = None
+    removed: Annotated[int | None, Field(description="The number of items from `index` on that make room for `items`.")] = None
+    items: list[Any] | None = None
+    text: Annotated[str | None, Field(description="What the text at `path` gained at its end.")] = None
+
+
 class Operation(BaseModel):
-    op: Literal["set", "append", "extend", "increment", "delete"]
+    op: Literal["set", "append", "extend", "increment", "delete", "patch"]
     key: str
     value: Any = None
     items: list[Any] | None = None
     by: float | None = None
+    edits: Annotated[list[Edit] | None, Field(description="In order; none if the value is what it was before.")] = None
 
 
 class Step(BaseModel):

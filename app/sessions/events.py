@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeAlias, assert_never
 
-from app.engine.operations import Append, Delete, Extend, Increment, Operation, Set
+from app.engine.edits import Edit, Grow, Put, Remove, Splice
+from app.engine.operations import Append, Delete, Extend, Increment, Patch, Set, StoredOperation
 from app.persistence.records import FailureRecord, RunEnd, RunStart, RunStatus, StepKind
 from app.sessions.times import rfc3339
 
@@ -56,7 +57,7 @@ class StepDone(NamedTuple):
     seq: int
     kind: StepKind
     action: str
-    operations: tuple[Operation, ...]
+    operations: tuple[StoredOperation, ...]
     result: Any
     next_action: str | None
     started_at_s: float
@@ -143,7 +144,7 @@ def describe(event: Event, session_id: str) -> dict[str, Any]:
     return data
 
 
-def describe_operation(operation: Operation) -> dict[str, Any]:
+def describe_operation(operation: StoredOperation) -> dict[str, Any]:
     """Return `operation` as data: `op`, `key`, and what it needs."""
     match operation:
         case Set(key, value):
@@ -156,4 +157,20 @@ def describe_operation(operation: Operation) -> dict[str, Any]:
             return {"op": "increment", "key": key, "by": by}
         case Delete(key):
             return {"op": "delete", "key": key}
+        case Patch(key, edits):
+            return {"op": "patch", "key": key, "edits": [_describe_edit(edit) for edit in edits]}
     assert_never(operation)
+
+
+def _describe_edit(edit: Edit) -> dict[str, Any]:
+    path = list(edit.path)
+    match edit:
+        case Put(_, value):
+            return {"op": "put", "path": path, "value": value}
+        case Remove():
+            return {"op": "remove", "path": path}
+        case Splice(_, index, removed, items):
+            return {"op": "splice", "path": path, "index": index, "removed": removed, "items": list(items)}
+        case Grow(_, text):
+            return {"op": "grow", "path": path, "text": text}
+    assert_never(edit)

@@ -110,7 +110,7 @@ def test_a_value_that_cannot_be_stored_is_named_by_its_place() -> None:
         encode_payload((), {"k": object()})
 
 
-@pytest.mark.parametrize("blob", [b"", b"\x10", b"\x10{", b"\x11abc", b"\x21abc", b"\x21", b"\x30[]", b"\xff", b"{}", b"\x11"])
+@pytest.mark.parametrize("blob", [b"", b"\x10", b"\x10{", b"\x11abc", b"\x21abc", b"\x21", b"\x40[]", b"\xff", b"{}", b"\x11"])
 def test_a_damaged_blob_is_an_error_that_shows_nothing_of_it(blob: bytes) -> None:
     for read in (unpack, decode_state, decode_payload, decode_operations):
         with pytest.raises(PayloadInvalid):

@@ -1,12 +1,6 @@
-"""The rule for snapshots, and replay."""
+"""The rule for snapshots."""
 
-import copy
-
-from hypothesis import given
-from hypothesis import strategies as st
-
-from app.engine.operations import Append, Delete, Extend, Increment, Operation, Set, apply_all
-from app.persistence.snapshots import ROW_BYTES, pays_off, replay, threshold_after
+from app.persistence.snapshots import ROW_BYTES, pays_off, threshold_after
 
 
 def log_and_snapshots(step_bytes: int, size_after: list[int]) -> tuple[int, int, int]:
@@ -39,20 +33,3 @@ def test_a_state_that_only_grows_is_stored_about_once() -> None:
 def test_a_large_state_that_changes_little_costs_at_most_half_its_log() -> None:
     payload, snapshots, _ = log_and_snapshots(100, [1_000_000] * 50_000)
     assert snapshots <= payload
-
-
-_KEYS = st.sampled_from("abc")
-_OPERATIONS = st.one_of(
-    st.builds(Set, _KEYS, st.lists(st.integers(), max_size=2)),
-    st.builds(Append, _KEYS, st.integers()),
-    st.builds(Extend, _KEYS, st.lists(st.integers(), max_size=3).map(tuple)),
-    st.builds(Delete, _KEYS),
-    st.builds(Increment, st.just("n"), st.integers(-5, 5)),
-)
-
-
-@given(st.dictionaries(_KEYS, st.lists(st.integers(), max_size=2), max_size=2), st.lists(_OPERATIONS, max_size=20))
-def test_replay_is_applying_one_after_another(state: dict[str, list[int]], operations: list[Operation]) -> None:
-    before = copy.deepcopy(operations)
-    assert replay(copy.deepcopy(state), operations) == apply_all(state, tuple(operations))
-    assert operations == before  # a list that came in with an operation is not the one that grows
