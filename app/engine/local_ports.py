@@ -35,6 +35,10 @@ class LocalPorts:
         task = asyncio.current_task()
         return task is None or task.cancelling() > 0
 
+    def leave_behind(self, task: "asyncio.Task[Any]") -> None:
+        _left_behind.add(task)
+        task.add_done_callback(_drop)
+
     async def call_action(self, call: BlockingCall) -> ActionOutcome:
         if self._host is not None:
             return await self._host.call_action(call)
@@ -75,6 +79,15 @@ class LocalPorts:
         name = call.action.name
         if call.action.executor is None:  # whoever chose one knows that the action is sync
             self._blueprint.warn_once(f"blocking {name}", lambda: blocking_action(name))
+
+
+_left_behind: "set[asyncio.Task[Any]]" = set()  # a task that nobody refers to could be collected while it runs
+
+
+def _drop(task: "asyncio.Task[Any]") -> None:
+    _left_behind.discard(task)
+    if not task.cancelled():
+        task.exception()  # seen: nobody wants it any more
 
 
 def _next_in(context: Context, items: Iterator[Any]) -> Any:

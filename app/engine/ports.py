@@ -12,6 +12,8 @@ from app.engine.frozen import frozen
 from app.engine.operations import Operation
 
 if TYPE_CHECKING:
+    import asyncio
+
     from app.engine.actions import Action
     from app.engine.state import State
 
@@ -135,6 +137,10 @@ class RunPorts(Protocol):
 
     def is_cancelled(self) -> bool:
         """Return whether the run was cancelled from outside: a CancelledError is an action's own otherwise."""
+        ...
+
+    def leave_behind(self, task: "asyncio.Task[Any]") -> None:
+        """Own the task of an action that has not ended although it was cancelled: nobody waits for it any more."""
         ...
 
     def call_action(self, call: BlockingCall) -> Awaitable[ActionOutcome]:

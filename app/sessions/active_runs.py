@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from app.executors.ladder import Executors
 from app.persistence.store import Store
 from app.sessions.errands import Errands
+from app.sessions.late_actions import LateActions
 from app.sessions.leftovers import Resumption
 from app.sessions.live import LiveSession
 from app.sessions.requests import RunOrder
@@ -27,6 +28,7 @@ class ActiveRuns:
         self._errands = errands
         self._on_end = on_end
         self.tally = RunTally()
+        self.late = LateActions()
         self._all: dict[Run, None] = {}
         # two have the same id while one is on its way out that was lost to another replica, and came back from there
         self._newest: dict[str, Run] = {}
@@ -46,7 +48,7 @@ class ActiveRuns:
 
     def start(self, live: LiveSession, order: RunOrder, resumption: Resumption | None = None) -> Run:
         """Start a run of an idle session, or go on with one that is stored."""
-        run = Run(order, live, self._store, self._executors, self._ended, resumption)
+        run = Run(order, live, self._store, self._executors, self.late, self._ended, resumption)
         self._all[run] = None
         self._newest[run.id] = run
         if resumption is None:

@@ -3,32 +3,32 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import Callable
 from typing import Any
 
 from app.engine.errors import InvalidInputs, UnknownAction, UnknownTag
-from app.engine.hook_context import HookContext
-from app.engine.ports import ActionOutcome, BlockingCall, Step, StepBegun, StepEvent, StepFailure
 from app.engine.quitting import quit_of
 from app.executors.errors import ExecutorsClosed, PoolExhausted, RungUnavailable
 from app.executors.ladder import Executors
-from app.executors.owner import CallOwner, current_owner
+from app.executors.owner import current_owner
 from app.persistence.records import RunStatus, SessionStatus, StepCommit
 from app.persistence.store import ClaimLost, Store, StoreError, StoreUnavailable
 from app.sessions.errors import ActionFailed, MachineChanged, RunCancelled, SessionsError, ShuttingDown
 from app.sessions.failures import frames_of, message_of, type_of
 from app.sessions.journal import Journal
+from app.sessions.late_actions import LateActions
 from app.sessions.leftovers import Resumption, UnclosedEnd
 from app.sessions.live import LiveSession
 from app.sessions.phases import Phase
 from app.sessions.requests import RunOrder, RunOutcome
 from app.sessions.rollback import Origin, origin_at, rollback_step
+from app.sessions.run_ports import HostPorts
 
 __all__ = ["SHUTDOWN", "Run"]
 
 SHUTDOWN = "shutdown"  # the reason of a run that the end of the service has ended
 _LOST = "lost"
+_UNWINDING_S = 0.4  # for an action that was cancelled to clean up; then the run ends without it
 
 # what a request can be refused for before anything of it has happened
 _REFUSALS = (InvalidInputs, UnknownAction, UnknownTag, SessionsError)
@@ -39,7 +39,11 @@ logger = logging.getLogger(__name__)
 
 
 class Run:
-    """Implements RunPorts. Owned by the host: `on_end` is called once, when nothing is left to do."""
+    """Owned by the host: `on_end` is called once, when nothing is left to do.
+
+    The task of a run runs the user's code. When it is cancelled and does not end soon, the run ends in another task, and what is
+    left of the first one is `late`: nothing that it does gets past the ports any more.
+    """
 
     def __init__(
         self,
@@ -47,6 +51,7 @@ class Run:
         live: LiveSession,
         store: Store,
         executors: Executors,
+        late: LateActions,
         on_end: "Callable[[Run], None]",
         resumption: Resumption | None = None,
     ) -> None:
@@ -62,21 +67,26 @@ class Run:
         self._store = store
         self._origin = Origin.of(live)
         self._rolls_back = False
-        self._executors = executors
-        self._hooks: HookContext | None = None
+        self._late = late
+        self._ports = HostPorts(
+            live.id, live.machine.name, self.journal, executors, late, on_begun=self._step_begun, stops=lambda: self._stop_reason
+        )
         self._on_end = on_end
         self._for_begin: list[asyncio.Future[None]] = []
         self._for_end: list[asyncio.Future[None]] = []
         self._stop_reason: str | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_entered = False
-        self._is_cancelled = False  # what runs was told to end
-        self._is_writing = False
         self._is_ending = False  # nothing of it can be cancelled any more
         self._is_over = False
-        self.store_error: StoreError | None = None
+        self._ending: asyncio.Task[None] | None = None  # brings it to its end without the task that was cancelled
         self._error: BaseException | None = None
         self._outcome: RunOutcome | None = None
+
+    @property
+    def store_error(self) -> StoreError | None:
+        """What the store has refused a step of it with."""
+        return self._ports.store_error
 
     @property
     def is_left(self) -> bool:
@@ -104,15 +114,16 @@ class Run:
         self.stop_after_step(reason)
         self._rolls_back = self._rolls_back or rolls_back
         # a task that is cancelled before it is entered would never come to its own end
-        is_in_action = self._is_entered and not (self._is_writing or self._is_ending)
-        if self.task is not None and is_in_action and self.journal.end is None:
-            self._is_cancelled = True
+        is_in_action = self._is_entered and not (self._ports.is_writing or self._is_ending)
+        if self.task is not None and is_in_action and not self._ports.has_been_cancelled:
+            self._ports.has_been_cancelled = True
             self.task.cancel()
+            asyncio.get_running_loop().call_later(_UNWINDING_S, self._end_without_task)
 
     def abandon(self) -> None:
         """Leave the session, which another replica may have taken over: nothing is written any more."""
-        if self.store_error is None:
-            self.store_error = ClaimLost(self.live.id)
+        if self._ports.store_error is None:
+            self._ports.store_error = ClaimLost(self.live.id)
         self.cancel(_LOST)
 
     def stop_after_step(self, reason: str) -> None:
@@ -153,69 +164,47 @@ class Run:
         except StoreError as exc:
             logger.warning("the start of a run could not be stored", exc_info=exc, extra=self._names())
 
-    # what the engine asks for: RunPorts
-
-    def is_cancelled(self) -> bool:
-        return self._is_cancelled
-
-    async def call_action(self, call: BlockingCall) -> ActionOutcome:
-        return await self._executors.call(call, owner=self._owner(call.action.name))
-
-    async def stream_action(self, call: BlockingCall) -> AsyncGenerator[Any, None]:
-        async with aclosing(self._executors.stream(call, owner=self._owner(call.action.name))) as items:
-            async for item in items:
-                yield item
-
-    async def call_hook(self, call: Callable[[], Any]) -> Any:
-        if self._hooks is None:
-            self._hooks = HookContext()
-        return await self._executors.call_plain(self._hooks.bind(call), owner=current_owner.get() or self._owner(None))
-
-    def emit(self, event: StepEvent) -> None:
-        if isinstance(event, StepBegun):
-            current_owner.set(self._owner(event.action))
-            self.journal.step_begun(event)
-            if self._for_begin:
-                _wake(self._for_begin)
-        else:
-            self.journal.item(event)
-
-    async def commit(self, step: Step) -> None:
-        self._is_writing = True
-        try:
-            await self.journal.step(step)
-        except StoreError as exc:
-            self.store_error = exc
-            raise
-        finally:
-            self._is_writing = False
-        if self._stop_reason is not None and step.halt is None:
-            raise asyncio.CancelledError(self._stop_reason)
-
-    async def record_failure(self, failure: StepFailure) -> None:
-        if self.store_error is None:
-            try:
-                await self.journal.failed(failure)
-            except StoreError as exc:
-                self.store_error = exc
-
     # from the first step to the last word
 
     async def _main(self) -> None:
         self._is_entered = True
-        current_owner.set(self._owner(None))
+        current_owner.set(self._ports.owner(None))
+        error: BaseException | None = None
         try:
             if self._stop_reason is None:
                 await self._drive()
-            else:
-                await self._end_cancelled(self._stop_reason)
         except BaseException as exc:  # the border to the user's code, and to whatever else can break a run
-            if isinstance(exc, asyncio.CancelledError) and self._stop_reason is not None:
+            error = exc
+        if self._ending is None:
+            await self._end(error)
+
+    def _end_without_task(self) -> None:
+        """End the run although its action, which was cancelled, does not."""
+        if not (self._is_ending or self._is_over) and self.task is not None:
+            self._ports.leave_behind(self.task)
+            self._ending = asyncio.get_running_loop().create_task(self._end(asyncio.CancelledError()))
+
+    async def _end(self, error: BaseException | None) -> None:
+        """Bring the run to its end, after its task has ended with `error` or was left behind."""
+        self._is_ending = True
+        # whatever the code has made of a cancel, the run was cancelled
+        is_stopped = error is None or isinstance(error, asyncio.CancelledError) or self._ports.has_been_cancelled
+        try:
+            if self._stop_reason is not None and is_stopped and self.journal.end is None:
                 await self._end_cancelled(self._stop_reason)
-            else:
-                await self._end_failed(exc if isinstance(exc, Exception) else quit_of(exc))
+            elif self._stop_reason is not None and is_stopped:
+                self.live.forget_application()  # a hook after the last step was cancelled
+            elif error is not None:
+                await self._end_failed(error if isinstance(error, Exception) else quit_of(error))
+        except Exception as exc:  # the border: whatever else can break a run
+            self._error = exc
+            logger.exception("a run could not be brought to its end", extra=self._names())
         finally:
             self._leave()
+
+    def _step_begun(self) -> None:
+        if self._for_begin:
+            _wake(self._for_begin)
 
     async def _drive(self) -> None:
         request, journal = self._request, self.journal
@@ -224,21 +213,20 @@ class Run:
             await self._close(RunStatus.FINISHED, self._resting_status(), "max_steps")
             return
         result = await self.live.application().drive(
-            self,
+            self._ports,
             inputs=None if taken else request.inputs,
             halt_before=request.halt_before,
             halt_after=request.halt_after,
             max_steps=None if request.max_steps is None else request.max_steps - taken,
             run_id=self.id,
         )
-        if journal.end is None:  # nothing was left to do from the beginning
+        if journal.end is None and self._stop_reason is None:  # nothing was left to do from the beginning
             if not journal.has_begun:
                 journal.begin()
             await self._close(RunStatus.FINISHED, self._resting_status(), result.halt.value)
 
     async def _end_cancelled(self, reason: str) -> None:
         live, journal = self.live, self.journal
-        self._is_ending = True
         live.forget_application()
         if not await self._settled():
             await self._end_refused()
@@ -258,7 +246,6 @@ class Run:
 
     async def _end_failed(self, exc: Exception) -> None:
         journal = self.journal
-        self._is_ending = True
         self._error = exc
         self.live.forget_application()
         if journal.end is not None:
@@ -280,21 +267,21 @@ class Run:
 
     async def _settled(self) -> bool:
         """Whether all that was handed in is stored; if not, `_store_error` says why."""
-        self._is_writing = True
+        self._ports.is_writing = True
         try:
-            if self.store_error is None:
+            if self._ports.store_error is None:
                 await self.journal.settle()
             else:
                 await self.journal.let_finish()
         except StoreError as exc:
-            self.store_error = exc
+            self._ports.store_error = exc
         finally:
-            self._is_writing = False
-        return self.store_error is None
+            self._ports.is_writing = False
+        return self._ports.store_error is None
 
     async def _end_refused(self) -> None:
         """The store did not take a step, so that it may have something else than what we hold."""
-        exc = self.store_error
+        exc = self._ports.store_error
         self._error = exc
         self.live.move(Phase.STALE)
         if isinstance(exc, ClaimLost):
@@ -341,7 +328,7 @@ class Run:
         error: dict[str, Any] | None = None,
         back: StepCommit | None = None,
     ) -> None:
-        self._is_writing = True
+        self._ports.is_writing = True
         try:
             if back is not None:
                 session_status = SessionStatus.ENDED if back.next_action is None else SessionStatus.IDLE
@@ -353,12 +340,12 @@ class Run:
             if isinstance(exc, StoreUnavailable):
                 logger.warning("the end of a run is stored when the database is back", extra={**self._names(), "error": str(exc)})
             elif isinstance(exc, ClaimLost):
-                self.store_error = exc
+                self._ports.store_error = exc
                 logger.warning("another replica has taken the session over, and ends the run", extra=self._names())
             else:
                 logger.error("the end of a run could not be stored", exc_info=exc, extra=self._names())
         finally:
-            self._is_writing = False
+            self._ports.is_writing = False
 
     def _leave(self) -> None:
         journal, live = self.journal, self.live
@@ -387,9 +374,6 @@ class Run:
 
     def _resting_status(self) -> SessionStatus:
         return SessionStatus.ENDED if self.live.next_action is None else SessionStatus.IDLE
-
-    def _owner(self, action: str | None) -> CallOwner:
-        return CallOwner(self.live.id, self.live.machine.name, action)
 
     def _names(self) -> dict[str, Any]:
         return {"machine": self.live.machine.name, "session_id": self.live.id, "run_id": self.id}

@@ -41,6 +41,9 @@ class Host:
     def is_cancelled(self) -> bool:
         return False
 
+    def leave_behind(self, task: "asyncio.Task[Any]") -> None:
+        raise AssertionError("no action goes on here")
+
     async def call_action(self, call: BlockingCall) -> ActionOutcome:
         self.seen.append(("call", call.action.name, call.view.get_all(), dict(call.inputs)))
         return call.perform()
