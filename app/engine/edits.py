@@ -6,7 +6,7 @@ and the collections of the standard library are changed in one way then, and no 
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from app.engine.frozen import frozen
@@ -77,15 +77,15 @@ def write_edit(edit: Edit) -> list[Any]:
             return ["t", path, encode(text)]
 
 
-def read_edit(document: Any) -> Edit:
-    """Return the edit that `write_edit` wrote. Raises UndecodableValue."""
+def read_edit(document: Any, read: Callable[[Any], Any] = decode) -> Edit:
+    """Return the edit that `write_edit` wrote, its values as `read` reads them. Raises UndecodableValue."""
     match document:
         case ["s", [*path], value]:
-            return Put(_read_path(path), decode(value))
+            return Put(_read_path(path), read(value))
         case ["d", [*path]]:
             return Remove(_read_path(path))
         case ["x", [*path], int(index), int(removed), [*items]]:
-            return Splice(_read_path(path), index, removed, tuple([decode(item) for item in items]))
+            return Splice(_read_path(path), index, removed, tuple([read(item) for item in items]))
         case ["t", [*path], text]:
             return Grow(_read_path(path), decode(text))
     raise UndecodableValue("a stored change is of a kind that is not known here")

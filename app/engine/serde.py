@@ -25,6 +25,7 @@ from app.engine.serde_registry import (
     serialize_list,
     serialize_primitive,
 )
+from app.engine.serde_unreadable import UnreadableValue, as_shown, decode_readable, first_unreadable, unreadable_keys
 
 __all__ = [
     "FIELD_SERIALIZATION",
@@ -33,12 +34,16 @@ __all__ = [
     "LossySerializationWarning",
     "StringDispatch",
     "UndecodableValue",
+    "UnreadableValue",
     "UnserializableValue",
+    "as_shown",
     "decode",
+    "decode_readable",
     "deserialize",
     "deserialize_fields",
     "deserializer",
     "encode",
+    "first_unreadable",
     "register_field_serde",
     "serialize",
     "serialize_dict",
@@ -46,6 +51,7 @@ __all__ = [
     "serialize_list",
     "serialize_primitive",
     "set_allowlist",
+    "unreadable_keys",
 ]
 
 FieldSerializer = Callable[..., dict[str, Any]]

@@ -28,12 +28,14 @@ __all__ = [
     "is_plain_dataclass",
     "is_plain_named_tuple",
     "path_of",
+    "refuse_classes_of_main",
     "set_allowlist",
     "with_colon",
 ]
 
 _allowlist: tuple[str, ...] | None = None
 _opaque: WeakSet[type] = WeakSet()
+_main_is_refused = False
 
 
 def set_allowlist(allowlist: Iterable[str] | None) -> None:
@@ -42,13 +44,33 @@ def set_allowlist(allowlist: Iterable[str] | None) -> None:
     _allowlist = None if allowlist is None else tuple(allowlist)
 
 
+def refuse_classes_of_main() -> None:
+    """Refuse values of classes of `__main__` from now on: the next process of a service runs another program there."""
+    global _main_is_refused  # one process, one policy
+    _main_is_refused = True
+
+
 def path_of(cls: type) -> str:
-    """Return `module:qualified.name` of a class. Raises UnserializableValue if that path does not lead to it."""
+    """Return `module:qualified.name` of a class. Raises UnserializableValue if another process could not find it there."""
     path = f"{cls.__module__}:{cls.__qualname__}"
+    found = None
     with contextlib.suppress(UndecodableValue):
-        if _follow(path) is cls:
-            return path
-    raise UnserializableValue(path.replace(":", "."), "its class cannot be imported again: define it at the top of a module")
+        found = _follow(path)
+    if found is not cls:
+        raise UnserializableValue(path.replace(":", "."), "its class cannot be imported again: define it at the top of a module")
+    if not _is_lasting(cls.__module__):
+        raise UnserializableValue(
+            path.replace(":", "."),
+            f"no other process can import its module {cls.__module__!r}: define it in a file that can be",
+        )
+    return path
+
+
+def _is_lasting(module_name: str) -> bool:
+    """Whether a process that starts later has this module, too; not one that was made by hand, without a file."""
+    if module_name == "__main__":
+        return not _main_is_refused
+    return getattr(sys.modules[module_name], "__spec__", None) is not None
 
 
 def class_at(path: str, allowlist: Iterable[str] | None = None) -> type:
@@ -56,12 +78,12 @@ def class_at(path: str, allowlist: Iterable[str] | None = None) -> type:
     permitted = _allowlist if allowlist is None else tuple(allowlist)
     module = path.partition(":")[0]
     if permitted is not None and not any(module == name or module.startswith(f"{name}.") for name in permitted):
-        raise UndecodableValue(f"a stored value is of class {path!r}, whose module is not in the allowlist")
+        raise _gone(path, "whose module is not in the allowlist")
     found = _follow(path)
     kinds = _is_enum, _is_model, is_plain_dataclass, is_plain_named_tuple
     if isinstance(found, type) and any(is_of_kind(found) for is_of_kind in kinds):
         return found
-    raise UndecodableValue(f"a stored value is of {path!r}, which is no dataclass, pydantic model, enum or named tuple")
+    raise _gone(path, "which is no dataclass, pydantic model, enum or named tuple")
 
 
 def with_colon(dotted: str) -> str:
@@ -83,16 +105,20 @@ def _follow(path: str) -> Any:
     module_name, _, qualified = path.partition(":")
     try:
         module = _module(module_name)
-    except (ImportError, ValueError):
-        raise UndecodableValue(f"a stored value is of class {path!r}, whose module cannot be imported") from None
+    except Exception:  # the border to the user's module
+        raise _gone(path, "whose module cannot be imported") from None
     # a parametrized pydantic model has dots and brackets in one name, and stands in its module under all of it
     found = vars(module).get(qualified)
     if found is None:
         try:
             found = functools.reduce(getattr, qualified.split("."), module)
         except AttributeError:
-            raise UndecodableValue(f"a stored value is of class {path!r}, which does not exist any more") from None
+            raise _gone(path, "which does not exist any more") from None
     return found
+
+
+def _gone(path: str, why: str) -> UndecodableValue:
+    return UndecodableValue(f"a stored value is of class {path!r}, {why}", path.replace(":", "."))
 
 
 def _is_enum(cls: type) -> bool:
@@ -144,26 +170,38 @@ def _encode_enum(value: enum.Enum, depth: int) -> list[Any]:
 def _decode_enum(path: str, name: str | None, *value: Any) -> enum.Enum:
     cls = class_at(path)
     if not issubclass(cls, enum.Enum):
-        raise UndecodableValue(f"{path!r} is no enum")
+        raise _gone(path, "which is no enum any more")
     return cls[name] if name is not None else cls(decode(value[0]))
 
 
 def _encode_dataclass(value: Any, depth: int) -> list[Any]:
     cls = type(value)
-    fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(cls) if hasattr(value, field.name)}
+    fields = {}
+    for field in dataclasses.fields(cls):
+        try:
+            fields[field.name] = getattr(value, field.name)
+        except AttributeError:
+            raise UnserializableValue(_dotted(cls), f"its field {field.name!r} has no value") from None
     extra = {name: item for name, item in getattr(value, "__dict__", {}).items() if not is_cache(cls, name)}
     return [path_of(cls), _encode_fields({**fields, **extra}, depth + 1)]
 
 
 def is_cache(cls: type, name: str) -> bool:
-    """Whether an attribute of an instance only keeps what a property has computed, and is not stored."""
-    return isinstance(getattr(cls, name, None), functools.cached_property)
+    """Whether an attribute of an instance says nothing of its own, and is not stored.
+
+    That is what a cached property has computed, and for what types a generic class was called.
+    """
+    return name == "__orig_class__" or isinstance(getattr(cls, name, None), functools.cached_property)
+
+
+def _dotted(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _decode_dataclass(path: str, documents: Mapping[str, Any]) -> Any:
     cls = class_at(path)
     if not is_plain_dataclass(cls):
-        raise UndecodableValue(f"{path!r} is no dataclass")
+        raise _gone(path, "which is no dataclass any more")
     value: Any = object.__new__(cls)
     values = _decode_fields(documents)
     if {field.name for field in dataclasses.fields(cls)} - values.keys():
@@ -173,6 +211,8 @@ def _decode_dataclass(path: str, documents: Mapping[str, Any]) -> Any:
             values[field.name] = field.default_factory()  # a field that the class gained after the value was stored
         elif field.name not in values and field.default is not dataclasses.MISSING:
             values[field.name] = field.default
+        elif field.name not in values:
+            raise _gone(path, f"which has a field {field.name!r} now that the value lacks")
     for name, item in values.items():
         with contextlib.suppress(AttributeError):  # a class with slots that lost this field
             object.__setattr__(value, name, item)
@@ -183,6 +223,8 @@ def _encode_model(value: pydantic.BaseModel, depth: int) -> list[Any]:
     cls = type(value)
     path = path_of(cls)
     fields = {name: item for name, item in value.__dict__.items() if name in cls.model_fields}
+    if len(fields) != len(cls.model_fields):
+        _require_defaults(cls, fields)
     try:
         documents = _encode_fields(fields, depth + 1)
     except UnserializableValue:
@@ -200,6 +242,15 @@ def _encode_model(value: pydantic.BaseModel, depth: int) -> list[Any]:
     return [path, rest]
 
 
+def _require_defaults(cls: type[pydantic.BaseModel], fields: Mapping[str, Any]) -> None:
+    """Raise UnserializableValue for a model that lacks a field, unless the class fills it in when the model is read back."""
+    try:
+        cls.model_validate(fields, by_name=True)
+    except Exception:  # the border to the user's validators
+        missing = next(name for name in cls.model_fields if name not in fields)
+        raise UnserializableValue(_dotted(cls), f"its field {missing!r} has no value") from None
+
+
 def _own_json(value: pydantic.BaseModel) -> Any:
     """Return the model's own JSON form, if that brings back an equal model: it knows fields that the codec does not."""
     try:
@@ -212,14 +263,18 @@ def _own_json(value: pydantic.BaseModel) -> Any:
 def _decode_model(path: str, parts: Mapping[str, Any]) -> pydantic.BaseModel:
     cls = class_at(path)
     if not issubclass(cls, pydantic.BaseModel):
-        raise UndecodableValue(f"{path!r} is no pydantic model")
+        raise _gone(path, "which is no pydantic model any more")
     if "json" in parts:
         _opaque.add(cls)
         return cls.model_validate(decode(parts["json"]), by_name=True)
     values = _decode_fields(parts["fields"])
     if values.keys() != cls.model_fields.keys():  # the class has changed since: let it judge, and fill in its defaults
         _opaque.add(cls)
-        return cls.model_validate(values, by_name=True)
+        try:
+            return cls.model_validate(values, by_name=True)
+        except pydantic.ValidationError as error:
+            where = ", ".join(sorted({repr(each["loc"][0]) for each in error.errors(include_input=False) if each["loc"]}))
+            raise _gone(path, f"whose fields have changed since: {where or 'the whole'} does not fit") from None
     model = cls.__new__(cls)
     model.__setstate__(
         {
@@ -244,7 +299,7 @@ def _encode_named_tuple(value: Any, depth: int) -> list[Any]:
 def _decode_named_tuple(path: str, documents: Mapping[str, Any]) -> Any:
     cls: Any = class_at(path)
     if not is_plain_named_tuple(cls):
-        raise UndecodableValue(f"{path!r} is no named tuple")
+        raise _gone(path, "which is no named tuple any more")
     values = {**cls._field_defaults, **_decode_fields(documents)}
     if values.keys() != documents.keys():
         _opaque.add(cls)

@@ -22,6 +22,7 @@ __all__ = [
     "UnserializableValue",
     "decode",
     "define_class_kind",
+    "define_document",
     "define_type",
     "encode",
     "encode_at",
@@ -66,7 +67,11 @@ class UnserializableValue(EngineError, ValueError):
 
 
 class UndecodableValue(EngineError, ValueError):
-    """A stored value is damaged, or of a kind that is not known here."""
+    """A stored value is damaged, or of a class or kind that is not known here. `type_name` is that class, if it is known."""
+
+    def __init__(self, message: str, type_name: str | None = None) -> None:
+        super().__init__(message)
+        self.type_name = type_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,11 @@ def define_class_kind(matches: Callable[[type], bool], name: str, encoder: Encod
     """Say how instances of every class for which `matches` holds are written. The first kind that matches is taken."""
     _CLASS_KINDS.append((matches, _Kind(name, encoder)))
     _DECODERS[name] = decoder
+
+
+def define_document(cls: type, document_of: Callable[[Any], Any]) -> None:
+    """Say that values whose type is exactly `cls` have a document already, and how to get it."""
+    _NATIVE[cls] = lambda value, _: document_of(value)
 
 
 def encode(value: Any) -> Any:
@@ -293,9 +303,23 @@ def _decode_tagged(parts: Any) -> Any:
         return decoder(*parts[1:])
     except UndecodableValue:
         raise
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a class has code of its own, and importing one runs a module
+        named = _type_of(parts)
+        of = f"{name} of class {named!r}" if named and name != "registered" else name
         # `from None`: the message of the cause may hold the value
-        raise UndecodableValue(f"a stored {name} cannot be read back ({type(error).__name__})") from None
+        raise UndecodableValue(f"a stored {of} cannot be read back ({type(error).__name__})", named) from None
+
+
+def _type_of(parts: list[Any]) -> str:
+    """Return what the value in a tagged document is: its class, the name of its deserializer, or its kind."""
+    match parts:
+        case ["registered", dict(document)] if isinstance(document.get(KEY), str):
+            return str(document[KEY])
+        case [_, str(path), *_] if ":" in path:
+            return path.replace(":", ".")
+    return str(parts[0])
 
 
 def _decode_registered(document: Any) -> Any:

@@ -8,22 +8,25 @@ Values become JSON through `app.engine.serde`. Nothing here touches a database.
 
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 
 from app.engine.edits import Edit, read_edit, write_edit
 from app.engine.operations import Append, Delete, Extend, Increment, Patch, Set, StoredOperation
-from app.engine.serde import UndecodableValue, decode, encode
+from app.engine.serde import UndecodableValue, UnreadableValue, decode, decode_readable, encode, first_unreadable
 from app.persistence.dictionary import DICTIONARY
 from app.persistence.store import StoreError
 
 __all__ = [
     "PayloadInvalid",
+    "Unreadable",
+    "decode_document",
     "decode_operations",
     "decode_payload",
     "decode_run",
     "decode_state",
+    "decode_values",
     "deflate",
     "encode_payload",
     "encode_state",
@@ -32,6 +35,9 @@ __all__ = [
     "state_documents",
     "unpack",
 ]
+
+Unreadable: TypeAlias = list[UnreadableValue]
+"""Where a reader collects what cannot be read back."""
 
 _PLAIN, _DEFLATED = b"\x10", b"\x11"
 _PLAIN_STEP, _DEFLATED_STEP = b"\x20", b"\x21"
@@ -81,14 +87,27 @@ def unpack(blob: bytes) -> Any:
     raise PayloadInvalid(f"a stored blob has the unknown format {head.hex() or 'nothing'}: another version wrote it")
 
 
+def decode_document(blob: bytes, unreadable: Unreadable | None = None) -> Any:
+    """Return the value of a blob that is neither a state nor a step. Raises PayloadInvalid, as `decode_state` does."""
+    return _decoded(unpack(blob), unreadable)
+
+
 def encode_state(state: Mapping[str, Any]) -> bytes:
     """Return the blob of a whole state, not deflated yet. Raises UnserializableValue."""
     return _PLAIN + orjson.dumps(encode(dict(state)))
 
 
-def decode_state(blob: bytes) -> dict[str, Any]:
-    """Raises PayloadInvalid."""
-    return {key: _decoded(document) for key, document in state_documents(blob).items()}
+def decode_state(blob: bytes, unreadable: Unreadable | None = None) -> dict[str, Any]:
+    """Return the state of a blob. Raises PayloadInvalid.
+
+    A value that cannot be read back raises that, too; or it is an UnreadableValue in its place, and in the list `unreadable`.
+    """
+    return decode_values(state_documents(blob), unreadable)
+
+
+def decode_values(documents: Mapping[str, Any], unreadable: Unreadable | None = None) -> dict[str, Any]:
+    """Return the values of a state's documents. Raises PayloadInvalid, as `decode_state` does."""
+    return {key: _decoded(document, unreadable) for key, document in documents.items()}
 
 
 def state_documents(blob: bytes) -> dict[str, Any]:
@@ -129,21 +148,21 @@ def encode_payload(operations: tuple[StoredOperation, ...], result: Any, run: li
     return head + orjson.dumps(document)
 
 
-def decode_operations(blob: bytes) -> tuple[StoredOperation, ...]:
-    """Return the operations of one step. Raises PayloadInvalid."""
-    return _operations(unpack(blob))
+def decode_operations(blob: bytes, unreadable: Unreadable | None = None) -> tuple[StoredOperation, ...]:
+    """Return the operations of one step. Raises PayloadInvalid, as `decode_state` does."""
+    return _operations(unpack(blob), unreadable)
 
 
-def decode_payload(blob: bytes) -> tuple[tuple[StoredOperation, ...], Any]:
-    """Return the operations and the result of one step. Raises PayloadInvalid."""
+def decode_payload(blob: bytes, unreadable: Unreadable | None = None) -> tuple[tuple[StoredOperation, ...], Any]:
+    """Return the operations and the result of one step. Raises PayloadInvalid, as `decode_state` does."""
     document = unpack(blob)
-    operations = _operations(document)
-    result = _decoded(document[1])
+    operations = _operations(document, unreadable)
+    result = _decoded(document[1], unreadable)
     match document[2:3]:
         case [int(index)]:
-            result = _value_of(document, index)
+            result = _value_of(document, index, unreadable)
         case [dict(references)]:
-            result |= {key: _value_of(document, index) for key, index in references.items()}
+            result |= {key: _value_of(document, index, unreadable) for key, index in references.items()}
     return operations, result
 
 
@@ -155,10 +174,10 @@ def decode_run(blob: bytes) -> Any:
     return None
 
 
-def _operations(document: Any) -> tuple[StoredOperation, ...]:
+def _operations(document: Any, unreadable: Unreadable | None) -> tuple[StoredOperation, ...]:
     match document:
         case [list(written), *_]:
-            return tuple(_from_document(operation) for operation in written)
+            return tuple(_from_document(operation, unreadable) for operation in written)
     raise PayloadInvalid("a stored step does not have the form of a step")
 
 
@@ -205,36 +224,42 @@ def _to_document(operation: StoredOperation) -> list[Any]:
     return ["d", key]
 
 
-def _from_document(document: Any) -> StoredOperation:
+def _from_document(document: Any, unreadable: Unreadable | None) -> StoredOperation:
     match document:
         case ["s", key, value]:
-            return Set(_decoded(key), _decoded(value))
+            return Set(_decoded(key), _decoded(value, unreadable))
         case ["a", key, value]:
-            return Append(_decoded(key), _decoded(value))
+            return Append(_decoded(key), _decoded(value, unreadable))
         case ["e", key, list(items)]:
-            return Extend(_decoded(key), tuple(_decoded(item) for item in items))
+            return Extend(_decoded(key), tuple(_decoded(item, unreadable) for item in items))
         case ["i", key, by]:
             return Increment(_decoded(key), _decoded(by))
         case ["d", key]:
             return Delete(_decoded(key))
         case ["p", key, list(edits)]:
-            return Patch(_decoded(key), tuple([_edit(edit) for edit in edits]))
+            return Patch(_decoded(key), tuple([_edit(edit, unreadable) for edit in edits]))
     raise PayloadInvalid("a stored step holds an operation that this version does not know")
 
 
-def _value_of(document: list[Any], index: int) -> Any:
-    return _decoded(document[0][index][2])
+def _value_of(document: list[Any], index: int, unreadable: Unreadable | None) -> Any:
+    return _decoded(document[0][index][2], unreadable)
 
 
-def _edit(document: Any) -> Edit:
+def _edit(document: Any, unreadable: Unreadable | None) -> Edit:
     try:
-        return read_edit(document)
+        return read_edit(document, lambda part: _decoded(part, unreadable))
     except UndecodableValue as exc:
         raise PayloadInvalid(str(exc)) from None
 
 
-def _decoded(document: Any) -> Any:
+def _decoded(document: Any, unreadable: Unreadable | None = None) -> Any:
     try:
         return decode(document)
     except UndecodableValue as exc:
-        raise PayloadInvalid(str(exc)) from None
+        if unreadable is None:
+            raise PayloadInvalid(str(exc)) from None
+        value = decode_readable(document)
+        found = first_unreadable(value)
+        if found is not None:
+            unreadable.append(found)
+        return value

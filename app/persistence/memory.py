@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from app.persistence.codec import decode_payload, encode_payload, encode_state
+from app.persistence.codec import Unreadable, decode_payload, encode_payload, encode_state
 from app.persistence.cursors import decode_cursor, encode_cursor
 from app.persistence.memory_schedules import MemorySchedules
 from app.persistence.outbox import MemoryOutbox
@@ -33,7 +33,7 @@ from app.persistence.records import (
     StepKind,
     StepRecord,
 )
-from app.persistence.replaying import replay
+from app.persistence.replaying import ReplayedState, replay, unreadable_of_step
 from app.persistence.replicas import LoneReplica
 from app.persistence.run_order import by_last_event
 from app.persistence.run_queue import LocalQueue
@@ -58,8 +58,10 @@ class _Step:
     payload: bytes
 
     def read(self) -> StepRecord:
-        operations, result = decode_payload(self.payload)
-        return replace(self.record, operations=operations, result=result)
+        unreadable: Unreadable = []
+        operations, result = decode_payload(self.payload, unreadable)
+        found = unreadable_of_step(operations, result) if unreadable else {}
+        return replace(self.record, operations=operations, result=result, unreadable=found)
 
 
 @dataclass(slots=True)
@@ -77,9 +79,8 @@ class _Session:
         oldest_s = self.steps[0].record.finished_at_s if self.steps else None
         return History(self.record.id, self.record.machine, self.position, self.record.seq, self.base_seq, oldest_s)
 
-    def state_at(self, seq: int) -> dict[str, Any]:
-        steps = self.steps[: seq - self.base_seq]
-        return replay(self.base_state, [step.payload for step in steps])
+    def state_at(self, seq: int) -> ReplayedState:
+        return replay(self.base_state, [step.payload for step in self.steps[: seq - self.base_seq]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,8 @@ class MemoryStore:
 
     async def load_session(self, session_id: str) -> LoadedSession:
         session = self._session(session_id)
-        return LoadedSession(session.record, session.state_at(session.record.seq))
+        found = session.state_at(session.record.seq)
+        return LoadedSession(session.record, found.state, found.unreadable)
 
     async def claim_session(self, session_id: str) -> LoadedSession:
         return await self.load_session(session_id)
@@ -212,7 +214,7 @@ class MemoryStore:
         session = self._session(session_id)
         if not session.base_seq <= seq <= session.record.seq:
             raise _no_step(session, seq)
-        return session.state_at(seq)
+        return session.state_at(seq).readable(session_id, seq)
 
     async def list_failures(self, session_id: str, *, after_event_id: int = 0, limit: int = 100) -> Sequence[FailureRecord]:
         session = self._found(session_id)
@@ -311,7 +313,7 @@ class MemoryStore:
 
     def _cut(self, session: _Session, base_seq: int) -> None:
         count = base_seq - session.base_seq
-        base_state, last = encode_state(session.state_at(base_seq)), session.steps[count - 1].record.event_id
+        base_state, last = encode_state(session.state_at(base_seq).state), session.steps[count - 1].record.event_id
         session.base_seq, session.base_state, session.steps = base_seq, base_state, session.steps[count:]
         kept = session.steps[0].record.first_event_id if session.steps else None
         session.failures = [failure for failure in session.failures if failure.event_id > last]

@@ -93,7 +93,7 @@ class AsyncSQLAlchemyPersister(AsyncBaseStatePersister, BaseCopyable):
         if sequence_id is None:
             failure = await self._failure_after(record)
             if failure is not None:
-                state = (await self._store.load_session(record.id)).state
+                state = await self._store.state_at(record.id, record.seq)
                 return saved(record, failure.seq, failure.action, state, failure.finished_at_s, "failed")
             sequence_id = record.seq
         try:
@@ -201,7 +201,7 @@ class AsyncSQLAlchemyPersister(AsyncBaseStatePersister, BaseCopyable):
         failure = await self._failure_after(record)
         if failure is None or failure.seq != sequence_id:
             return None
-        state = (await self._store.load_session(record.id)).state
+        state = await self._store.state_at(record.id, record.seq)
         return saved(record, failure.seq, failure.action, state, failure.finished_at_s, "failed")
 
     async def _records(self, partition_key: str | None) -> list[SessionRecord]:

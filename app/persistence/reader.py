@@ -11,9 +11,8 @@ from sqlalchemy import Executable, Row, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.engine.serde import decode
 from app.persistence import statements as sql
-from app.persistence.codec import PayloadInvalid, deflate, encode_state, unpack
+from app.persistence.codec import PayloadInvalid, Unreadable, decode_document, deflate, encode_state
 from app.persistence.cursors import decode_cursor, encode_cursor
 from app.persistence.ended_runs import run_in_step, run_key
 from app.persistence.expiry import DUE
@@ -29,7 +28,7 @@ from app.persistence.records import (
     SessionRecord,
     StepRecord,
 )
-from app.persistence.replaying import replay
+from app.persistence.replaying import ReplayedState, replay
 from app.persistence.rows import failure_record, run_record, session_record, step_record
 from app.persistence.run_order import by_last_event
 from app.persistence.session_lists import conditions_of, reaches, sessions_page
@@ -97,13 +96,16 @@ class Reader:
         while True:
             row = await (claim(session_id) if claim else self._session_row(sql.SESSION_WITH_SNAPSHOT, session_id))
             log = await self._rows(sql.PAYLOADS, key=row.key, after_seq=row.snapshot_seq, seq=row.seq)
-            state = await _replayed(self._threads, row.state, log, row.seq - row.snapshot_seq, row.log_bytes)
-            if state is not None:
-                return LoadedSession(session_record(row), state)
+            found = await _replayed(self._threads, row.state, log, row.seq - row.snapshot_seq, row.log_bytes)
+            if found is not None:
+                return LoadedSession(session_record(row), found.state, found.unreadable)
             if (await self._session_row(sql.SESSION, session_id)).snapshot_seq == row.snapshot_seq:
                 raise PayloadInvalid(f"the log of session {session_id!r} has a gap")
 
     async def state_at(self, session_id: str, seq: int) -> dict[str, Any]:
+        return (await self._stored_at(session_id, seq)).readable(session_id, seq)
+
+    async def _stored_at(self, session_id: str, seq: int) -> ReplayedState:
         row = await self._session_row(sql.SESSION, session_id)
         if not row.base_seq <= seq <= row.seq:
             raise _no_step(row, seq)
@@ -181,7 +183,9 @@ class Reader:
 
     async def key(self, digest: bytes) -> KeyRecord | None:
         for row in await self._rows(sql.KEY, digest=digest):
-            return KeyRecord(row.request, row.run_id, None if row.answer is None else decode(unpack(row.answer)))
+            unreadable: Unreadable = []
+            answer = None if row.answer is None else decode_document(row.answer, unreadable)
+            return KeyRecord(row.request, row.run_id, answer, bool(unreadable))
         return None
 
     async def maybe_expired(self, now_s: float, replica_id: str | None, limit: int) -> Sequence[str]:
@@ -205,7 +209,7 @@ class Reader:
         if base_seq <= row.base_seq:
             return Cut(row.key, row.base_seq, is_new=False)
         try:
-            state = await self.state_at(session_id, base_seq)
+            state = (await self._stored_at(session_id, base_seq)).state
         except StepTrimmed as exc:  # somebody was faster
             return Cut(row.key, exc.first_seq - 1, is_new=False)
         return Cut(row.key, base_seq, is_new=True, state=await self._browsing_threads.run(_blob, state))
@@ -278,7 +282,7 @@ async def _answer(engine: AsyncEngine, statement: Executable, values: Mapping[st
 
 async def _replayed(
     threads: HostThreads, state: bytes | None, log: Sequence[Any], length: int, log_bytes: int
-) -> dict[str, Any] | None:
+) -> ReplayedState | None:
     """Return `state` after the `length` steps of `log`, or None if a part of it is not there (any more)."""
     payloads = [row.payload for row in log]
     if state is None or len(payloads) != length:

@@ -12,6 +12,7 @@ from typing import Any
 
 from app.engine.frozen import frozen
 from app.engine.operations import StoredOperation
+from app.engine.serde import UnreadableValue
 
 __all__ = [
     "Commit",
@@ -77,11 +78,15 @@ class Key:
 
 @frozen
 class KeyRecord:
-    """A key that was used: the answer to its request is `answer`, or what the run gave."""
+    """A key that was used: the answer to its request is `answer`, or what the run gave.
+
+    `is_partial` says that some of the answer cannot be read back: it holds an UnreadableValue there.
+    """
 
     request: bytes
     run_id: str | None
     answer: Mapping[str, Any] | None
+    is_partial: bool = False
 
 
 @frozen
@@ -141,10 +146,14 @@ class SessionRecord:
 
 @frozen
 class LoadedSession:
-    """A session with its state as of `record.seq`."""
+    """A session with its state as of `record.seq`.
+
+    `unreadable` names the keys whose values cannot be read back: in `state` each of them is an UnreadableValue, or holds one.
+    """
 
     record: SessionRecord
     state: dict[str, Any]
+    unreadable: Mapping[str, UnreadableValue] = field(default_factory=dict)
 
 
 @frozen
@@ -247,7 +256,10 @@ class Commit:
 
 @frozen
 class StepRecord:
-    """A committed step as history shows it, with the operations that it stored."""
+    """A committed step as history shows it, with the operations that it stored.
+
+    `unreadable` is what cannot be read back of it, by the keys of the state, and under `result` if it is in the result alone.
+    """
 
     session_id: str
     seq: int
@@ -261,6 +273,7 @@ class StepRecord:
     finished_at_s: float
     first_event_id: int
     event_id: int
+    unreadable: Mapping[str, UnreadableValue] = field(default_factory=dict)
 
 
 @frozen

@@ -4,24 +4,54 @@ Everything stays a document, the JSON form of `app.engine.serde`, until the last
 never made, and what is changed in parts needs no class for it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from app.engine.edits import edit_document
-from app.engine.operations import Increment
-from app.engine.serde import UndecodableValue, decode, encode
-from app.persistence.codec import PayloadInvalid, operation_documents, state_documents
+from app.engine.operations import Increment, Patch, StoredOperation
+from app.engine.serde import UndecodableValue, UnreadableValue, decode, encode, first_unreadable, unreadable_keys
+from app.persistence.codec import PayloadInvalid, Unreadable, decode_values, operation_documents, state_documents
+from app.persistence.store import StateUnreadable
 
-__all__ = ["replay"]
+__all__ = ["ReplayedState", "replay", "unreadable_of_step"]
 
 
-def replay(snapshot: bytes, payloads: Iterable[bytes]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class ReplayedState:
+    """A state, and those of its keys whose values cannot be read back."""
+
+    state: dict[str, Any]
+    unreadable: Mapping[str, UnreadableValue] = field(default_factory=dict)
+
+    def readable(self, session_id: str, seq: int) -> dict[str, Any]:
+        """Return the state. Raises StateUnreadable if there is more to it than can be read."""
+        for key, value in self.unreadable.items():
+            raise StateUnreadable(session_id, key, value.type_name, value.reason, seq)
+        return self.state
+
+
+def replay(snapshot: bytes, payloads: Iterable[bytes]) -> ReplayedState:
     """Return the state after the steps in `payloads`, which follow `snapshot`. Raises PayloadInvalid."""
     documents = state_documents(snapshot)
     for payload in payloads:
         for operation in operation_documents(payload):
             _apply(documents, operation)
-    return {key: _decoded(document) for key, document in documents.items()}
+    unreadable: Unreadable = []
+    state = decode_values(documents, unreadable)
+    return ReplayedState(state, unreadable_keys(state)) if unreadable else ReplayedState(state)
+
+
+def unreadable_of_step(operations: Sequence[StoredOperation], result: Any) -> dict[str, UnreadableValue]:
+    """Return what cannot be read back of a step, by the keys of the state that it wrote, or under `result`."""
+    found: dict[str, UnreadableValue] = {}
+    for operation in operations:
+        parts = operation.edits if isinstance(operation, Patch) else [operation]
+        value = first_unreadable([getattr(part, name, None) for part in parts for name in ("value", "items")])
+        if value is not None:
+            found.setdefault(operation.key, value)
+    in_result = first_unreadable(result)
+    return {"result": in_result} if in_result is not None and not found else found
 
 
 def _apply(documents: dict[str, Any], operation: Any) -> None:

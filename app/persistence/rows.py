@@ -3,7 +3,7 @@
 from typing import Any
 
 from app.engine.serde import decode
-from app.persistence.codec import decode_payload, unpack
+from app.persistence.codec import Unreadable, decode_payload, unpack
 from app.persistence.ended_runs import run_id_of
 from app.persistence.records import (
     Delivery,
@@ -15,6 +15,7 @@ from app.persistence.records import (
     StepKind,
     StepRecord,
 )
+from app.persistence.replaying import unreadable_of_step
 
 __all__ = ["failure_record", "run_record", "session_record", "step_record"]
 
@@ -43,7 +44,8 @@ def session_record(row: Any) -> SessionRecord:
 
 
 def step_record(session_id: str, row: Any) -> StepRecord:
-    operations, result = decode_payload(row.payload)
+    unreadable: Unreadable = []
+    operations, result = decode_payload(row.payload, unreadable)
     return StepRecord(
         session_id=session_id,
         seq=row.seq,
@@ -57,6 +59,7 @@ def step_record(session_id: str, row: Any) -> StepRecord:
         finished_at_s=row.finished_at,
         first_event_id=row.first_event_id,
         event_id=row.event_id,
+        unreadable=unreadable_of_step(operations, result) if unreadable else {},
     )
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "ScheduleNotFound",
     "SessionExists",
     "SessionNotFound",
+    "StateUnreadable",
     "StepConflict",
     "StepNotFound",
     "StepTrimmed",
@@ -73,6 +74,25 @@ class StepTrimmed(StepNotFound):
         super().__init__(session_id, seq)
         self.args = (f"step {seq} of session {session_id!r} was trimmed: its history begins with step {first_seq}",)
         self.first_seq = first_seq
+
+
+class StateUnreadable(StoreError):
+    """A value of a session cannot be read back: the class that it is of is gone, or has changed. It is stored as it was.
+
+    `key` is that of the state; `seq` the step as of which it was asked for, None for where the session stands.
+    """
+
+    def __init__(self, session_id: str, key: str, type_name: str, reason: str, seq: int | None = None) -> None:
+        at = "" if seq is None else f" as of step {seq}"
+        super().__init__(
+            f"key {key!r} of session {session_id!r}{at} cannot be read, a {type_name}: {reason}. Bring the class back, or set or "
+            "delete the key"
+        )
+        self.session_id = session_id
+        self.key = key
+        self.type_name = type_name
+        self.reason = reason
+        self.seq = seq
 
 
 class RunNotFound(StoreError):
@@ -228,7 +248,7 @@ class Store(Protocol):
     async def get_step(self, session_id: str, seq: int) -> StepRecord: ...
 
     async def state_at(self, session_id: str, seq: int) -> dict[str, Any]:
-        """The state after step `seq` (-1: as created). Raises SessionNotFound, StepNotFound, StepTrimmed."""
+        """The state after step `seq` (-1: as created). Raises SessionNotFound, StepNotFound, StepTrimmed, StateUnreadable."""
         ...
 
     async def list_failures(self, session_id: str, *, after_event_id: int = 0, limit: int = 100) -> Sequence[FailureRecord]: ...

@@ -13,6 +13,7 @@ from app.routes.forwarding import Forwarder
 from app.routes.graphs import graph_routes
 from app.routes.health import health_routes
 from app.routes.history import history_routes
+from app.routes.last_resort import LastResort
 from app.routes.machines import machine_routes
 from app.routes.metrics import metrics_routes
 from app.routes.runs import RunRoutes, run_routes
@@ -60,6 +61,7 @@ def build_api(
         *schedule_routes(host),
     ]
     api.add_middleware(BodyLimit, limit_bytes=max_body_bytes)
+    api.add_middleware(LastResort)
     api.open_lane({"steps": forwarder.anywhere(runs.take_step), "runs": forwarder.anywhere(runs.start_run)})
     handle_errors(api)
     docs.complete(api)

@@ -5,7 +5,7 @@ State values never appear in an answer: of a validation error only what was wron
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from fastapi import FastAPI
@@ -27,6 +27,7 @@ from app.persistence.store import (
     ScheduleNotFound,
     SessionExists,
     SessionNotFound,
+    StateUnreadable,
     StepConflict,
     StepNotFound,
     StepTrimmed,
@@ -63,12 +64,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """How an error type is told: `members` are the attributes of the error that go into the document."""
+    """How an error type is told: `members` are the attributes of the error that go into the document.
+
+    `attributes` says which attribute a member is when it has another name.
+    """
 
     status: int
     slug: str
     title: str
     members: tuple[str, ...] = ()
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 TABLE: Mapping[type[Exception], Row] = {
@@ -89,6 +94,9 @@ TABLE: Mapping[type[Exception], Row] = {
     SessionEnded: Row(409, "session-ended", "The session has ended", ("session_id", "seq")),
     MachineNotHosted: Row(409, "machine-not-hosted", "The session's machine is not hosted now", ("session_id", "machine")),
     MachineChanged: Row(409, "machine-changed", "The session's machine has changed", ("session_id", "machine", "action")),
+    StateUnreadable: Row(
+        409, "state-unreadable", "The state cannot be read back", ("session_id", "key", "class", "seq"), {"class": "type_name"}
+    ),
     StepConflict: Row(409, "step-conflict", "Somebody else moved the session", ("session_id", "seq")),
     RunCancelled: Row(409, "run-cancelled", "The run was cancelled", ("session_id", "run_id", "reason", "seq", "steps")),
     RunFailed: Row(424, "run-failed", "The run failed", ("session_id", "run_id", "cause", "steps")),
@@ -130,7 +138,7 @@ def problem_of(error: Exception) -> Response | None:
     for kind in type(error).__mro__:
         row = TABLE.get(kind)
         if row is not None:
-            members = {name: getattr(error, name) for name in row.members}
+            members = {name: getattr(error, row.attributes.get(name, name)) for name in row.members}
             headers = None
             if row.status == HTTPStatus.SERVICE_UNAVAILABLE:
                 after_s = getattr(error, "retry_after_s", None) or _RETRY_AFTER_S
@@ -145,12 +153,11 @@ def answer_to(error: Exception, scope: Scope) -> Response:
 
 
 def handle_errors(api: FastAPI) -> None:
-    """Make `api` answer every error with a problem."""
+    """Make `api` answer every error that is foreseen with a problem; others reach `app.routes.last_resort`."""
     for kind in TABLE:
         api.add_exception_handler(kind, _from_table)
     api.add_exception_handler(RequestValidationError, _from_validation)
     api.add_exception_handler(HTTPException, _from_framework)
-    api.add_exception_handler(Exception, _unexpected)
 
 
 async def _from_table(request: Request, error: Exception) -> Response:
@@ -177,10 +184,6 @@ async def _from_framework(request: Request, error: Exception) -> Response:
         return problem(405, "method-not-allowed", "The method does not exist here", detail, None, headers)
     phrase = HTTPStatus(status).phrase
     return problem(status, phrase.lower().replace(" ", "-"), phrase, phrase, None, headers)
-
-
-async def _unexpected(request: Request, error: Exception) -> Response:
-    return _failure(error, request.scope)
 
 
 def _failure(error: Exception, scope: Scope) -> Response:

@@ -57,6 +57,7 @@ class HistoryRoutes:
     async def follow_session(self, incoming: Incoming) -> ASGIApp:
         """Follow a session: what happens from now on, or everything after Last-Event-ID (0: from the beginning)."""
         session_id = session_id_of(incoming)
+        await self._host.history.require_readable(session_id)
         now = await self._host.history.position(session_id)
         asked = last_event_id(incoming)
         if asked is not None:
@@ -76,7 +77,7 @@ def history_routes(host: SessionHost, streams: EventStreams) -> list[APIRoute]:
             routes.list_steps,
             methods=["GET"],
             tags=tags,
-            responses=answers(404, 422, 503, _200=StepPage),
+            responses=answers(404, 409, 422, 503, _200=StepPage),
         ),
         APIRoute(
             f"{one}/steps",
@@ -90,7 +91,7 @@ def history_routes(host: SessionHost, streams: EventStreams) -> list[APIRoute]:
             routes.get_step,
             methods=["GET"],
             tags=tags,
-            responses=answers(404, 410, 422, 503, _200=StepWithState),
+            responses=answers(404, 409, 410, 422, 503, _200=StepWithState),
         ),
         LeanRoute(
             f"{one}/events",
@@ -98,7 +99,7 @@ def history_routes(host: SessionHost, streams: EventStreams) -> list[APIRoute]:
             methods=["GET"],
             tags=tags,
             response_class=EventSourceResponse,
-            responses=answers(400, 404, 410, 422, 503),
+            responses=answers(400, 404, 409, 410, 422, 503),
             openapi_extra=described(parameters=[SESSION_ID, LAST_EVENT_ID]),
         ),
     ]

@@ -53,8 +53,12 @@ def _values(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def session_with_state(loaded: LoadedSession) -> dict[str, Any]:
-    """Return a session as `session_resource` does, with its state."""
-    return {**session_resource(loaded.record), "state": loaded.state}
+    """Return a session as `session_resource` does, with its state; of what cannot be read of it only the keys and the classes."""
+    if not loaded.unreadable:
+        return {**session_resource(loaded.record), "state": loaded.state}
+    readable = {key: value for key, value in loaded.state.items() if key not in loaded.unreadable}
+    unreadable = {key: value.type_name for key, value in loaded.unreadable.items()}
+    return {**session_resource(loaded.record), "state": readable, "unreadable": unreadable}
 
 
 def step_answer(outcome: RunOutcome, *, with_state: bool) -> dict[str, Any]:

@@ -121,6 +121,7 @@ class RunRoutes:
         record, after = await self._host.history.run_with_position(run_id_of(incoming), last_event_id(incoming))
         if record.finished_event_id is not None and after >= record.finished_event_id:
             return Response(status_code=204)  # tells an EventSource not to come back
+        await self._host.history.require_readable(record.session_id)
         return self._streams.response(record.session_id, after=after, run_id=record.id)
 
 
@@ -197,7 +198,7 @@ def run_routes(routes: RunRoutes, anywhere: Callable[[Endpoint], Endpoint]) -> l
             tags=tags,
             response_class=EventSourceResponse,
             responses={
-                **answers(400, 404, 410, 422, 503),
+                **answers(400, 404, 409, 410, 422, 503),
                 204: {"description": "The run has ended, and everything of it was seen."},
             },
             openapi_extra=described(parameters=[_RUN_ID, LAST_EVENT_ID]),

@@ -168,6 +168,10 @@ class SessionSummary(BaseModel):
 
 class Session(SessionSummary):
     state: dict[str, Any]
+    unreadable: Annotated[
+        dict[str, str],
+        Field(description="Keys that `state` lacks because they cannot be read back, each with its class."),
+    ] = {}
 
 
 class SessionPage(BaseModel):

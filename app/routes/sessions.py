@@ -128,7 +128,7 @@ def session_routes(host: SessionHost, anywhere: Callable[[Endpoint], Endpoint]) 
             routes.get_session,
             methods=["GET"],
             tags=tags,
-            responses=answers(404, 422, 503, _200=Session),
+            responses=answers(404, 409, 422, 503, _200=Session),
             openapi_extra=described(parameters=[SESSION_ID]),
         ),
         LeanRoute(

@@ -7,6 +7,7 @@ from typing import Any
 
 from app.engine.machine import Machine
 from app.engine.operations import Delete, Operation, Set, apply_all
+from app.engine.serde import UnreadableValue
 from app.persistence.records import NewSession, SessionRecord, StepCommit, StepKind
 from app.persistence.store import StepNotFound, Store
 from app.sessions.errors import MachineChanged
@@ -14,7 +15,7 @@ from app.sessions.ids import check_id, new_id
 from app.sessions.live import LiveSession
 from app.sessions.requests import ForkRequest, NewSessionRequest, SessionEdit
 
-__all__ = ["edited", "forked", "made", "next_action", "prior_action_at"]
+__all__ = ["edited", "forked", "made", "next_action", "prior_action_at", "unreadable_after"]
 
 
 def made(request: NewSessionRequest, machine: Machine, ttl_s: float | None = None) -> NewSession:
@@ -80,6 +81,7 @@ def edited(live: LiveSession, edit: SessionEdit, event_id: int) -> StepCommit:
         *(Delete(key) for key in edit.delete),
     )
     state = apply_all(live.state, operations)
+    still = unreadable_after(live.unreadable, edit)
     now_s = time.time()
     return StepCommit(
         seq=live.seq + 1,
@@ -87,13 +89,19 @@ def edited(live: LiveSession, edit: SessionEdit, event_id: int) -> StepCommit:
         operations=operations,
         result=None,
         state=state,
-        next_action=next_action(live.machine, live.id, state, live.prior_action),
+        # what cannot be read no condition can judge: it is asked again when all of the state can
+        next_action=live.next_action if still else next_action(live.machine, live.id, state, live.prior_action),
         started_at_s=now_s,
         finished_at_s=now_s,
         first_event_id=event_id,
         event_id=event_id,
         kind=StepKind.EDIT,
     )
+
+
+def unreadable_after(unreadable: Mapping[str, UnreadableValue], edit: SessionEdit) -> Mapping[str, UnreadableValue]:
+    """Return what cannot be read of a state after `edit`."""
+    return {key: value for key, value in unreadable.items() if key not in edit.set and key not in edit.delete}
 
 
 def next_action(machine: Machine, session_id: str, state: Mapping[str, Any], prior_action: str | None) -> str | None:

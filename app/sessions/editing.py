@@ -8,7 +8,7 @@ from typing import Any
 from app.persistence.records import Commit, SessionDetails, SessionRecord, SessionStatus, StepKind
 from app.persistence.store import Store, StoreUnavailable
 from app.persistence.transitions import with_details
-from app.sessions.branching import edited
+from app.sessions.branching import edited, unreadable_after
 from app.sessions.events import Event, EventType, StepDone
 from app.sessions.live import LiveSession
 from app.sessions.phases import Phase
@@ -40,6 +40,7 @@ async def _write_held(store: Store, live: LiveSession, edit: SessionEdit) -> Non
         status = SessionStatus.ENDED if step.next_action is None else SessionStatus.IDLE
         await store.commit(Commit(live.id, status, step.event_id, step=step, details=details, claim_no=live.claim_no))
         live.state, live.seq, live.next_action = step.state, step.seq, step.next_action
+        live.unreadable = unreadable_after(live.unreadable, edit)
         live.status, live.updated_at_s = status, step.finished_at_s
         if details is not None:
             live.loaded = with_details(live.loaded, details)

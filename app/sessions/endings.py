@@ -1,5 +1,6 @@
 """The end of a run that is in the store and that nobody runs: cancelled while it waited, or given up."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,9 +9,12 @@ from app.persistence.store import Store, StoreError
 from app.sessions.journal import Journal
 from app.sessions.live import LiveSession
 from app.sessions.phases import Phase
+from app.sessions.readable import unreadable_error
 from app.sessions.requests import RunOrder, RunRequest
 
-__all__ = ["close_stored"]
+__all__ = ["close_stored", "fail_unreadable"]
+
+logger = logging.getLogger(__name__)
 
 
 async def close_stored(
@@ -28,10 +32,10 @@ async def close_stored(
     """
     journal = Journal(RunOrder(record.id, RunRequest()), live, store)
     journal.resume(record, steps)
-    if status is RunStatus.FAILED:
-        session_status = SessionStatus.FAILED
-    elif record.status is RunStatus.QUEUED:
+    if record.status is RunStatus.QUEUED:
         session_status = live.status  # it has done nothing to the session
+    elif status is RunStatus.FAILED:
+        session_status = SessionStatus.FAILED
     else:
         session_status = SessionStatus.ENDED if live.next_action is None else SessionStatus.IDLE
 
@@ -46,3 +50,11 @@ async def close_stored(
             live.stream.doubt(stored_up_to)
         raise
     return journal.record() or record
+
+
+async def fail_unreadable(store: Store, live: LiveSession, record: RunRecord, steps: int) -> None:
+    """End a stored run of a session whose state cannot be read. Raises as `close_stored`."""
+    error = unreadable_error(live.unreadable, live.id)
+    names = {"run_id": record.id, "session_id": live.id, "machine": live.machine.name}
+    logger.warning("a run ends because the state of its session cannot be read", extra={**names, "error": error["message"]})
+    await close_stored(store, live, record, steps, RunStatus.FAILED, None, error)

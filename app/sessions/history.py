@@ -1,12 +1,14 @@
 """What has happened in the sessions of a host: their steps and runs, past and under way."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from app.engine.machine import Machine
 from app.persistence.records import RunRecord, RunStatus, SessionRecord, StepRecord
 from app.persistence.store import Store
 from app.sessions.active_runs import ActiveRuns
 from app.sessions.errors import PositionTrimmed
+from app.sessions.readable import require_readable, require_readable_live, require_readable_steps, state_as_of
 from app.sessions.residents import Residents
 from app.sessions.run_desk import RunDesk
 from app.sessions.run_listing import RunPage, run_page
@@ -27,6 +29,7 @@ class History:
         runs: ActiveRuns,
         desk: RunDesk,
         record: Callable[[str], Awaitable[SessionRecord]],
+        machines: Mapping[str, Machine],
         require_open: Callable[[], None],
     ) -> None:
         self._store = store
@@ -34,6 +37,7 @@ class History:
         self._runs = runs
         self._desk = desk
         self._record = record
+        self._machines = machines
         self._require_open = require_open
 
     async def get_run(self, run_id: str) -> RunRecord:
@@ -70,16 +74,21 @@ class History:
         return await run_page(self._store, session_id, current, limit, cursor)
 
     async def steps(self, session_id: str, *, after_seq: int, limit: int) -> Sequence[StepRecord]:
-        """Return steps above `after_seq`, oldest first. Raises SessionNotFound."""
+        """Return steps above `after_seq`, oldest first. Raises SessionNotFound, StateUnreadable, MachineNotHosted."""
         steps = await self._store.list_steps(session_id, after_seq=after_seq, limit=limit)
-        if not steps:
-            await self._record(session_id)
+        if not steps or any(step.unreadable for step in steps):
+            require_readable_steps(steps, await self._record(session_id), self._machines)
         return steps
 
     async def step_with_state(self, session_id: str, seq: int) -> tuple[StepRecord, dict[str, Any]]:
-        """Return a committed step, and the state after it. Raises SessionNotFound, StepNotFound."""
-        await self._record(session_id)
-        return await self._store.get_step(session_id, seq), await self._store.state_at(session_id, seq)
+        """Return a committed step, and the state after it.
+
+        Raises SessionNotFound, StepNotFound, StateUnreadable, MachineNotHosted.
+        """
+        session = await self._record(session_id)
+        step = await self._store.get_step(session_id, seq)
+        require_readable_steps([step], session, self._machines)
+        return step, await state_as_of(self._store, session, seq, self._machines)
 
     async def trim(self, session_id: str, before_seq: int) -> int:
         """Forget the steps below `before_seq`; return the first that is kept. Raises SessionNotFound."""
@@ -91,6 +100,16 @@ class History:
         trimmed = (await self._store.get_session(session_id)).trimmed_event_id
         if 0 < event_id < trimmed:
             raise PositionTrimmed(session_id, trimmed)
+
+    async def require_readable(self, session_id: str) -> SessionRecord:
+        """Return a session after a look at its state. Raises SessionNotFound, StateUnreadable, MachineNotHosted."""
+        record = await self._record(session_id)
+        live = self._residents.get(session_id)
+        if live is None:
+            require_readable(await self._store.load_session(session_id), self._machines)
+        else:
+            require_readable_live(live)
+        return record
 
     async def position(self, session_id: str) -> int:
         """Return the id of the last event of a session: what comes after it is new. Raises SessionNotFound."""

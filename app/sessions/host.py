@@ -46,6 +46,7 @@ from app.sessions.keyed import recalled
 from app.sessions.listing import as_running, running_page, with_running
 from app.sessions.live import LiveSession
 from app.sessions.newcomers import Newcomers
+from app.sessions.readable import require_readable
 from app.sessions.recovery import Recovery
 from app.sessions.registry import Registry
 from app.sessions.requests import ForkRequest, NewSessionRequest, RunOrder, RunOutcome, RunRequest, SessionEdit
@@ -110,7 +111,7 @@ class SessionHost:
         self._housekeeping = Housekeeping(store, self.residents, self.machines, self.settings.retention, self.settings.key_ttl_s)
         self._deletions = Deletions(store, self.registry, self.desk.turns, self._let_next_begin)
         self._newcomers = Newcomers(store, self.registry, self._housekeeping)
-        self.history = History(store, self.residents, self.runs, self.desk, self.record, self._require_open)
+        self.history = History(store, self.residents, self.runs, self.desk, self.record, self.machines, self._require_open)
         self.has_drained = asyncio.Event()
         self._draining: asyncio.Task[None] | None = None
         self._resources = AsyncExitStack()
@@ -180,26 +181,29 @@ class SessionHost:
         self._require_open()
         known = await recalled(self.store, key)
         if known is not None:
-            return known
+            return require_readable(known, self.machines)
         new = made(request, self.machine(request.machine), self.settings.session_ttl_s)
         return await self._newcomers.add(new, key)
 
     async def fork(self, session_id: str, request: ForkRequest, key: Key | None = None) -> LoadedSession:
-        """Create a session that begins at a step of another. Raises as `create`, and SessionNotFound, StepNotFound."""
+        """Create a session that begins at a step of another.
+
+        Raises as `create`, and SessionNotFound, StepNotFound, StateUnreadable.
+        """
         self._require_open()
         known = await recalled(self.store, key)
         if known is not None:
-            return known
+            return require_readable(known, self.machines)
         parent = await self.record(session_id)
         return await self._newcomers.add(await forked(self.store, parent, request, self.registry.hosted(parent)), key)
 
     async def get(self, session_id: str) -> LoadedSession:
-        """Return a session with its state. Raises SessionNotFound."""
+        """Return a session with its state. Raises SessionNotFound, StateUnreadable, and MachineNotHosted if that is why."""
         await self._look_after(session_id)
         live = self.residents.get(session_id)
         if live is not None:
-            return LoadedSession(live.record(), dict(live.state))
-        loaded = await self.store.load_session(session_id)
+            return require_readable(LoadedSession(live.record(), dict(live.state), live.unreadable), self.machines)
+        loaded = require_readable(await self.store.load_session(session_id), self.machines)
         return LoadedSession(as_running(loaded.record), loaded.state)
 
     async def record(self, session_id: str) -> SessionRecord:
@@ -237,7 +241,7 @@ class SessionHost:
             raise
         finally:
             self._let_next_begin(live)
-        return LoadedSession(live.record(), dict(live.state))
+        return LoadedSession(live.record(), dict(live.state), live.unreadable)
 
     # runs
 
@@ -254,8 +258,8 @@ class SessionHost:
     ) -> RunHandle:
         """Start a run. With a `key` that was used, or a `run_id` that `may_be_known`, return what was started then.
 
-        Raises SessionNotFound, SessionBusy, SeqMismatch, MachineNotHosted, KeyReused, ClaimedElsewhere, WebhookInvalid,
-        ShuttingDown. What is wrong with the request itself is raised by the run's `begun` and `outcome`.
+        Raises SessionNotFound, SessionBusy, SeqMismatch, MachineNotHosted, StateUnreadable, KeyReused, ClaimedElsewhere,
+        WebhookInvalid, ShuttingDown. What is wrong with the request itself is raised by the run's `begun` and `outcome`.
         """
         self._require_open()
         if self.claims.is_late or session_id in self.desk.resumer.left:
@@ -288,7 +292,7 @@ class SessionHost:
     ) -> RunRecord:
         """Accept a run that nobody waits for, and return it as it is stored. Raises as `start`."""
         self._require_open()
-        record = await self.record(session_id)
+        record = await self.history.require_readable(session_id)
         self.registry.hosted(record)
         if expected is not None and record.seq not in expected:
             raise SeqMismatch(session_id, record.seq)

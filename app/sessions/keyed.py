@@ -3,6 +3,7 @@
 from dataclasses import fields, replace
 from typing import Any
 
+from app.engine.serde import unreadable_keys
 from app.persistence.records import Key, LoadedSession, NewSession, SessionRecord, SessionStatus
 from app.persistence.store import Store
 from app.persistence.transitions import created
@@ -29,4 +30,9 @@ async def recalled(store: Store, key: Key | None) -> LoadedSession | None:
     if known.request != key.request:
         raise KeyReused
     kept = known.answer["record"]
-    return LoadedSession(SessionRecord(**{**kept, "status": SessionStatus(kept["status"])}), known.answer["state"])
+    state = known.answer["state"]
+    return LoadedSession(
+        SessionRecord(**{**kept, "status": SessionStatus(kept["status"])}),
+        state,
+        unreadable_keys(state) if known.is_partial else {},
+    )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.engine.application import Application
 from app.engine.machine import Machine
+from app.engine.serde import UnreadableValue
 from app.persistence.records import LoadedSession, SessionRecord, SessionStatus
 from app.sessions.errors import MachineChanged, SessionBusy
 from app.sessions.phases import MOVES, IllegalMove, Phase
@@ -46,6 +47,7 @@ class LiveSession:
     has_unread_line: bool = False  # a run has been stored that is to stand in the line
     phase: Phase = Phase.OPEN
     _waiters: "list[asyncio.Future[None]]" = field(default_factory=list)  # for the end of an edit or a deletion
+    unreadable: Mapping[str, UnreadableValue] = field(default_factory=dict)  # keys of the state that no run can do without
     _application: "Application[Any] | None" = None
 
     @classmethod
@@ -63,6 +65,7 @@ class LiveSession:
             record.next_action,
             record.status,
             record.updated_at_s,
+            unreadable=loaded.unreadable,
         )
 
     @property

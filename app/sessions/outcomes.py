@@ -1,7 +1,7 @@
 """What a run of the past gave, made again from the store: the same as was answered when it ended."""
 
 from app.persistence.records import RunRecord, RunStatus, SessionStatus
-from app.persistence.store import Store
+from app.persistence.store import StateUnreadable, Store
 from app.sessions.errors import ActionFailed, RunCancelled, RunFailed, SessionsError
 from app.sessions.requests import RunOutcome
 
@@ -25,11 +25,13 @@ class PastRun:
 
 
 async def outcome_of(store: Store, run: RunRecord) -> RunOutcome:
-    """Return how `run`, which has ended, ended. Raises what it ended with."""
+    """Return how `run`, which has ended, ended. Raises what it ended with, and StateUnreadable."""
     seq = await _last_seq(store, run)
     if run.status is not RunStatus.FINISHED:
         raise _error_of(run, seq)
     step = await store.get_step(run.session_id, seq) if run.steps else None
+    for key, value in step.unreadable.items() if step else ():
+        raise StateUnreadable(run.session_id, key, value.type_name, value.reason, seq)
     next_action = step.next_action if step else None
     return RunOutcome(
         run.session_id,

@@ -5,6 +5,7 @@ Streamed items and warnings are not stored: after they have left memory, the res
 
 from collections.abc import AsyncGenerator, Iterable
 
+from app.engine.serde import as_shown
 from app.persistence.records import FailureRecord, RunEnd, RunRecord, RunStart, StepKind, StepRecord
 from app.persistence.store import SessionNotFound, Store
 from app.sessions.errors import PositionTrimmed
@@ -78,12 +79,15 @@ def _of_steps(steps: Iterable[StepRecord]) -> Iterable[Event]:
         if step.kind is StepKind.ACTION:
             begun = StepStarted(step.seq, step.action)
             yield Event(step.first_event_id, EventType.STEP_STARTED, step.run_id, begun)
+        operations, result = step.operations, step.result
+        if step.unreadable:
+            operations, result = as_shown(operations), as_shown(result)
         done = StepDone(
             step.seq,
             step.kind,
             step.action,
-            step.operations,
-            step.result,
+            operations,
+            result,
             step.next_action,
             step.started_at_s,
             step.finished_at_s,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from app.persistence.records import RunRecord, RunStatus
 from app.persistence.store import RunNotFound, Store
-from app.sessions.endings import close_stored
+from app.sessions.endings import close_stored, fail_unreadable
 from app.sessions.leftovers import Resumption
 from app.sessions.live import LiveSession
 from app.sessions.phases import Phase
@@ -55,6 +55,8 @@ class Resumer:
             self._start(live, stored_order(record), resumption).cancel(end.reason or "", rolls_back=True)
         elif end is not None:
             await close_stored(self._store, live, record, resumption.steps, end.status, end.reason, end.error)
+        elif live.unreadable:
+            await fail_unreadable(self._store, live, record, resumption.steps)
         else:
             await self._resume_interrupted(live, record, resumption)
         self._runs_left.pop(record.id, None)

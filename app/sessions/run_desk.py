@@ -10,12 +10,13 @@ from weakref import WeakValueDictionary
 from app.persistence.records import Delivery, Key, KeyRecord, RunRecord, RunStart, RunStatus
 from app.persistence.store import KeyTaken, RunNotFound, SessionNotFound, Store, StoreError
 from app.sessions.active_runs import ActiveRuns
-from app.sessions.endings import close_stored
+from app.sessions.endings import close_stored, fail_unreadable
 from app.sessions.errors import AnswerTrimmed, KeyReused, MachineNotHosted, SeqMismatch, SessionBusy, ShuttingDown
 from app.sessions.leftovers import Resumption
 from app.sessions.live import LiveSession
 from app.sessions.outcomes import PastRun
 from app.sessions.phases import Phase
+from app.sessions.readable import require_readable_live
 from app.sessions.requests import OnBusy, RunOrder, RunOutcome
 from app.sessions.resuming import Resumer, resumption_of, stored_order
 from app.sessions.run import Run
@@ -147,7 +148,9 @@ class RunDesk:
                 return False
         live.has_unread_line = False
         for record in unfinished:
-            if record.status is RunStatus.QUEUED:
+            if record.status is RunStatus.QUEUED and live.unreadable:
+                await fail_unreadable(self._store, live, record, 0)
+            elif record.status is RunStatus.QUEUED:
                 self._enter_line(live, record)
         self.turns.next(live)
         return True
@@ -219,8 +222,9 @@ class RunDesk:
             raise ShuttingDown
 
     def _run(self, live: LiveSession, order: RunOrder, resumption: Resumption | None = None) -> Run:
-        """Start a run on a session that is free. Raises ShuttingDown: it may have a run that others go on with."""
+        """Start a run on a session that is free. Raises StateUnreadable, ShuttingDown: others may go on with its run."""
         self._require_open()
+        require_readable_live(live)
         return self._runs.start(live, order, resumption)
 
     def _deciding(self, session_id: str) -> asyncio.Lock:

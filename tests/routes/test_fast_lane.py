@@ -101,3 +101,18 @@ def without_ids(answer: httpx.Response) -> object:
     document.pop("run_id", None)
     headers = {key: value for key, value in answer.headers.items() if key != "location"}
     return answer.status_code, document, headers
+
+
+def test_a_connection_is_used_again_after_an_error_that_nobody_has_foreseen() -> None:
+    with running_server([counter()]) as server, server.client() as client:
+        sockets = set()
+        for method, path in (("GET", "/v1/sessions/s"), ("GET", "/v1/sessions"), ("POST", "/v1/sessions/s/steps")):
+            server.host.get = server.host.start = server.host.list_sessions = _broken  # type: ignore[method-assign]  # a fault of ours
+            answer = client.request(method, path)
+            assert (answer.status_code, answer.json()["type"]) == (500, "urn:stepwell:problem:internal-error")
+            sockets.add(answer.extensions["network_stream"].get_extra_info("client_addr"))
+        assert len(sockets) == 1
+
+
+async def _broken(*_: object, **__: object) -> None:
+    raise RuntimeError("a fault")
