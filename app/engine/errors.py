@@ -131,12 +131,12 @@ class MissingWrite(EngineError, ValueError):
 class InvalidInputs(EngineError, ValueError):
     """Inputs are missing, not expected, reserved or of a wrong type, or no mapping: then `found` says what.
 
-    Raised before the action runs.
+    Raised before the action runs. `action` is None where no action of the machine takes them.
     """
 
     def __init__(
         self,
-        action: str,
+        action: str | None,
         *,
         missing: Collection[str] = (),
         unexpected: Collection[str] = (),
@@ -152,7 +152,8 @@ class InvalidInputs(EngineError, ValueError):
         for name, problem in sorted((mistyped or {}).items()):
             parts.append(f"got an input of a wrong type: {name!r} {problem}")
         hint = nearest(min(unexpected), accepted) if unexpected else ""
-        super().__init__(f"action {action!r} {' and '.join(parts)}; it takes {sorted(accepted)}{hint}")
+        who = "the machine" if action is None else f"action {action!r}"
+        super().__init__(f"{who} {' and '.join(parts)}; it takes {sorted(accepted)}{hint}")
         self.action = action
         self.missing = tuple(sorted(missing))
         self.unexpected = tuple(sorted(unexpected))

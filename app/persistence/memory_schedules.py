@@ -1,7 +1,8 @@
 """Schedules of the store without a database."""
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from app.persistence.records import Key, RunStart
 from app.persistence.schedules import Fired, ScheduleRecord
@@ -49,6 +50,12 @@ class MemorySchedules:
             if each.next_at_s is not None and each.next_at_s <= now_s and (each.machine is None or each.machine in machines)
         ]
         return [each for _, _, each in sorted(found, key=lambda one: one[:2])][:limit]
+
+    async def note_error(self, run_id: str, error: Mapping[str, Any]) -> None:
+        for known in self._schedules.values():
+            if known.last_run_id == run_id:
+                self._schedules[known.id] = replace(known, last_error=error)
+                return
 
     async def fire(self, schedule: ScheduleRecord, fired: Fired) -> bool:
         known = self._schedules.get(schedule.id)

@@ -15,7 +15,7 @@ class ScheduleRecord:
     """A schedule. Its runs are for the session `session_id`, or each for a new one of `machine`.
 
     `next_at_s` is None while it is paused, and when nothing is to come any more. `last_error` says why there was no run the
-    last time.
+    last time, or why it could not begin.
     """
 
     id: str
@@ -72,4 +72,8 @@ class Schedules(Protocol):
 
         Raises SessionNotFound.
         """
+        ...
+
+    async def note_error(self, run_id: str, error: Mapping[str, Any]) -> None:
+        """Store why the run with this id could not begin with the schedule of which it is the last one, if there is one."""
         ...

@@ -38,6 +38,11 @@ _PAUSE = (
     .values(is_paused=bindparam("paused"), next_at=bindparam("next_time"))
     .returning(schedules)
 )
+_NOTE_ERROR = (
+    update(schedules)
+    .where(schedules.c.last_run_id == bindparam("run_id"))
+    .values(last_error=bindparam("error", type_=schedules.c.last_error.type))
+)
 _DELETE = delete(schedules).where(schedules.c.id == bindparam("schedule_id"))
 _MOVE = (
     update(schedules)
@@ -92,6 +97,10 @@ class SqlSchedules:
     async def fire(self, schedule: ScheduleRecord, fired: Fired) -> bool:
         enqueue = self._database.enqueue
         return await self._database.run(lambda connection: _fire(connection, schedule, fired, enqueue))
+
+    async def note_error(self, run_id: str, error: Mapping[str, Any]) -> None:
+        values = {"run_id": run_id, "error": pack(encode(dict(error)))}
+        await self._database.run(lambda connection: connection.execute(_NOTE_ERROR, values).rowcount)
 
     async def _rows(self, statement: Executable, **values: Any) -> Sequence[Any]:
         async with available():

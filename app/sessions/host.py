@@ -293,12 +293,12 @@ class SessionHost:
         """Accept a run that nobody waits for, and return it as it is stored. Raises as `start`."""
         self._require_open()
         record = await self.history.require_readable(session_id)
-        self.registry.hosted(record)
+        machine = self.registry.hosted(record)
         if expected is not None and record.seq not in expected:
             raise SeqMismatch(session_id, record.seq)
         webhook = self.webhooks.accept(webhook)
         order = RunOrder(new_id(), replace(request, is_background=True), key, webhook)
-        queued = await self.desk.queue(session_id, order)
+        queued = await self.desk.queue(record, machine, order)
         if (live := self.residents.get(session_id)) is not None:
             live.has_unread_line = True  # whoever asks for a run of it from now on comes later
         self.store.queue.put(queued.id)
@@ -356,6 +356,8 @@ class SessionHost:
         self.desk.ended(run)
         if run.order.webhook is not None:
             self.webhooks.look()
+        if run.refusal is not None and run.order.request.is_background:
+            self._errands.start(self.schedules.note_refusal(run.id, run.refusal))
         if not live.is_stale:
             live.stream.let_go()
             self.residents.touch(live, asyncio.get_running_loop().time())

@@ -13,6 +13,7 @@ from app.executors.ladder import Executors
 from app.executors.owner import current_owner
 from app.persistence.records import RunStatus, SessionStatus, StepCommit
 from app.persistence.store import ClaimLost, Store, StoreError, StoreUnavailable
+from app.sessions.checks import refusal
 from app.sessions.errors import ActionFailed, MachineChanged, RunCancelled, SessionsError, ShuttingDown
 from app.sessions.failures import frames_of, message_of, type_of
 from app.sessions.journal import Journal
@@ -62,6 +63,7 @@ class Run:
         self.task: asyncio.Task[None] | None = None
         self.is_open = False  # left without an end: somebody goes on with it later
         self.unclosed: UnclosedEnd | None = None  # its end, which could not be stored: somebody stores it later
+        self.refusal: dict[str, Any] | None = None  # why it could not begin, of which its session knows nothing
         self._request = order.request
         self._resumption = resumption
         self._store = store
@@ -253,7 +255,16 @@ class Run:
         elif not await self._settled():
             await self._end_refused()
         elif self._is_to_be_told or not isinstance(exc, _REFUSALS):
-            await self._end_with_failure(exc)
+            is_refused = isinstance(exc, _REFUSALS) and not journal.steps and self._ports.action is None
+            await (self._end_refused_request(exc) if is_refused else self._end_with_failure(exc))
+
+    async def _end_refused_request(self, exc: Exception) -> None:
+        """End a run that was accepted, and that the session as it is now cannot begin: nothing has happened to the session."""
+        if not self.journal.has_begun:
+            self.journal.begin()
+        self.refusal = told = refusal(exc, self.live.state)
+        logger.warning("a run cannot begin", extra={**self._names(), "error_type": told["error_type"], "error": told["message"]})
+        await self._close(RunStatus.FAILED, self.live.status, None, told)
 
     async def _way_back(self) -> StepCommit | None:
         origin, resumption = self._origin, self._resumption

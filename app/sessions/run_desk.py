@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import Protocol
 from weakref import WeakValueDictionary
 
-from app.persistence.records import Delivery, Key, KeyRecord, RunRecord, RunStart, RunStatus
+from app.engine.machine import Machine
+from app.persistence.records import Delivery, Key, KeyRecord, RunRecord, RunStart, RunStatus, SessionRecord, SessionStatus
 from app.persistence.store import KeyTaken, RunNotFound, SessionNotFound, Store, StoreError
 from app.sessions.active_runs import ActiveRuns
+from app.sessions.checks import check_request, check_waiting
 from app.sessions.endings import close_stored, fail_unreadable
 from app.sessions.errors import AnswerTrimmed, KeyReused, MachineNotHosted, SeqMismatch, SessionBusy, ShuttingDown
 from app.sessions.leftovers import Resumption
@@ -82,14 +84,22 @@ class RunDesk:
         except RunNotFound:  # a run comes into the store with its key: it was there
             raise AnswerTrimmed(run_id) from None
 
-    async def queue(self, session_id: str, order: RunOrder) -> RunRecord:
-        """Store a run that begins later, whoever begins it. Raises SessionNotFound, SessionBusy, KeyReused, AnswerTrimmed."""
+    async def queue(self, session: SessionRecord, machine: Machine, order: RunOrder) -> RunRecord:
+        """Store a run that begins later, whoever begins it.
+
+        Raises SessionNotFound, SessionBusy, KeyReused, AnswerTrimmed, UnknownAction, UnknownTag, InvalidInputs.
+        """
+        session_id = session.id
         known = await self._queued_under(order.key)
         if known is not None:
             return known
-        if order.request.on_busy is OnBusy.REJECT:
-            for run in await self._store.unfinished_runs_of(session_id):
-                raise SessionBusy(session_id, run.id)
+        before = await self._store.unfinished_runs_of(session_id)
+        if order.request.on_busy is OnBusy.REJECT and before:
+            raise SessionBusy(session_id, before[0].id)
+        if before or session.status is SessionStatus.RUNNING:
+            check_waiting(machine, order.request)
+        else:
+            check_request(machine, order.request, session.next_action)
         start = RunStart(order.run_id, 0, time.time(), order.request.parameters(), order.key, order.webhook)
         try:
             await self._store.queue_run(session_id, start)
@@ -246,6 +256,7 @@ class RunDesk:
             return self._run(live, order)
         else:
             self._require_open()
+            check_waiting(live.machine, order.request)
             turn = Turn(live.id, order, expected)
             self.turns.take(live, turn)
         return await turn.began
@@ -258,6 +269,7 @@ class RunDesk:
                 live = await self.alive(live.id)
             turn = Turn(live.id, order, expected)
             if live.is_busy:
+                check_waiting(live.machine, order.request)
                 self.turns.take(live, turn)
             else:
                 self.turns.wait(live, turn)

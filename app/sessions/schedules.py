@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from app.engine.errors import InvalidInputs, UnknownAction, UnknownTag
 from app.engine.machine import Machine
 from app.engine.serde import UnserializableValue
 from app.persistence.records import Key, LoadedSession, RunStart
@@ -19,6 +20,7 @@ from app.persistence.schedules import Fired, ScheduleRecord
 from app.persistence.store import KeyTaken, SessionExists, SessionNotFound, Store, StoreUnavailable, TextUnstorable
 from app.persistence.transitions import check_new
 from app.sessions.branching import made
+from app.sessions.checks import check_request, check_waiting, refusal
 from app.sessions.errors import KeyReused, MachineUnknown, ScheduleInvalid, SessionsError, ShuttingDown
 from app.sessions.failures import type_of
 from app.sessions.ids import check_id, new_id
@@ -29,6 +31,7 @@ from app.sessions.webhooks import Webhooks
 __all__ = ["ScheduleRequest", "Scheduler"]
 
 _PAGE = 100
+_REFUSALS = (InvalidInputs, UnknownAction, UnknownTag)
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +66,8 @@ class Scheduler:
     async def create(self, request: ScheduleRequest, key: Key | None = None) -> ScheduleRecord:
         """Store a schedule, or return the one that was stored under `key`.
 
-        Raises ScheduleInvalid, SessionNotFound, MachineUnknown, IdInvalid, WebhookInvalid, KeyReused.
+        Raises ScheduleInvalid, SessionNotFound, MachineUnknown, IdInvalid, WebhookInvalid, KeyReused, and for a run that could
+        not begin UnknownAction, UnknownTag, InvalidInputs.
         """
         known = await self._known(key)
         if known is not None:
@@ -120,7 +124,11 @@ class Scheduler:
         next_at_s = Rhythm.from_plan(schedule.plan).next_after(now_s, schedule.created_at_s)
         request = RunRequest.from_parameters(schedule.plan["run"])
         try:
+            await self._check(schedule, request)
             session_id = await self._session_of(schedule)
+        except _REFUSALS as exc:
+            await self._skip(schedule, next_at_s, refusal(exc, {}))
+            return
         except ShuttingDown:
             raise  # it is still due, for whoever comes next
         except (SessionsError, UnserializableValue, TextUnstorable) as exc:
@@ -136,6 +144,29 @@ class Scheduler:
                 self._store.queue.put(start.run_id)
         except SessionNotFound:  # and it will not come back
             await self._skip(schedule, None, {"type": "session-not-found", "session_id": session_id})
+
+    async def _check(self, schedule: ScheduleRecord, request: RunRequest) -> None:
+        """Raise what the run that is due would be refused for, as far as it is known here."""
+        if schedule.session_id is None:
+            machine = self._machines[schedule.machine or ""]
+            check_request(machine, request, machine.blueprint.entrypoint)
+            return
+        try:
+            session = await self._store.get_session(schedule.session_id)
+        except SessionNotFound:
+            return  # as will be found when it is to be stored
+        hosted = self._machines.get(session.machine)
+        if hosted is not None and await self._store.unfinished_runs_of(session.id):
+            check_waiting(hosted, request)
+        elif hosted is not None:
+            check_request(hosted, request, session.next_action)
+
+    async def note_refusal(self, run_id: str, error: Mapping[str, Any]) -> None:
+        """Let the schedule that has begun this run, if one has, say that it could not begin."""
+        try:
+            await self._store.schedules.note_error(run_id, error)
+        except StoreUnavailable as exc:
+            logger.warning("the error of a schedule could not be stored", extra={"run_id": run_id, "error": str(exc)})
 
     async def _session_of(self, schedule: ScheduleRecord) -> str:
         """Return the session of the run that is due; a new one is created, unless somebody has done so for this time."""
@@ -161,12 +192,15 @@ class Scheduler:
             raise ScheduleInvalid("session_id", "either session_id or session is needed, and only one of them")
         session = request.session
         if request.session_id is not None:
-            await self._store.get_session(check_id(request.session_id, "session_id"))
+            known = await self._store.get_session(check_id(request.session_id, "session_id"))
+            if known.machine in self._machines:
+                check_waiting(self._machines[known.machine], request.run)
         if session is not None:
             machine = self._machines.get(session.machine)
             if machine is None:
                 raise MachineUnknown(session.machine, sorted(self._machines))
             check_new(made(session, machine))
+            check_request(machine, request.run, machine.blueprint.entrypoint)
         return {
             **request.rhythm.plan(),
             "run": replace(request.run, is_background=True).parameters(),

@@ -1,8 +1,10 @@
 """Runs that nobody waits for, and what becomes of a run while another one has the session, over HTTP."""
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
+import pytest
 
 from tests.machines import Gate, counter, gated
 from tests.routes.test_sessions_over_http import create
@@ -34,14 +36,57 @@ def test_a_step_can_be_accepted_too(client: httpx.Client) -> None:
     assert client.get(f"/v1/sessions/{session}").json()["state"] == {"n": 4}
 
 
-def test_what_cannot_begin_is_refused_at_once_or_ends_with_a_reason(client: httpx.Client) -> None:
-    assert client.post("/v1/sessions/nobody/runs", json={}, headers=ASYNC).status_code == 404
+BAD = [
+    ({}, "inputs-invalid"),
+    ({"inputs": {"name": "Ada", "nickname": "A"}}, "inputs-invalid"),
+    ({"inputs": {"name": 7}}, "inputs-invalid"),
+    ({"inputs": {"name": "Ada"}, "halt_after": ["nowhere"]}, "action-unknown"),
+    ({"inputs": {"name": "Ada"}, "halt_before": ["@tag:none"]}, "tag-unknown"),
+    ({"inputs": {"name": "Ada"}, "max_steps": 0}, "body-invalid"),
+    ({"inputs": {"name": "Ada"}, "timeout_s": -1}, "body-invalid"),
+]
+
+
+@pytest.mark.parametrize(("body", "problem"), BAD)
+def test_a_run_that_cannot_begin_is_refused_alike_whoever_waits_for_it(
+    client: httpx.Client, body: dict[str, Any], problem: str
+) -> None:
     session = create(client, "greeter")
-    answer = client.post(f"/v1/sessions/{session}/runs", json={}, headers=ASYNC)  # an input is missing
-    with client.stream("GET", f"{answer.headers['Location']}/events") as events:
-        assert "event: run.failed" in "".join(events.iter_text())
-    run = client.get(answer.headers["Location"]).json()
-    assert (run["status"], run["error"]["error_type"]) == ("failed", "app.engine.errors.InvalidInputs")
+    path = f"/v1/sessions/{session}/runs"
+    once = {"every_s": 3600, "run": body}
+    answers = [
+        client.post(path, json=body),
+        client.post(path, json=body, headers={"Accept": "text/event-stream"}),
+        client.post(path, json=body, headers=ASYNC),
+        client.post(path, json={**body, "on_busy": "enqueue"}, headers=ASYNC),
+        client.post("/v1/schedules", json={**once, "session": {"machine": "greeter"}}),
+    ]
+    assert {(answer.status_code, answer.json()["type"].rpartition(":")[2]) for answer in answers} == {(422, problem)}
+    details = [{**answer.json(), "detail": ""} for answer in answers[:4]]
+    assert details == details[:1] * 4
+    assert client.get(f"/v1/sessions/{session}").json()["status"] == "idle"
+    assert client.get(f"{path}").json()["items"] == []
+
+
+def test_a_run_of_nobody_is_refused(client: httpx.Client) -> None:
+    assert client.post("/v1/sessions/nobody/runs", json={}, headers=ASYNC).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"), [({"inputs": {"nickname": "A"}}, "inputs-invalid"), ({"halt_after": ["nowhere"]}, "action-unknown")]
+)
+def test_what_a_run_can_never_begin_with_is_refused_while_another_one_has_the_session(body: Any, problem: str) -> None:
+    gate = Gate()
+    with running_server([gated(gate)]) as server, server.client() as client, ThreadPoolExecutor(1) as threads:
+        path = f"/v1/sessions/{create(client, 'gated')}/runs"
+        first = threads.submit(client.post, path, json={"halt_after": ["hold"]})
+        assert gate.reached.wait(60)
+        for on_busy in ("enqueue", "interrupt", "rollback"):
+            for headers in ({}, ASYNC):
+                answer = client.post(path, json={**body, "on_busy": on_busy}, headers=headers)
+                assert (answer.status_code, answer.json()["type"]) == (422, f"urn:stepwell:problem:{problem}")
+        gate.open()
+        assert first.result().status_code == 200
 
 
 def test_on_busy_says_what_becomes_of_a_second_run() -> None:
