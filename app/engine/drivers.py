@@ -6,7 +6,7 @@ A driver owns what it opens: the stream of an action is closed when the run ends
 import asyncio
 import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Generator, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Any, Generic, TypeVar, assert_never, cast
@@ -37,6 +37,7 @@ from app.engine.ports import RunPorts
 from app.engine.quitting import ENDS_A_SCRIPT, original_of, quit_of
 from app.engine.stop_iteration import carried, sealed
 from app.engine.streaming import StreamItem
+from app.engine.timed_streams import TimedStream
 from app.engine.timeouts import await_within, call_within
 
 __all__ = ["AsyncDriver", "SyncDriver"]
@@ -194,16 +195,15 @@ class AsyncDriver(Generic[T]):
     Without a host, an error that is no Exception leaves as it was raised, after the hooks have heard of it.
     """
 
-    __slots__ = ("_flow", "_is_hosted", "_left_s", "_ports", "_stream", "result")
+    __slots__ = ("_flow", "_is_hosted", "_ports", "_stream", "result")
 
     result: T  # when the flow has ended
-    _left_s: float  # of the time limit of the stream that is open: what its consumer takes does not count
 
     def __init__(self, flow: Flow[T], ports: RunPorts, *, is_hosted: bool = False) -> None:
         self._flow = flow
         self._ports = ports
         self._is_hosted = is_hosted
-        self._stream: AsyncGenerator[Any, None] | None = None
+        self._stream: AsyncIterator[Any] | TimedStream | None = None
 
     async def advance(self, error: Exception | None = None) -> Deliver | None:
         """Perform effects until something is to be delivered; None when the flow has ended. `error` is thrown in first."""
@@ -320,7 +320,7 @@ class AsyncDriver(Generic[T]):
                     return await self._call(effect)
             case NextItem(call=call):
                 with entered(call):
-                    return await self._next_item(call)
+                    return await self._next_item()
             case OpenStream(call=call):
                 return await self._open(call)
             case RecordFailure():
@@ -343,27 +343,28 @@ class AsyncDriver(Generic[T]):
             answer: Awaitable[Any] = record.call(call.view, **call.inputs)
         else:
             answer = self._ports.call_action(blocking_call(record, call.view, call.inputs))
-        return answer if record.timeout_s is None else await_within(record.name, record.timeout_s, answer)
+        return (
+            answer if record.timeout_s is None else await_within(record.name, record.timeout_s, answer, self._ports.leave_behind)
+        )
 
     async def _open(self, call: ActionCall) -> None:
         await self._close_stream()
-        self._left_s = call.record.timeout_s or 0.0
+        record = call.record
         with entered(call):
-            if call.record.is_async:
-                self._stream = call.record.call(call.view, **call.inputs)
+            if record.is_async:
+                stream: AsyncIterator[Any] = record.call(call.view, **call.inputs)
             else:
-                self._stream = self._ports.stream_action(blocking_call(call.record, call.view, call.inputs))
+                stream = self._ports.stream_action(blocking_call(record, call.view, call.inputs))
+        if record.timeout_s is None:
+            self._stream = stream
+        else:
+            self._stream = TimedStream(record.name, record.timeout_s, stream, self._ports.leave_behind)
 
-    async def _next_item(self, call: ActionCall) -> Any:
-        item = anext(cast("AsyncGenerator[Any, None]", self._stream), END)
-        timeout_s = call.record.timeout_s
-        if timeout_s is None:
-            return await item
-        begun_at_s = time.monotonic()
-        try:
-            return await await_within(call.record.name, timeout_s, item, self._left_s)
-        finally:
-            self._left_s -= time.monotonic() - begun_at_s
+    async def _next_item(self) -> Any:
+        stream = self._stream
+        if isinstance(stream, TimedStream):
+            return await stream.take()
+        return await anext(cast("AsyncGenerator[Any, None]", stream), END)
 
 
 _OF_THE_HOST = (Commit, Emit, RecordFailure, Sleep, Deliver)

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from app.engine import ApplicationBuilder, State, action, streaming_action
+from app.engine.conditions import on_error
+from app.engine.errors import ActionTimeout
 from app.engine.hooks import PostRunStepHookAsync, PreRunStepHookAsync
 from app.engine.machine import Machine
 from app.persistence.factory import open_store
@@ -23,6 +25,7 @@ from tests.sessions.hosting import all_events, create, hosting
 
 SOON_S = 5.0  # far below what the actions would take, far above the half second that they get
 LONG_S = 600.0
+LIMIT_S = 60.0
 
 
 class Stubborn:
@@ -226,6 +229,41 @@ async def test_the_time_limit_of_a_run_holds(any_store: Store, way: str) -> None
             with pytest.raises(RunCancelled, match="timeout"):
                 await run.outcome()
         await goes_on(host, session, stubborn)
+
+
+@pytest.mark.parametrize("is_streaming", [False, True])
+@pytest.mark.parametrize("way", WAYS)
+async def test_the_time_limit_of_an_action_holds_and_its_error_is_handled(way: str, is_streaming: bool) -> None:
+    stubborn = Stubborn()
+
+    @action(reads=[], writes=["n"], timeout_s=0.2)
+    async def plain(state: State) -> State:
+        await getattr(stubborn, way)()
+        return state.update(n=666)
+
+    @streaming_action(reads=[], writes=["n"], timeout_s=0.2)
+    async def stream(state: State) -> AsyncGenerator[tuple[dict[str, Any], State | None], None]:
+        yield {"item": 1}, None
+        await getattr(stubborn, way)()
+        yield {}, state.update(n=666)
+
+    @action(reads=[], writes=["n"])
+    async def instead(state: State) -> State:
+        return state.update(n=7)
+
+    def build() -> ApplicationBuilder[Any]:
+        actions: dict[str, Any] = {"slow": stream if is_streaming else plain, "instead": instead}
+        builder = ApplicationBuilder().with_actions(**actions).with_entrypoint("slow").with_state(n=0)
+        return builder.with_transitions(("slow", "instead", on_error(ActionTimeout)))
+
+    async with asyncio.timeout(LIMIT_S):
+        app = await build().abuild()
+        assert (await app.arun(halt_after=["instead"]))[2]["n"] == 7  # in the engine alone
+        async with hosting([Machine("m", build)], open_store("memory://")) as host:
+            session = await create(host, "m")
+            assert (await host.step(session, {})).state["n"] == 7
+            assert len(host.runs.late) == (way in STAYS)
+            stubborn.let_go()
 
 
 async def test_a_hook_after_the_last_step_that_never_ends_does_not_hold_a_cancel(any_store: Store) -> None:
