@@ -11,6 +11,7 @@ import typer
 from app import cli_db
 from app.banner import banner
 from app.executors.source_check import check_source
+from app.exiting import ExitWatch
 from app.logging_setup import set_up_logging
 from app.main import StartupError, create_app
 from app.serving import AddressUnavailable, address_for_others, address_of, listen, serve
@@ -130,7 +131,8 @@ def _serve(settings: Settings) -> None:
     set_up_logging(settings.log_level, settings.log_format)
     machines = load_machines(settings.machines)
     with listen(settings.host, settings.port) as listener:
-        app = create_app(settings, machines, address_for_others(listener))
+        exits = ExitWatch(settings.shutdown_grace_s, leaves_by_signal=False)
+        app = create_app(settings, machines, address_for_others(listener), exits)
         lines = banner(address_of(listener), machines, settings)
         serve(app, listener, grace_s=settings.shutdown_grace_s, ready=lambda: typer.echo(lines))
 

@@ -18,6 +18,7 @@ from app.engine.machine import Machine
 from app.executors.errors import ExecutorError
 from app.executors.ladder import ExecutorSettings
 from app.executors.rungs import Rung
+from app.exiting import ExitWatch
 from app.logging_setup import set_up_logging
 from app.persistence.factory import open_store
 from app.persistence.store import Store, StoreError
@@ -41,8 +42,12 @@ class StartupError(Exception):
     """The service cannot start; the message is one line for whoever started it."""
 
 
-def create_app(settings: Settings, machines: Sequence[Machine], address: str | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, machines: Sequence[Machine], address: str | None = None, exits: ExitWatch | None = None
+) -> FastAPI:
     """Return the service, which opens its database when its lifespan begins. `address` is where it listens, if that is known.
+
+    `exits` ends the process if user code holds it up after a signal.
 
     Raises StartupError here for settings that cannot work, and at the start of the lifespan for a database that does not.
     """
@@ -56,6 +61,8 @@ def create_app(settings: Settings, machines: Sequence[Machine], address: str | N
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
+            if exits is not None:
+                stack.callback(exits.closed)
             stack.enter_context(seldom_collecting())  # takes long, so it is done before the host watches the loop
             try:
                 await stack.enter_async_context(host)
@@ -63,12 +70,20 @@ def create_app(settings: Settings, machines: Sequence[Machine], address: str | N
                 raise StartupError(_database_line(settings, exc)) from exc
             except ExecutorError as exc:
                 raise StartupError(" ".join(str(exc).split())) from exc
-            stack.enter_context(told_of_signals(host.begin_drain))
+            stack.enter_context(told_of_signals(host.begin_drain) if exits is None else _watched(host, exits))
             yield
 
     api = build_api(host, lifespan=lifespan, max_body_bytes=settings.max_body_bytes)
     _tell_failed_starts_in_one_line(api)
     return api
+
+
+def _watched(host: SessionHost, exits: ExitWatch) -> contextlib.AbstractContextManager[None]:
+    def drain() -> None:
+        exits.draining()
+        host.begin_drain()
+
+    return told_of_signals(drain, exits.signalled)
 
 
 def __getattr__(name: str) -> FastAPI:
@@ -77,7 +92,8 @@ def __getattr__(name: str) -> FastAPI:
     try:
         settings = read_settings()
         set_up_logging(settings.log_level, settings.log_format)
-        made = create_app(settings, load_machines(settings.machines))
+        exits = ExitWatch(settings.shutdown_grace_s, leaves_by_signal=True)
+        made = create_app(settings, load_machines(settings.machines), exits=exits)
     except (SettingsInvalid, MachineLoadError, StartupError) as exc:
         sys.stderr.write(f"stepwell: {exc}\n")
         raise SystemExit(2) from exc

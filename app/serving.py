@@ -117,8 +117,10 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def told_of_signals(callback: Callable[[], None]) -> Iterator[None]:
+def told_of_signals(callback: Callable[[], None], at_once: Callable[[int], None] = lambda _: None) -> Iterator[None]:
     """While this lasts, SIGINT and SIGTERM also call `callback`, in the running loop. Does nothing outside the main thread.
+
+    `at_once` is called in the signal handler, with the number of the signal, also when the loop is blocked.
 
     It is called when the server has closed its sockets. Who comes before that is served; who comes after it finds nobody there,
     and a proxy can turn to the next replica, which it could not do after an answer.
@@ -130,6 +132,7 @@ def told_of_signals(callback: Callable[[], None]) -> Iterator[None]:
     previous: dict[int, Any] = {number: signal.getsignal(number) for number in _SIGNALS}
 
     def tell(number: int, frame: FrameType | None) -> None:
+        at_once(number)
         loop.call_soon_threadsafe(loop.call_later, _UNTIL_CLOSED_S, callback)
         before = previous[number]
         if callable(before):
