@@ -14,9 +14,19 @@ from pathlib import Path
 from types import ModuleType
 
 import app
+from app.sessions.module_names import (
+    NameTaken,
+    file_of,
+    is_foreign,
+    is_same,
+    require_neighbours,
+    require_neighbours_of,
+    require_not_hidden,
+)
 
 __all__ = ["ImportRefused", "describe", "import_file", "import_module"]
 
+_file_folders: dict[str, None] = {}  # folders that are on the import path because a machine's file is in them
 _OWN_PACKAGE = Path(app.__file__).resolve().parent
 _OWN_NAME_HINT = "'app' is the name of Stepwell's own package"
 
@@ -36,19 +46,27 @@ def import_file(file: Path) -> ModuleType:
     _make_importable(full.parent)
     root, name = _package_of(full)
     _make_importable(root)
-    return _run(lambda: _import_as(full, name))
+    _file_folders.update(dict.fromkeys([str(full.parent), str(root)]))
+    _expect(lambda: require_neighbours_of(full))
+    module = _run(lambda: _import_as(full, name))
+    sys.modules.setdefault(_former_name(full), module)  # under which an earlier version may have stored its classes
+    _expect(lambda: require_neighbours([*_file_folders]))
+    return module
 
 
 def import_module(name: str) -> ModuleType:
     """Import the module `name`, from the current folder if it is nowhere else. Raises ImportRefused."""
     _make_importable(Path.cwd())
     try:
-        return _run(lambda: importlib.import_module(name))
+        module = _run(lambda: importlib.import_module(name))
     except ImportRefused as exc:
         missing = getattr(exc.__cause__, "name", None)
         if isinstance(exc.__cause__, ModuleNotFoundError) and f"{name}.".startswith(f"{missing}."):
             raise ImportRefused(f"there is no module {missing!r}") from exc.__cause__
         raise
+    _expect(lambda: require_not_hidden(module, [*_file_folders]))
+    _expect(lambda: require_neighbours([*_file_folders, str(Path.cwd())]))
+    return module
 
 
 def describe(exc: BaseException) -> str:
@@ -94,13 +112,39 @@ def _package_of(file: Path) -> tuple[Path, str]:
 
 
 def _import_as(file: Path, name: str) -> ModuleType:
-    """Import `file` as `name`, or under a name of its own when `name` belongs to another module (a user's `json.py`)."""
-    for known_as in (name, file.stem):
-        found = importlib.util.find_spec(known_as) if known_as.replace(".", "_").isidentifier() else None
-        if found is not None and found.origin is not None and Path(found.origin).resolve() == file.resolve():
+    """Import `file` as `name`, or under a name of its own when `name` belongs to an installed module (a user's `json.py`).
+
+    Raises ImportRefused if another file of the user's has the name: whoever came first would have it.
+    """
+    names = [each for each in dict.fromkeys((name, file.stem)) if each.replace(".", "_").isidentifier()]
+    for known_as in names:
+        if is_same(file_of(known_as), file):
             return importlib.import_module(known_as)
-    alias = "stepwell_machine_" + "".join(letter if letter.isalnum() else "_" for letter in str(file.with_suffix("")))
-    return sys.modules.get(alias) or _execute(file, alias)
+    for known_as in names:
+        if not is_foreign(known_as):
+            _require_free(known_as, file)
+            if "." not in known_as:
+                return _execute(file, known_as)
+    own_name = "stepwell_machine_" + _as_identifier(file.stem)
+    loaded = sys.modules.get(own_name)
+    if loaded is not None and is_same(file_of(own_name), file):
+        return loaded
+    _require_free(own_name, file)
+    return _execute(file, own_name)
+
+
+def _require_free(name: str, file: Path) -> None:
+    top = name.partition(".")[0]
+    if top in sys.modules:
+        raise ImportRefused(str(NameTaken(f"{file} and {file_of(top)}, which is loaded already, are both the module {top!r}")))
+
+
+def _former_name(file: Path) -> str:
+    return "stepwell_machine_" + _as_identifier(str(file.with_suffix("")))
+
+
+def _as_identifier(text: str) -> str:
+    return "".join(letter if letter.isalnum() else "_" for letter in text)
 
 
 def _execute(file: Path, name: str) -> ModuleType:
@@ -115,6 +159,13 @@ def _execute(file: Path, name: str) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def _expect(look: Callable[[], None]) -> None:
+    try:
+        look()
+    except NameTaken as exc:
+        raise ImportRefused(str(exc)) from None
 
 
 def _run(load: Callable[[], ModuleType]) -> ModuleType:
