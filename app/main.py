@@ -25,6 +25,7 @@ from app.persistence.store import Store, StoreError
 from app.persistence.urls import DatabaseUrlInvalid
 from app.routes.api import build_api
 from app.serving import told_of_signals
+from app.sessions.claims import ClaimSettings
 from app.sessions.errors import WebhookInvalid
 from app.sessions.host import SessionHost
 from app.sessions.host_settings import HostSettings
@@ -135,6 +136,7 @@ def _host_settings(settings: Settings, address: str | None) -> HostSettings:
             attempts=settings.webhook_attempts,
             timeout_s=settings.webhook_timeout_s,
         ),
+        claims=ClaimSettings(stuck_after_s=settings.stuck_after_s),
         executors=_executor_settings(settings),
     )
 

@@ -55,7 +55,7 @@ class Settings(BaseSettings):
         ge=3,
         le=200,
         description="Connections to PostgreSQL, one of them for writing and one for the queue of background runs; "
-        "one more answers `/readyz`.",
+        "two more are for `/readyz` and the heartbeat.",
     )
     pgbouncer: bool = Field(default=False, description="A PgBouncer in transaction mode stands in front of PostgreSQL.")
     background_runs: int = Field(
@@ -64,6 +64,13 @@ class Settings(BaseSettings):
     replica_url: str | None = Field(
         default=None,
         description="Where the other replicas reach this one; its host and port by default. One process per replica.",
+    )
+    stuck_after_s: float = Field(
+        default=60.0,
+        ge=5,
+        le=86_400,
+        description="PostgreSQL: an event loop that does not turn for so long is logged as stuck; "
+        "its replica keeps its sessions.",
     )
     log_level: LogLevel = Field(default="info", description="Least level of the service's own log lines.")
     log_format: LogFormat = Field(default="console", description="`console` for people, `json` for machines.")

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection
@@ -125,6 +126,11 @@ class SqliteDatabase:
         await self.reader.dispose()
 
 
+def _single_connection(database: Postgres, *, is_pgbouncer: bool) -> AsyncEngine:
+    engine = postgres_engine(database, pool_size=1, is_pgbouncer=is_pgbouncer)
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
 class PostgresDatabase:
     """A server. Its schema is changed at start only if `is_migrating`."""
 
@@ -140,10 +146,11 @@ class PostgresDatabase:
         # a transaction around one statement would be two more ways to the server and back
         self.reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self.browsers = max(1, pool_size - _HELD - _FOR_RUNS)
-        self._probe = postgres_engine(database, pool_size=1, is_pgbouncer=is_pgbouncer)
-        self.probe = self._probe.execution_options(isolation_level="AUTOCOMMIT")
+        self.probe = _single_connection(database, is_pgbouncer=is_pgbouncer)
         self.writer = PostgresWriter(self._engine, timeout_s=_WRITE_TIMEOUT_S)
-        self.replicas = PostgresReplicas(self.reader, self.writer)
+        self.replicas = PostgresReplicas(
+            self.reader, self.writer, partial(_single_connection, database, is_pgbouncer=is_pgbouncer)
+        )
         self.queue = PostgresQueue(self.reader, self.replicas, limit=background_runs, is_listening=not is_pgbouncer)
         self.enqueue: Enqueue = enqueue
 

@@ -23,9 +23,9 @@ def open_store(
 
     So many `background_runs` are taken from its queue at once. `patience_s` is how long a commit waits for a database that is
     away, or locked by somebody else. PostgreSQL only: with `migrate` the schema is brought up to date (SQLite's always is);
-    `pool_size` connections, one of them for writing and one for the queue, and one more for `ping`; `is_pgbouncer` if there is
-    one in transaction mode in between. SQLite only: without `is_power_safe` the last commits may be lost when the power fails,
-    though not when the process dies.
+    `pool_size` connections, one of them for writing and one for the queue, and two more for `ping` and heartbeats; `is_pgbouncer`
+    if there is one in transaction mode in between. SQLite only: without `is_power_safe` the last commits may be lost when the
+    power fails, though not when the process dies.
     """
     match parse(database_url):
         case Memory():

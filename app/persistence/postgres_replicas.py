@@ -2,19 +2,21 @@
 
 import math
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import uuid_utils
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.persistence.heartbeat import Heartbeat
 from app.persistence.reader import answer, available
 from app.persistence.records import RunRecord
-from app.persistence.replicas import Beat, ClaimedElsewhere
+from app.persistence.replicas import Beat, BeatSettings, ClaimedElsewhere, ReplicaState
 from app.persistence.rows import run_record
 from app.persistence.store import SessionNotFound, StoreUnavailable
 from app.persistence.writer import Writer
+from app.system.clocks import since_boot_s
 
 __all__ = ["PostgresReplicas"]
 
@@ -25,8 +27,10 @@ _JOIN = text("""
     SELECT :id, :url, now, now FROM extract(epoch FROM clock_timestamp()) AS now
 """)
 _BEAT = text("""
-    UPDATE replicas SET heartbeat_at = extract(epoch FROM clock_timestamp()) WHERE id = :id
-    RETURNING (SELECT count(*) FROM replicas)
+    UPDATE replicas SET heartbeat_at = now, late_since = now - CAST(:late_s AS double precision)
+    FROM extract(epoch FROM clock_timestamp()) AS now WHERE id = :id
+    RETURNING (SELECT count(*) FROM replicas) AS living,
+        ARRAY(SELECT r.url FROM replicas AS r WHERE r.id <> :id AND r.late_since IS NOT NULL ORDER BY r.url) AS late
 """)
 _BURY = text("""
     DELETE FROM replicas WHERE id <> :id AND heartbeat_at < extract(epoch FROM clock_timestamp()) - :silent_s RETURNING id
@@ -36,7 +40,7 @@ _BURY_PREDECESSORS = text("""
         AND url = (SELECT url FROM replicas WHERE id = :id) AND url <> ''
     RETURNING id
 """)
-_LIVES = text("SELECT 1 FROM replicas WHERE id = :id")
+_STATE = text("SELECT late_since IS NOT NULL AS is_late FROM replicas WHERE id = :id")
 _LEAVE = text("DELETE FROM replicas WHERE id = :id")
 _RELEASE = text("UPDATE sessions SET claimed_by = NULL WHERE id = ANY(:ids) AND claimed_by = :id")
 # it has not expired
@@ -57,7 +61,8 @@ _CLAIM = text(f"""
     FROM claimed LEFT JOIN snapshots ON snapshots.session_key = claimed.key AND snapshots.seq = claimed.snapshot_seq
 """)  # noqa: S608  # ours
 _OWNER = text(f"""
-    SELECT s.claimed_by, r.url FROM sessions AS s LEFT JOIN replicas AS r ON r.id = s.claimed_by
+    SELECT s.claimed_by, r.url, r.late_since IS NOT NULL AS is_late
+    FROM sessions AS s LEFT JOIN replicas AS r ON r.id = s.claimed_by
     WHERE s.id = :session_id AND {_IS_THERE}
 """)  # noqa: S608  # ours
 _ABANDONED = text("""
@@ -88,24 +93,53 @@ _START, _END = (-math.inf, ""), (math.inf, "")  # of the queue
 class PostgresReplicas:
     """This process among the replicas of one PostgreSQL."""
 
-    def __init__(self, engine: AsyncEngine, writer: Writer) -> None:
-        """`engine` commits each statement by itself; `writer` is told under whose name to write."""
+    def __init__(self, engine: AsyncEngine, writer: Writer, open_engine: Callable[[], AsyncEngine]) -> None:
+        """`engine` commits each statement by itself; `writer` is told under whose name to write.
+
+        `open_engine` gives another engine like `engine`, with one connection, for heartbeats.
+        """
         self._engine = engine
         self._writer = writer
+        self._open_engine = open_engine
+        self._heartbeat: Heartbeat | None = None
+        self._heard_s = -math.inf
         self.id: str | None = None
         self._looked_at = _START
 
     async def join(self, url: str) -> None:
         name = str(uuid_utils.uuid7())
+        began_s = since_boot_s()
         await self._do(_JOIN, id=name, url=url)
         self.id = self._writer.claimant = name
+        self._heard_s = began_s
+
+    @property
+    def heard_s(self) -> float:
+        return self._heard_s if self._heartbeat is None else max(self._heard_s, self._heartbeat.heard_s)
+
+    async def keep_beating(self, settings: BeatSettings) -> None:
+        self._heartbeat = Heartbeat(self._open_engine(), self._say, settings)
+        await self._heartbeat.start()
 
     async def beat(self) -> Beat:
-        found = await self._do(_BEAT, id=self.id)
-        return Beat(is_known=bool(found), living=found[0][0] if found else 0)
+        if self._heartbeat is not None:
+            return await self._heartbeat.beat()
+        began_s = since_boot_s()
+        beat = await self._say(self._engine, None)
+        if beat.is_known:
+            self._heard_s = began_s
+        return beat
 
-    async def lives(self, replica_id: str) -> bool:
-        return bool(await self._do(_LIVES, id=replica_id))
+    async def _say(self, engine: AsyncEngine, late_s: float | None) -> Beat:
+        async with available():
+            found = await answer(engine, _BEAT, {"id": self.id, "late_s": late_s})
+        return Beat(bool(found), found[0].living, found[0].late) if found else Beat(is_known=False, living=0)
+
+    async def state_of(self, replica_id: str) -> ReplicaState:
+        found = await self._do(_STATE, id=replica_id)
+        if not found:
+            return ReplicaState.DEAD
+        return ReplicaState.LATE if found[0].is_late else ReplicaState.ALIVE
 
     async def bury(self, silent_s: float) -> Sequence[str]:
         return [row.id for row in await self._do(_BURY, id=self.id, silent_s=silent_s)]
@@ -114,6 +148,9 @@ class PostgresReplicas:
         return [row.id for row in await self._do(_BURY_PREDECESSORS, id=self.id, silent_s=silent_s)]
 
     async def leave(self) -> None:
+        heartbeat, self._heartbeat = self._heartbeat, None
+        if heartbeat is not None:
+            await heartbeat.stop()
         if self.id is not None:
             await self._do(_LEAVE, id=self.id)
 
@@ -133,7 +170,7 @@ class PostgresReplicas:
             if not found:
                 raise SessionNotFound(session_id)
             if found[0].url is not None and found[0].claimed_by != self.id:
-                raise ClaimedElsewhere(session_id, found[0].claimed_by, found[0].url)
+                raise ClaimedElsewhere(session_id, found[0].claimed_by, found[0].url, is_late=found[0].is_late)
             if not (await self.beat()).is_known:
                 raise StoreUnavailable("this replica was taken for dead and has to join again")
 

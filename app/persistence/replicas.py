@@ -5,8 +5,10 @@ one that has been silent for long is buried by another, which takes its row out:
 """
 
 import fcntl
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Protocol
@@ -15,25 +17,47 @@ from app.persistence.records import RunRecord
 from app.persistence.store import StoreError, StoreUnavailable
 from app.system.host_threads import run_in_own_thread
 
-__all__ = ["Beat", "ClaimedElsewhere", "FileReplica", "LoneReplica", "Replicas"]
+__all__ = ["Beat", "BeatSettings", "ClaimedElsewhere", "FileReplica", "LoneReplica", "ReplicaState", "Replicas"]
 
 
 class ClaimedElsewhere(StoreError):
-    """A replica that lives has the session; it answers at `url`."""
+    """A replica that lives has the session; it answers at `url`, but not before its event loop turns if it `is_late`."""
 
-    def __init__(self, session_id: str, replica_id: str, url: str) -> None:
+    def __init__(self, session_id: str, replica_id: str, url: str, *, is_late: bool = False) -> None:
         super().__init__(f"session {session_id!r} belongs to the replica at {url}")
         self.session_id = session_id
         self.replica_id = replica_id
         self.url = url
+        self.is_late = is_late
+
+
+class ReplicaState(Enum):
+    """What is known of a replica. LATE: it lives, and its event loop does not turn."""
+
+    ALIVE = auto()
+    LATE = auto()
+    DEAD = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """What a heartbeat found: whether this replica is still known to the others, and how many there are with it."""
+    """What a heartbeat found: whether this replica is still known to the others, and how many there are with it.
+
+    `late` are the urls of those others whose event loop does not turn.
+    """
 
     is_known: bool
     living: int
+    late: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BeatSettings:
+    """How often a replica says that it lives; from when its loop is called late; and stuck, which is an error in the log."""
+
+    beat_s: float = 1.0
+    late_after_s: float = 3.0
+    stuck_after_s: float = 60.0
 
 
 class Replicas(Protocol):
@@ -50,8 +74,17 @@ class Replicas(Protocol):
         """Say that this replica lives. Raises StoreUnavailable."""
         ...
 
-    async def lives(self, replica_id: str) -> bool:
-        """Return whether nobody has buried that replica yet. Raises StoreUnavailable."""
+    async def keep_beating(self, settings: BeatSettings) -> None:
+        """Say regularly that this replica lives, also while its event loop does not turn, until it leaves."""
+        ...
+
+    @property
+    def heard_s(self) -> float:
+        """When the last beat began that found this replica known, by `since_boot_s`. Infinite where there can be only one."""
+        ...
+
+    async def state_of(self, replica_id: str) -> ReplicaState:
+        """Return how a replica is; DEAD if it has left, or somebody has buried it. Raises StoreUnavailable."""
         ...
 
     async def bury(self, silent_s: float) -> Sequence[str]:
@@ -85,15 +118,20 @@ class LoneReplica:
     """The only process of a store: everything is its own, and nothing needs to be said."""
 
     id: str | None = None
+    heard_s: float = math.inf
 
     async def join(self, url: str) -> None:
         pass
 
     async def beat(self) -> Beat:
+        self.heard_s = math.inf
         return Beat(is_known=True, living=1)
 
-    async def lives(self, replica_id: str) -> bool:
-        return replica_id == self.id
+    async def keep_beating(self, settings: BeatSettings) -> None:
+        pass
+
+    async def state_of(self, replica_id: str) -> ReplicaState:
+        return ReplicaState.ALIVE if replica_id == self.id else ReplicaState.DEAD
 
     async def bury(self, silent_s: float) -> Sequence[str]:  # noqa: ARG002
         return ()

@@ -36,6 +36,7 @@ from app.persistence.store import (
 )
 from app.routes.forwarding import Misdirected, OwnerLost
 from app.routes.problems import problem
+from app.routes.remote import OwnerLate
 from app.routes.requests import BodyInvalid, BodyMalformed, BodyTooLarge, HeaderInvalid, MediaTypeUnsupported
 from app.sessions.errors import (
     ActionFailed,
@@ -121,6 +122,7 @@ TABLE: Mapping[type[Exception], Row] = {
     ),
     Misdirected: Row(421, "misdirected", "The session is elsewhere"),
     OwnerLost: Row(503, "owner-lost", "The replica that had the session died"),
+    OwnerLate: Row(503, "owner-late", "The replica that has the session cannot answer now"),
     ClaimedElsewhere: Row(503, "claimed-elsewhere", "Another replica has the session", ("session_id",)),
     ClaimLost: Row(503, "claimed-elsewhere", "Another replica has the session", ("session_id",)),
     ShuttingDown: Row(503, "shutting-down", "The service is shutting down"),

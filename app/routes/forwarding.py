@@ -20,7 +20,7 @@ from app.persistence.store import ClaimLost, SessionNotFound, StoreUnavailable
 from app.routes.event_stream import EventStreams
 from app.routes.lean import Endpoint, Incoming, Reply
 from app.routes.problems import problem_type
-from app.routes.remote import FORWARDED_TO, Answer, Remote, ReplicaGone
+from app.routes.remote import FORWARDED_TO, Answer, OwnerLate, Remote, ReplicaGone
 from app.sessions.errors import ShuttingDown
 from app.sessions.host import SessionHost
 from app.sessions.ids import new_id
@@ -94,7 +94,7 @@ class Forwarder:
         """Return an open stream of the replica that has the session, None if it does not answer."""
         try:
             return await self._remote.send(elsewhere, "GET", target, headers)
-        except (ReplicaGone, StoreUnavailable):
+        except (ReplicaGone, OwnerLate, StoreUnavailable):
             return None
 
     async def _answered(self, incoming: Incoming, endpoint: Endpoint) -> ASGIApp:

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from app.executors.notices import NoticeKind
 from app.persistence.store_stats import StoreStats
 from app.routes.request_tally import BOUNDS_S, RequestTally
+from app.sessions.claims import Claims
 from app.sessions.host import SessionHost
 
 __all__ = ["HostFamilies", "RequestFamilies"]
@@ -39,6 +40,7 @@ class HostFamilies(Collector):
         yield from self._loop()
         yield from self._sessions()
         yield from _store(self._host.store.stats())
+        yield from _replicas(self._host.claims)
 
     def _pools(self) -> Iterator[Metric]:
         pools = self._host.executors.stats()
@@ -137,6 +139,11 @@ class RequestFamilies(Collector):
         for labels, latency in self._tally.latencies().items():
             family.add_metric(labels, list(zip(bounds, accumulate(latency.counts), strict=True)), latency.total_s)
         yield family
+
+
+def _replicas(claims: Claims) -> Iterator[Metric]:
+    yield _gauge("replicas", "Replicas that live, with this one.", _one(claims.living))
+    yield _gauge("replicas_late", "Other replicas that live, and whose event loop does not turn.", _one(len(claims.late)))
 
 
 def _store(stats: StoreStats) -> Iterator[Metric]:

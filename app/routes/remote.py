@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 import httpcore
 import httpx
 
-from app.persistence.replicas import ClaimedElsewhere, Replicas
+from app.persistence.replicas import ClaimedElsewhere, Replicas, ReplicaState
 from app.system.names import Names
 
-__all__ = ["FORWARDED_TO", "Answer", "Remote", "ReplicaGone"]
+__all__ = ["FORWARDED_TO", "Answer", "OwnerLate", "Remote", "ReplicaGone"]
 
 T = TypeVar("T")
 
@@ -27,6 +27,16 @@ class ReplicaGone(Exception):
     def __init__(self, *, was_sent: bool) -> None:
         super().__init__("the replica that has the session has gone")
         self.was_sent = was_sent
+
+
+class OwnerLate(Exception):
+    """The replica that has a session lives, and cannot answer: something holds its event loop."""
+
+    retry_after_s = 5.0
+
+    def __init__(self, *, was_sent: bool) -> None:
+        doubt = "; whether the request will be carried out is not known" if was_sent else ""
+        super().__init__(f"the replica that has the session cannot answer now, its event loop is held up{doubt}")
 
 
 class Answer:
@@ -90,7 +100,9 @@ class Remote:
         headers: "Mapping[str, str] | list[tuple[bytes, bytes]]",
         content: bytes | None = None,
     ) -> Answer:
-        """Send a request to the replica that has a session. Raises ReplicaGone, StoreUnavailable."""
+        """Send a request to the replica that has a session. Raises ReplicaGone, OwnerLate, StoreUnavailable."""
+        if elsewhere.is_late:
+            raise OwnerLate(was_sent=False)
         if self._client is None:
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
             self._client = httpx.AsyncClient(
@@ -101,14 +113,17 @@ class Remote:
             )
         request = self._client.build_request(method, elsewhere.url + target, headers=headers, content=content)
         request.headers[FORWARDED_TO.decode()] = elsewhere.replica_id
-        response = await self.awaited(_begun(self._client, request), elsewhere.replica_id)
+        response = await self.awaited(_begun(self._client, request), elsewhere.replica_id, is_patient=False)
         if response.status_code == HTTPStatus.MISDIRECTED_REQUEST:
             await response.aclose()
             raise ReplicaGone(was_sent=False)
         return Answer(response, elsewhere.replica_id, self)
 
-    async def awaited(self, talk: Coroutine[Any, Any, T], replica_id: str) -> T:
-        """Return what `talk` gives; give it up when the replica is taken for dead. Raises ReplicaGone, StoreUnavailable."""
+    async def awaited(self, talk: Coroutine[Any, Any, T], replica_id: str, *, is_patient: bool = True) -> T:
+        """Return what `talk` gives; give it up when the replica is taken for dead, or late if this one is not `is_patient`.
+
+        Raises ReplicaGone, OwnerLate, StoreUnavailable.
+        """
         if self._is_over:
             talk.close()
             raise ReplicaGone(was_sent=False)
@@ -121,8 +136,11 @@ class Remote:
                     raise ReplicaGone(was_sent=True)
                 if talking.done():
                     return talking.result()
-                if not await self._replicas.lives(replica_id):  # one without power does not even close its connections
+                state = await self._replicas.state_of(replica_id)
+                if state is ReplicaState.DEAD:  # one without power does not even close its connections
                     raise ReplicaGone(was_sent=True)
+                if state is ReplicaState.LATE and not is_patient:
+                    raise OwnerLate(was_sent=True)
         except (httpx.ConnectError, httpx.ConnectTimeout):
             raise ReplicaGone(was_sent=False) from None
         except httpx.TransportError:

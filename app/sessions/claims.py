@@ -7,15 +7,15 @@ not answer from memory before it has asked.
 
 import asyncio
 import logging
-import math
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from app.persistence.records import LoadedSession
+from app.persistence.replicas import BeatSettings
 from app.persistence.store import Store, StoreError, StoreUnavailable
 from app.sessions.watch import Watch
+from app.system.clocks import since_boot_s
 
 __all__ = ["ClaimSettings", "Claims"]
 
@@ -26,10 +26,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ClaimSettings:
-    """How often a replica says that it lives, and how long another may be silent before it is taken for dead."""
+    """How often a replica says that it lives, and how long another may be silent before it is taken for dead.
+
+    One whose event loop has not turned for `late_after_s` is late: it keeps its sessions, and others do not wait for it. After
+    `stuck_after_s` its log says that it is stuck.
+    """
 
     beat_s: float = 1.0
     dead_after_s: float = 4.0
+    late_after_s: float = 3.0
+    stuck_after_s: float = 60.0
 
 
 class Claims:
@@ -52,9 +58,10 @@ class Claims:
         self._on_lost = on_lost
         self._on_buried = on_buried
         self._url = ""
-        self._good_until_s = math.inf
         self._watch = Watch(beat_s=settings.beat_s, dead_after_s=settings.dead_after_s)
         self._living = 1
+        self.late: Sequence[str] = ()
+        """The urls of other replicas whose event loop does not turn."""
         self._beating = asyncio.Lock()
         self._unneeded: dict[str, None] = {}
         self._releasing: dict[str, asyncio.Future[None]] = {}
@@ -71,15 +78,23 @@ class Claims:
         return self._living < 2
 
     @property
+    def living(self) -> int:
+        """How many replicas there are, with this one."""
+        return self._living
+
+    @property
     def is_late(self) -> bool:
         """Whether others may have taken this replica for dead."""
-        return time.monotonic() > self._good_until_s
+        return since_boot_s() > self._store.replicas.heard_s + self._settings.dead_after_s
 
     async def join(self, url: str) -> None:
         """Become a replica that the others reach at `url`. Raises StoreUnavailable."""
         self._url = url
         await self._join()
         if self.is_shared:
+            settings = self._settings
+            beats = BeatSettings(settings.beat_s, settings.late_after_s, settings.stuck_after_s)
+            await self._store.replicas.keep_beating(beats)
             self._task = asyncio.get_running_loop().create_task(self._beat_for_ever())
 
     async def leave(self) -> None:
@@ -134,11 +149,10 @@ class Claims:
                 done.set_result(None)
 
     async def _join(self) -> None:
-        began_s = time.monotonic()
+        began_s = since_boot_s()
         await self._store.replicas.join(self._url)
         if self.is_shared:
             self._watch.was_heard(began_s)
-            self._good_until_s = began_s + self._settings.dead_after_s
 
     async def _beat_for_ever(self) -> None:
         while True:
@@ -151,7 +165,7 @@ class Claims:
 
     async def _bury(self) -> None:
         replicas, settings = self._store.replicas, self._settings
-        if self._watch.may_bury(time.monotonic()):
+        if self._watch.may_bury(since_boot_s()):
             dead = await replicas.bury(settings.dead_after_s)
         else:
             dead = await replicas.bury_predecessors(settings.dead_after_s / 2)
@@ -161,7 +175,7 @@ class Claims:
             self._on_buried()
 
     async def _beat(self) -> None:
-        began_s = time.monotonic()
+        began_s = since_boot_s()
         try:
             beat = await self._store.replicas.beat()
         except StoreError:
@@ -173,5 +187,12 @@ class Claims:
             await self._join()
             return
         self._watch.was_heard(began_s)
-        self._good_until_s = began_s + self._settings.dead_after_s
         self._living = beat.living
+        self._tell_of_the_late(beat.late)
+
+    def _tell_of_the_late(self, late: Sequence[str]) -> None:
+        for url in set(late) - set(self.late):
+            logger.warning("a replica lives, but its event loop does not turn; it keeps its sessions", extra={"replica": url})
+        for url in set(self.late) - set(late):
+            logger.warning("a replica is not late any more", extra={"replica": url})
+        self.late = tuple(late)

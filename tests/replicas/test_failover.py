@@ -62,13 +62,15 @@ class Told:
 
 
 @contextlib.asynccontextmanager
-async def two_replicas(url: str, folder: Path, **variables: str) -> AsyncIterator[list[Replica]]:
+async def two_replicas(
+    url: str, folder: Path, *, machine: str = MACHINE, names: tuple[str, ...] = ("clock.py",), **variables: str
+) -> AsyncIterator[list[Replica]]:
     """Two services with these settings, which know of each other."""
-    (folder / "clock.py").write_text(textwrap.dedent(MACHINE))
+    (folder / "clock.py").write_text(textwrap.dedent(machine))
     async with contextlib.AsyncExitStack() as stack:
         made = []
         for _ in range(2):
-            arguments = ("--database-url", url, "clock.py")
+            arguments = ("--database-url", url, *names)
             service = stack.enter_context(running_service(*arguments, cwd=folder, variables=variables))
             client = await stack.enter_async_context(httpx.AsyncClient(base_url=service.url, timeout=60))
             made.append(Replica(service, client))
