@@ -26,6 +26,7 @@ from app.engine.flows import (
     stream_iterate_flow,
     with_execute_hooks,
 )
+from app.engine.freezing import freeze_all
 from app.engine.graph import ApplicationGraph
 from app.engine.hooks import ExecuteMethod
 from app.engine.local_ports import LocalPorts
@@ -153,7 +154,7 @@ class Application(Generic[S]):
         instance = self._instance
         instance.prior = None if prior_action is None else self._blueprint.record(prior_action)
         instance.seq = seq
-        instance.state = make_state(new_state._values, new_state._typing_system, (prior_action, seq))
+        instance.state = make_state(freeze_all(new_state._values), new_state._typing_system, (prior_action, seq))
 
     def reset_to_entrypoint(self) -> None:
         """Make the entrypoint the next action. State and `sequence_id` stay."""

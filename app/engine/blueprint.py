@@ -16,6 +16,7 @@ from app.engine.burr_keys import without_position
 from app.engine.compiled import CompiledAction
 from app.engine.core import Instance, Limits
 from app.engine.errors import MixedModeError, UnknownAction, UnknownTag
+from app.engine.freezing import freeze_all
 from app.engine.graph import ApplicationGraph
 from app.engine.hook_set import HookSet
 from app.engine.mode_warnings import (
@@ -25,7 +26,7 @@ from app.engine.mode_warnings import (
     sync_hooks_in_async_run,
 )
 from app.engine.moments import Moments, run_hooks
-from app.engine.state import State, make_state
+from app.engine.state import State, make_state, values_of
 from app.engine.typing import TypingSystem
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Blueprint:
     graph: ApplicationGraph
     actions: dict[str, CompiledAction]
     entrypoint: str
-    default_state: dict[str, Any]  # nobody changes it: states share it
+    default_state: dict[str, Any]  # frozen; nobody changes it: states share it
     hooks: HookSet
     typing_system: TypingSystem[Any]
     is_async: bool | None = None
@@ -87,13 +88,17 @@ class Blueprint:
         """
         from app.engine.application import Application  # it is made of blueprints
 
-        values = self._default if state is None else State(dict(state), self.typing_system)
+        values = self._default if state is None else State(dict(values_of(state)), self.typing_system)
         return Application(self, self.instance(app_id, partition_key, values, seq, prior_action))
 
     def instance(self, app_id: str, partition_key: str | None, state: State[Any], seq: int, prior_action: str | None) -> Instance:
         """Return what a run of such an application moves."""
         prior = None if prior_action is None else self.record(prior_action)
-        return Instance(app_id, partition_key, positioned(state, prior_action, seq), seq, prior)
+        if state is self._default:  # frozen already: all applications share it
+            state = make_state(self.default_state, self.typing_system, (prior_action, seq))
+        else:
+            state = positioned(state, prior_action, seq)
+        return Instance(app_id, partition_key, state, seq, prior)
 
     def record(self, name: str) -> CompiledAction:
         """Return the compiled action of that name. Raises UnknownAction."""
@@ -120,7 +125,7 @@ class Blueprint:
         """Return the name of the action that comes after `prior_action` (None: of the first one) on `state`, if there is one."""
         if prior_action is None:
             return self.entrypoint
-        known = state if isinstance(state, State) else State(dict(state), self.typing_system)
+        known = state if isinstance(state, State) else make_state(dict(state), self.typing_system, (prior_action, -1))
         following = self.record(prior_action).follower(known)
         return None if following is None else following.name
 
@@ -192,5 +197,5 @@ def _frames_of_the_engine() -> int:
 
 
 def positioned(state: State[Any], prior_action: str | None, seq: int) -> State[Any]:
-    """Return `state` as that of an application which stands there: without Burr's own keys, and without operations."""
-    return make_state(without_position(state._values), state._typing_system, (prior_action, seq))
+    """Return `state` as that of an application which stands there: frozen, without Burr's own keys, and without operations."""
+    return make_state(freeze_all(without_position(state._values)), state._typing_system, (prior_action, seq))

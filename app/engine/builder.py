@@ -32,7 +32,7 @@ from app.engine.persistence_ports import (
 from app.engine.pointers import ParentPointer
 from app.engine.shared_graphs import forget, shared_graph
 from app.engine.starting import Beginning, Initializer
-from app.engine.state import PLAIN, State
+from app.engine.state import PLAIN, State, values_of
 from app.engine.typing import TypingSystem
 from app.engine.validation import ValidationMode, report
 
@@ -315,7 +315,7 @@ class ApplicationBuilder(Generic[S]):
             graph=ApplicationGraph.of(graph, beginning.entrypoint),
             actions=compile_actions(graph),
             entrypoint=beginning.entrypoint,
-            default_state=positioned(beginning.state, None, -1).get_all(),
+            default_state=dict(values_of(positioned(beginning.state, None, -1))),
             hooks=HookSet(*adapters) if adapters else NO_HOOKS,
             typing_system=self.typing_system or PLAIN,
             is_async=is_async,

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 from app.engine.actions import Action
+from app.engine.argument_copies import with_own_attributes, with_own_defaults
 from app.engine.conditions import Condition, OnError, default
 from app.engine.errors import InvalidInputs
 from app.engine.function_actions import FunctionBasedAction, FunctionBasedStreamingAction
@@ -70,7 +71,7 @@ class CompiledAction:
         self.is_plain = not (self.required or self.wants_context or self.wants_tracer)
         self.renamed = _mangled(self.call) if self.wants_context or self.wants_tracer else {}
         # an action in two parts has its reducer look at what it reads and writes
-        self.reduce = None if action.single_step else action.update
+        self.reduce = None if action.single_step else with_own_attributes(action, "update")
         self.reducer_keys = tuple(dict.fromkeys((*self.reads, *action.writes)))
         self.result_type: type[Any] = action.schema.intermediate_result_type()
         self.timeout_s = action.timeout_s
@@ -152,7 +153,7 @@ def _callable_of(action: Action) -> Callable[..., Any]:
         method = "stream_run_and_update" if action.single_step else "stream_run"
     else:
         method = "run_and_update" if action.single_step else "run"
-    return getattr(action, method)  # type: ignore[no-any-return]  # each is a method of its kind of action
+    return with_own_defaults(with_own_attributes(action, method), getattr(action, method), {})
 
 
 def _mangled(function: Callable[..., Any]) -> dict[str, str]:

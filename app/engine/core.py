@@ -23,6 +23,7 @@ from app.engine.perform import Completed, complete
 from app.engine.ports import HaltReason, RunPorts, Step, StepBegun, StepFailure
 from app.engine.state import State, make_state
 from app.engine.view import operations_of, settle, show
+from app.engine.working_copies import lend
 
 if TYPE_CHECKING:
     from app.engine.blueprint import Blueprint
@@ -176,9 +177,9 @@ def _attempt(
             completed = complete(record, call.view, (yield call))
         else:
             completed = complete(record, call.view, (yield from _retried(call)))
-        result, log, after = completed
+        result, log = completed
         old = instance.state
-        state = make_state(settle(record.declared, old._values, log, after), old._typing_system, (record.name, call.seq))
+        state = make_state(settle(record.declared, old._values, log), old._typing_system, (record.name, call.seq))
         if run.is_hosted:
             verdict = decide(record, record.follower(state), limits, number)
             is_committing = True
@@ -204,13 +205,13 @@ def _attempt(
         yield after_step
     if record.is_streaming and moments.end_stream is not None and is_streamed(call):
         yield CallHooks(moments.end_stream, stream_arguments(call))
-    return record, result, verdict
+    return record, lend(result) if result else result, verdict
 
 
 def _retried(call: ActionCall) -> Flow[Any]:
     """Call the action again while its policy says so; the error of the last call leaves."""
-    policy = call.record.retry
-    attempt = 1
+    record, attempt = call.record, 1
+    policy = record.retry
     while True:
         try:
             return (yield call)
@@ -219,6 +220,7 @@ def _retried(call: ActionCall) -> Flow[Any]:
             if delay_s is None:
                 raise
         yield Sleep(delay_s)
+        call.view = record.view(call.run.instance.state)  # what the failed attempt has changed is gone
         attempt += 1
 
 
@@ -226,7 +228,7 @@ def _step(
     call: ActionCall, completed: Completed, state: State[Any], verdict: Verdict, started_at_s: float, finished_at_s: float
 ) -> Step:
     following, halt = verdict
-    result, log, _ = completed
+    result, log = completed
     return Step(
         seq=call.seq,
         action=call.record.name,

@@ -11,6 +11,7 @@ from app.engine.actions import Action
 from app.engine.effects import END, ActionCall, CallHooks, Deliver, Emit, Flow, NextItem, OpenStream, Sleep
 from app.engine.perform import NOTHING, Completed, OutcomeReader, Reader, StreamReader, first_index
 from app.engine.ports import ItemStreamed
+from app.engine.working_copies import lend
 
 __all__ = ["StreamBegun", "is_streamed", "step_arguments", "stream_arguments", "stream_call"]
 
@@ -82,6 +83,7 @@ def _first_item(call: ActionCall) -> Flow[Any]:
             if delay_s is None:
                 raise
         yield Sleep(delay_s)
+        call.view = call.record.view(call.run.instance.state)  # what the failed attempt has changed is gone
         yield OpenStream(call)
         attempt += 1
 
@@ -91,7 +93,7 @@ def _pass_on(call: ActionCall, item: Any, index: int, begun_at: datetime.datetim
     if is_streamed(call) and run.moments.item is not None:
         arguments = {
             **stream_arguments(call),
-            "item": item,
+            "item": lend(item),
             "item_index": index + first_index(call.record),
             "stream_initialize_time": begun_at,
             "first_stream_item_start_time": first_at,
@@ -100,7 +102,7 @@ def _pass_on(call: ActionCall, item: Any, index: int, begun_at: datetime.datetim
     if run.is_hosted:
         yield Emit(ItemStreamed(call.seq, call.record.name, index, item))
     if run.streams:
-        yield Deliver(item)
+        yield Deliver(lend(item))
 
 
 def _now() -> datetime.datetime:

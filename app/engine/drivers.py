@@ -69,7 +69,7 @@ class SyncDriver(Generic[T]):
                         token = set_current(effect)
                         try:
                             # most calls have no inputs, and a call without `**` is faster
-                            answer = record.call(effect.view, **effect.inputs) if effect.inputs else record.call(effect.view)
+                            answer = record.call(effect.view, **effect.arguments()) if effect.inputs else record.call(effect.view)
                         finally:
                             reset_current(token)
                     elif type(effect) is AfterStep:
@@ -162,7 +162,7 @@ class SyncDriver(Generic[T]):
                 self._close_stream()
                 self._left_s = call.record.timeout_s or 0.0
                 with entered(call):
-                    self._stream = iter(call.record.call(call.view, **call.inputs))
+                    self._stream = iter(call.record.call(call.view, **call.arguments()))
                 return None
             case Sleep():
                 return time.sleep(effect.delay_s)
@@ -174,8 +174,8 @@ class SyncDriver(Generic[T]):
     def _call(self, call: ActionCall) -> Any:
         record = call.record
         if record.timeout_s is None:
-            return record.call(call.view, **call.inputs)
-        return call_within(record.name, record.timeout_s, partial(record.call, call.view, **call.inputs))
+            return record.call(call.view, **call.arguments())
+        return call_within(record.name, record.timeout_s, partial(record.call, call.view, **call.arguments()))
 
     def _next_item(self, call: ActionCall) -> Any:
         timeout_s = call.record.timeout_s
@@ -222,7 +222,7 @@ class AsyncDriver(Generic[T]):
                         token = set_current(effect)
                         try:
                             answer = await (
-                                record.call(effect.view, **effect.inputs) if effect.inputs else record.call(effect.view)
+                                record.call(effect.view, **effect.arguments()) if effect.inputs else record.call(effect.view)
                             )
                         finally:
                             reset_current(token)
@@ -340,9 +340,9 @@ class AsyncDriver(Generic[T]):
     def _call(self, call: ActionCall) -> Awaitable[Any]:
         record = call.record
         if record.is_async:
-            answer: Awaitable[Any] = record.call(call.view, **call.inputs)
+            answer: Awaitable[Any] = record.call(call.view, **call.arguments())
         else:
-            answer = self._ports.call_action(blocking_call(record, call.view, call.inputs))
+            answer = self._ports.call_action(blocking_call(record, call.view, call.arguments()))
         return (
             answer if record.timeout_s is None else await_within(record.name, record.timeout_s, answer, self._ports.leave_behind)
         )
@@ -352,9 +352,9 @@ class AsyncDriver(Generic[T]):
         record = call.record
         with entered(call):
             if record.is_async:
-                stream: AsyncIterator[Any] = record.call(call.view, **call.inputs)
+                stream: AsyncIterator[Any] = record.call(call.view, **call.arguments())
             else:
-                stream = self._ports.stream_action(blocking_call(record, call.view, call.inputs))
+                stream = self._ports.stream_action(blocking_call(record, call.view, call.arguments()))
         if record.timeout_s is None:
             self._stream = stream
         else:

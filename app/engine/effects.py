@@ -7,8 +7,10 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
+from app.engine.argument_copies import own_values
 from app.engine.hook_set import AsyncHookCall, HookCall
 from app.engine.ports import Step, StepEvent, StepFailure
+from app.engine.working_copies import lend
 
 if TYPE_CHECKING:
     from app.engine.compiled import CompiledAction
@@ -51,10 +53,14 @@ class ActionCall:
     seq: int
     tracer: "TracerFactory | None" = None
 
+    def arguments(self) -> dict[str, Any]:
+        """Return the inputs for one call of the action: the containers among them are copies."""
+        return own_values(self.inputs)
+
     def given(self) -> dict[str, Any]:
-        """Return the inputs under the names that the action declares."""
+        """Return copies of the inputs under the names that the action declares."""
         declared = {name: injected for injected, name in self.record.renamed.items()}
-        return {declared.get(name, name): value for name, value in self.inputs.items()}
+        return {declared.get(name, name): value for name, value in own_values(self.inputs).items()}
 
 
 @dataclass(slots=True, eq=False)
@@ -131,7 +137,7 @@ class AfterStep:
             app_id=instance.app_id,
             partition_key=instance.partition_key,
             state=self.state,
-            result=self.result,
+            result=lend(self.result) if self.result else self.result,
             exception=self.error,
         )
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, TypeVar, cast
 
 from app.engine.actions import DEFAULT_SCHEMA, Action, SingleStepAction
+from app.engine.argument_copies import with_own_defaults
 from app.engine.errors import GraphError, kind_of
 from app.engine.retry import Retry, as_retry
 from app.engine.state import State
@@ -83,7 +84,8 @@ class _FunctionBased(SingleStepAction):
     @property
     def call(self) -> Callable[..., Any]:
         """The function with the bound values in it: what a step calls with the view and the inputs."""
-        return functools.partial(self._fn, **self._bound_params) if self._bound_params else self._fn
+        call = functools.partial(self._fn, **self._bound_params) if self._bound_params else self._fn
+        return with_own_defaults(call, self._originating_fn, self._bound_params)
 
     @property
     def reads(self) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from app.engine.errors import OperationError, kind_of
 from app.engine.frozen import frozen
+from app.engine.working_copies import grow
 
 if TYPE_CHECKING:
     from app.engine.edits import Edit
@@ -35,7 +36,7 @@ class Append:
     value: Any
 
     def apply(self, values: MutableMapping[str, Any]) -> None:
-        values[self.key] = [*_list_at(values, self.key, "append to"), self.value]
+        values[self.key] = grow(_list_at(values, self.key, "append to"), (self.value,))
 
 
 @frozen
@@ -46,7 +47,7 @@ class Extend:
     items: tuple[Any, ...]
 
     def apply(self, values: MutableMapping[str, Any]) -> None:
-        values[self.key] = [*_list_at(values, self.key, "extend"), *self.items]
+        values[self.key] = grow(_list_at(values, self.key, "extend"), self.items)
 
 
 @frozen

@@ -14,12 +14,14 @@ from app.engine.actions import Action
 from app.engine.compiled import CompiledAction
 from app.engine.effects import END
 from app.engine.errors import ActionTimeout, InvalidResult, kind_of
+from app.engine.freezing import Freezer, freeze
 from app.engine.mode_warnings import StreamErrorWarning
 from app.engine.ports import ActionOutcome, BlockingCall
 from app.engine.quitting import asked
 from app.engine.state import State
 from app.engine.stop_iteration import sealed
-from app.engine.view import Log, View, changes_between, log_of, operations_of, show
+from app.engine.view import Log, View, changes_between, frozen_log, log_of, operations_of, show
+from app.engine.working_copies import own_copy
 
 __all__ = [
     "NOTHING",
@@ -38,8 +40,8 @@ NOTHING: Final = object()
 """What the reader gives when an item of a stream is none for the caller (yet)."""
 
 
-Completed: TypeAlias = tuple[Any, Log, Mapping[str, Any] | None]
-"""What an action came to: its result, its changes, and the values that they led to as far as they are known."""
+Completed: TypeAlias = tuple[Any, Log]
+"""What an action came to: its result and its changes, both frozen: they share nothing that can be changed with the action."""
 
 
 def complete(record: CompiledAction, view: View[Any], returned: Any) -> Completed:
@@ -49,13 +51,13 @@ def complete(record: CompiledAction, view: View[Any], returned: Any) -> Complete
     """
     kind = type(returned)
     if kind is View and record.reduce is None and returned._whole is view._whole:
-        return {}, returned._log, returned._values
+        return {}, frozen_log(returned._log)
     if kind is ActionOutcome:
-        return returned.result, log_of(returned.operations), None
+        return freeze(returned.result), frozen_log(log_of(returned.operations))
     if record.reduce is not None:
         _check_result(record, returned)
         view = show(view, record.declared, record.reducer_keys)
-        result, after = returned, asked(record.reduce, returned, view)
+        result, after = returned, asked(record.reduce, own_copy(returned), view)
     elif isinstance(returned, State):
         result, after = {}, returned
     elif isinstance(returned, tuple) and len(returned) == 2:
@@ -65,7 +67,9 @@ def complete(record: CompiledAction, view: View[Any], returned: Any) -> Complete
         raise InvalidResult(record.name, kind_of(returned), "the new State, or a tuple of a result and the new State")
     if type(after) is not View and not isinstance(after, State):
         raise InvalidResult(record.name, f"{kind_of(after)} as its state", "a State")
-    return result, changes_between(view, after), after._values
+    freezer = Freezer()
+    result = {} if type(result) is dict and not result else freezer.freeze(result)
+    return result, changes_between(view, after, freezer)
 
 
 class StreamReader:
@@ -79,9 +83,9 @@ class StreamReader:
         self._last: Any = None
 
     def feed(self, raw: Any) -> Any:
-        """Return the item for the caller that `raw` is, or the one that it shows not to be the last, or NOTHING."""
+        """Return the item for the caller that `raw` is, frozen, or the one that it shows not to be the last, or NOTHING."""
         if self._record.reduce is not None:
-            item, self._last = self._last, raw
+            item, self._last = self._last, freeze(raw)  # the action may go on to change it
             return NOTHING if item is None else item
         if isinstance(raw, tuple) and len(raw) == 2:
             item, state = raw
@@ -91,8 +95,9 @@ class StreamReader:
             raise InvalidResult(
                 self._record.name, f"{kind_of(raw)} as an item", "a dict, or a tuple of a dict and a State or None"
             )
-        self._last = None if state is None else raw
-        return item if state is None else NOTHING
+        # completed at once: the action may go on to change what it has given
+        self._last = None if state is None else complete(self._record, self._view, raw)
+        return freeze(item) if state is None else NOTHING
 
     def survives(self, error: Exception) -> bool:
         """Return whether the step can be completed although the stream ended in `error`, with a warning if so.
@@ -108,9 +113,12 @@ class StreamReader:
 
     def finish(self) -> Completed:
         """Return what the stream, now at its end, comes to. Raises InvalidResult if it lacks a last item with a state."""
-        if self._last is None and self._record.reduce is None:
+        if self._record.reduce is not None:
+            return complete(self._record, self._view, self._last)
+        if self._last is None:
             raise InvalidResult(self._record.name, "no state", "a tuple of the result and the new State as its last item")
-        return complete(self._record, self._view, self._last)
+        completed: Completed = self._last
+        return completed
 
 
 class OutcomeReader:
@@ -125,7 +133,7 @@ class OutcomeReader:
     def feed(self, raw: Any) -> Any:
         """Return the item, or NOTHING for the outcome."""
         if not isinstance(raw, ActionOutcome):
-            return raw
+            return freeze(raw)
         self._outcome = raw
         return NOTHING
 
@@ -137,7 +145,7 @@ class OutcomeReader:
         """Return what the stream came to over there."""
         if self._outcome is None:
             raise InvalidResult(self._record.name, "no outcome", "one at the end of its stream")
-        return self._outcome.result, log_of(self._outcome.operations), None
+        return freeze(self._outcome.result), frozen_log(log_of(self._outcome.operations))
 
 
 Reader: TypeAlias = StreamReader | OutcomeReader
@@ -195,7 +203,7 @@ def _stream(record: CompiledAction, view: View[Any], inputs: Mapping[str, Any]) 
 
 
 def _outcome(completed: Completed) -> ActionOutcome:
-    result, log, _ = completed
+    result, log = completed
     return ActionOutcome(result, operations_of(log))
 
 

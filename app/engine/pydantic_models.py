@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Optional, TypeVar
 import pydantic
 from pydantic_core import PydanticUndefined
 
+from app.engine.object_copies import copy_object
 from app.engine.state import State
 from app.engine.typing import TypingSystem
 from app.engine.view import is_view
+from app.engine.working_copies import DICTS, LISTS, SETS
 
 if TYPE_CHECKING:
     from app.engine.actions import Action
@@ -74,14 +76,16 @@ def model_from_values(model: type[ModelType], values: Mapping[str, Any]) -> Mode
 def _unshared(value: Any) -> Any:
     if isinstance(value, pydantic.BaseModel):
         return value.model_copy(update={name: _unshared(item) for name, item in value.__dict__.items()})
-    match value:
-        case list() | set() if type(value) in (list, set):
-            return type(value)(_unshared(item) for item in value)
-        case dict() if type(value) is dict:
-            return {key: _unshared(item) for key, item in value.items()}
-        case tuple() if type(value) is tuple:
-            return tuple(_unshared(item) for item in value)
-    return value
+    kind = type(value)
+    if kind in LISTS:
+        return [_unshared(item) for item in list.copy(value)]
+    if kind in DICTS:
+        return {key: _unshared(item) for key, item in dict.items(value)}
+    if kind in SETS:
+        return set(value)
+    if kind is tuple:
+        return tuple(_unshared(item) for item in value)
+    return copy_object(value)
 
 
 class PydanticTypingSystem(TypingSystem[ModelType]):

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 from app.engine.errors import EngineError
 from app.engine.serde_registry import KEY, deserializer, registered_serializer
+from app.engine.working_copies import DICTS, LISTS
 
 __all__ = [
     "MAX_DEPTH",
@@ -333,9 +334,11 @@ _NATIVE |= {
     int: _encode_int,
     float: _encode_float,
     str: encode_text,
-    list: _encode_list,
-    dict: _encode_dict,
 }
+for _list_type in LISTS:
+    _NATIVE[_list_type] = _encode_list
+for _dict_type in DICTS:
+    _NATIVE[_dict_type] = _encode_dict
 _DECODERS |= {
     "int": lambda text: int(text, 16),
     "float": float,

@@ -24,6 +24,7 @@ import orjson
 import pydantic
 from pydantic_core import to_jsonable_python
 
+from app.engine.frozen_values import FlatDict, FlatList, FrozenDict, FrozenList, FrozenSet
 from app.engine.serde_codec import is_unicode, name_of_type
 from app.engine.serde_models import dumped_fields
 from app.engine.serde_registry import KEY, registered_serializer
@@ -276,7 +277,12 @@ _EXACT: dict[type, Convert] = {
     float: _float,
     str: _text,
     list: _list,
+    FlatList: _list,
+    FrozenList: _list,
     dict: _dict,
+    FlatDict: _dict,
+    FrozenDict: _dict,
+    FrozenSet: _items,
     orjson.Fragment: _same,
     tuple: _tuple,
     set: _items,

@@ -12,6 +12,7 @@ from functools import singledispatch
 from typing import Any, TypeVar
 
 from app.engine.errors import kind_of
+from app.engine.working_copies import DICTS
 
 __all__ = [
     "KEY",
@@ -96,9 +97,9 @@ def serialize_dict(value: dict[Any, Any], **kwargs: Any) -> dict[str, Any]:
     """Return a dict with its values serialized; one that JSON cannot hold as it is, tagged."""
     from app.engine.serde_codec import TAG, encode_pairs  # the codec asks this registry first
 
-    if type(value) is dict and KEY in value:  # a user's own, which must not be taken for the name of a deserializer
+    if type(value) in DICTS and KEY in value:  # a user's own, which must not be taken for the name of a deserializer
         return {TAG: ["dict", encode_pairs(value, 0)]}
-    if type(value) is dict and TAG not in value and all(type(key) is str for key in value):
+    if type(value) in DICTS and TAG not in value and all(type(key) is str for key in value):
         return {key: serialize(item, **kwargs) for key, item in value.items()}
     tagged: dict[str, Any] = _serialize_unknown(value, **kwargs)
     return tagged

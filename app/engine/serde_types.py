@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from app.engine.serde_codec import UnserializableValue, decode, define_type, encode_at, encode_pairs, encode_text
+from app.engine.working_copies import SETS
 
 __all__: list[str] = []
 
@@ -126,7 +127,8 @@ def _decode_time(text: str, zone: Any, fold: int) -> datetime.time:
 
 
 define_type(tuple, "tuple", _items, lambda items: tuple(_decoded(items)))
-define_type(set, "set", _members, lambda items: set(_decoded(items)))
+for _set_type in SETS:
+    define_type(_set_type, "set", _members, lambda items: set(_decoded(items)))
 define_type(frozenset, "frozenset", _members, lambda items: frozenset(_decoded(items)))
 define_type(
     deque, "deque", lambda value, depth: [*_items(value, depth), value.maxlen], lambda items, n: deque(_decoded(items), n)

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, cast
 from typing_extensions import TypeVar
 
 from app.engine.errors import OperationError, UnknownKey, kind_of
+from app.engine.frozen_values import IMMUTABLE
 from app.engine.operations import Append, Delete, Extend, Increment, Operation, Set
 from app.engine.typing import DictBasedTypingSystem, TypingSystem
+from app.engine.working_copies import LENDERS, lend
 
 if TYPE_CHECKING:
     from app.engine.deltas import StateDelta
 
-__all__ = ["Position", "State"]
+__all__ = ["Position", "State", "values_of"]
 
 StateType = TypeVar("StateType", default=Any)
 AssignedStateType = TypeVar("AssignedStateType")
@@ -33,8 +35,8 @@ Kind: TypeAlias = type[Set] | type[Append] | type[Extend] | type[Increment] | ty
 class State(Mapping[str, Any], Generic[StateType]):
     """An immutable mapping of names to values. Every method that changes something returns a new state.
 
-    Values are shared between states, never copied in depth. A state made by hand has a dict for its `data`; `typing_system`
-    makes it something else.
+    States share their values. A list, dict, set or object of an application's state is read as a copy: changing it in place
+    changes no state. A state made by hand has a dict for its `data`; `typing_system` makes it something else.
     """
 
     __slots__ = ("_data", "_position", "_typing_system", "_values")
@@ -61,7 +63,9 @@ class State(Mapping[str, Any], Generic[StateType]):
 
     @property
     def data(self) -> StateType:
-        """The state as a value of its type, made on first use."""
+        """The state as a value of its type. In an action it is made once, on first use."""
+        if type(self) is State and self._position is not None:
+            return self._typing_system.construct_data(self)  # others have the same state
         try:
             return self._data
         except AttributeError:
@@ -99,8 +103,8 @@ class State(Mapping[str, Any], Generic[StateType]):
     def merge(self, other: "State[Any]") -> "State[StateType]":
         """Return a state with the values of both; those of `other` win."""
         mine, theirs = self._values, other._values
-        changed = {key: value for key, value in theirs.items() if key not in mine or mine[key] is not value}
-        merged = self._derived({**mine, **theirs}, Set, changed)
+        changed = {key: other[key] for key, value in theirs.items() if key not in mine or mine[key] is not value}
+        merged = self._derived({**mine, **changed}, Set, changed)
         merged._position = position_of(other) or position_of(self)
         return merged
 
@@ -132,13 +136,13 @@ class State(Mapping[str, Any], Generic[StateType]):
 
     def get_all(self) -> dict[str, Any]:
         """Return a new dict of all keys and values."""
-        return dict(self._values)
+        return {key: value if type(value) in IMMUTABLE else self._own(key, value) for key, value in self._values.items()}
 
     def serialize(self, **kwargs: Any) -> dict[str, Any]:
         """Return the state as a dict that JSON can hold. See `app.engine.serde`."""
         from app.engine.serde import serialize_fields  # serialisation is not needed to run a machine
 
-        return serialize_fields(self._values, **kwargs)
+        return serialize_fields(self.get_all(), **kwargs)
 
     @classmethod
     def deserialize(cls, json_dict: dict[str, Any], **kwargs: Any) -> "State[StateType]":
@@ -149,13 +153,14 @@ class State(Mapping[str, Any], Generic[StateType]):
 
     def __getitem__(self, key: str) -> Any:
         try:
-            return self._values[key]
+            value = self._values[key]
         except KeyError:
             raise self._missing(key) from None
+        return value if type(value) in IMMUTABLE else self._own(key, value)
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value at `key`, or `default` when the state has no such key."""
-        return self._values[key] if key in self else default
+        return self[key] if key in self else default  # noqa: SIM401  # this is `get`
 
     def __contains__(self, key: object) -> bool:
         return key in self._values
@@ -195,6 +200,13 @@ class State(Mapping[str, Any], Generic[StateType]):
         wiped._position = position
         return wiped
 
+    def _own(self, key: str, value: Any) -> Any:  # noqa: ARG002
+        """Return `value`, which is at `key`, as whoever reads it may have it: a copy, if an application's state holds it."""
+        lender = LENDERS.get(type(value))
+        if lender is not None:
+            return lender(value)
+        return value if self._position is None else lend(value)
+
     def _reachable(self) -> set[str]:
         """Return the keys that can be deleted from here."""
         return set(self._values)
@@ -213,6 +225,11 @@ def _items(key: str, given: Any) -> tuple[Any, ...]:
 
 
 _new = State.__new__
+
+
+def values_of(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the values of `state` themselves, and no copies: for those who only read them."""
+    return state._values if isinstance(state, State) else state
 
 
 def position_of(state: State[Any]) -> Position | None:

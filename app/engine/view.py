@@ -9,14 +9,18 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from app.engine.errors import MissingWrite, OperationError, UndeclaredRead, UndeclaredWrite, UnknownKey
+from app.engine.freezing import Freezer, freeze, frozen_extension
+from app.engine.frozen_values import SETTLED, FrozenList
 from app.engine.operations import Append, Delete, Extend, Increment, Operation, Set
 from app.engine.state import Changes, Kind, State
 from app.engine.typing import TypingSystem
+from app.engine.working_copies import LENDERS, lend
 
 __all__ = [
     "Declared",
     "View",
     "changes_between",
+    "frozen_log",
     "is_view",
     "operations_of",
     "present_values",
@@ -46,12 +50,14 @@ class Declared:
 class View(State[StateType]):
     """A part of a whole state, for one action. It never answers wrongly about a key that it does not show: it raises.
 
-    An operation on a hidden key acts on the real value; what it leads to is shown from then on.
+    An operation on a hidden key acts on the real value; what it leads to is shown from then on. A value of the whole state is
+    given out as one working copy, however often it is read, also from states that are derived from the view.
     """
 
-    __slots__ = ("_declared", "_log", "_whole")
+    __slots__ = ("_declared", "_lent", "_log", "_whole")
 
     _whole: Mapping[str, Any]
+    _lent: dict[str, tuple[Any, Any]]  # key -> the value and its working copy
     _declared: Declared
     _log: Log
 
@@ -60,6 +66,7 @@ class View(State[StateType]):
         after._values = {**self._values, **updates}
         after._typing_system = self._typing_system
         after._whole = self._whole
+        after._lent = self._lent
         after._declared = self._declared
         after._log = (self._log, Set, updates)
         return after
@@ -69,10 +76,10 @@ class View(State[StateType]):
 
         Raises UndeclaredRead for a key that the state has and that the action does not declare.
         """
-        return self._values[key] if key in self else default
+        return self[key] if key in self else default  # noqa: SIM401  # this is `get`
 
     def with_typing_system(self, typing_system: TypingSystem[Any]) -> "State[Any]":
-        return make_view(self._values, typing_system, self._whole, self._declared, self._log)
+        return make_view(self._values, typing_system, self._whole, self._declared, self._log, self._lent)
 
     def __contains__(self, key: object) -> bool:
         if key in self._values:
@@ -84,10 +91,21 @@ class View(State[StateType]):
     def __reduce__(self) -> tuple[Any, ...]:
         # another process gets what the action may touch, and no more
         kept = {key: self._whole[key] for key in self._declared.writes if key in self._whole}
-        return make_view, (self._values, self._typing_system, kept, self._declared, self._log)
+        return _view_from_elsewhere, (self._values, self._typing_system, kept, self._declared, self._log)
 
     def _derived(self, values: dict[str, Any], kind: Kind, changes: Changes) -> "State[StateType]":
-        return make_view(values, self._typing_system, self._whole, self._declared, (self._log, kind, changes))
+        return make_view(values, self._typing_system, self._whole, self._declared, (self._log, kind, changes), self._lent)
+
+    def _own(self, key: str, value: Any) -> Any:
+        lent = self._lent.get(key)
+        if lent is not None and lent[0] is value:
+            return lent[1]
+        if type(value) in LENDERS or value is self._whole.get(key, _NOTHING):
+            own = lend(value)
+            if own is not value:
+                self._lent[key] = value, own
+            return own
+        return value  # the action has put it there itself
 
     def _applied(self, kind: Kind, changes: Changes) -> "State[StateType]":
         try:
@@ -115,16 +133,32 @@ _new = State.__new__
 
 
 def make_view(
-    values: dict[str, Any], typing_system: TypingSystem[StateType], whole: Mapping[str, Any], declared: Declared, log: Log
+    values: dict[str, Any],
+    typing_system: TypingSystem[StateType],
+    whole: Mapping[str, Any],
+    declared: Declared,
+    log: Log,
+    lent: dict[str, tuple[Any, Any]],
 ) -> View[StateType]:
     """Return a view with all its parts given."""
     made: View[StateType] = _new(View)
     made._values = values
     made._typing_system = typing_system
     made._whole = whole
+    made._lent = lent
     made._declared = declared
     made._log = log
     return made
+
+
+def _view_from_elsewhere(
+    values: dict[str, Any], typing_system: TypingSystem[StateType], whole: Mapping[str, Any], declared: Declared, log: Log
+) -> View[StateType]:
+    """Return a view that has come from another process: its values are nobody else's, and become committed ones here."""
+    freezer = Freezer()
+    frozen = {key: freezer.freeze(value) for key, value in whole.items()}
+    shown = {key: freezer.freeze(value) if log is None else value for key, value in values.items()}
+    return make_view(shown, typing_system, {**shown, **frozen} if log is None else frozen, declared, log, {})
 
 
 def show(state: State[StateType], declared: Declared, keys: Iterable[str]) -> View[StateType]:
@@ -139,6 +173,7 @@ def show(state: State[StateType], declared: Declared, keys: Iterable[str]) -> Vi
     made._values = shown
     made._typing_system = state._typing_system
     made._whole = whole
+    made._lent = {}
     made._declared = declared
     made._log = None
     return made
@@ -157,19 +192,47 @@ def present_values(state: State[Any], keys: Iterable[str]) -> dict[str, Any]:
     return {key: values[key] for key in keys if key in values}
 
 
-def changes_between(before: View[Any], after: State[Any]) -> Log:
-    """Return what leads from `before` to `after`.
+def changes_between(before: View[Any], after: State[Any], freezer: Freezer | None = None) -> Log:
+    """Return what leads from `before` to `after`, with its values frozen.
 
     A state that descends from the view knows it. Any other one is compared with what the view shows: keys that differ are
     set, keys that are missing are deleted, keys that start with two underscores are left alone.
     """
+    freezer = freezer or Freezer()
     if type(after) is View and after._whole is before._whole:
-        return after._log
+        return frozen_log(after._log, freezer)
     old, new, whole = before._values, after._values, before._whole
-    changed = {key: value for key, value in new.items() if not (key.startswith("__") or _same(whole.get(key, _NOTHING), value))}
+    changed = {}
+    for key, value in new.items():
+        known = whole.get(key, _NOTHING)
+        if value is not known and not key.startswith("__"):
+            frozen = freezer.freeze(value)
+            if not _same(known, frozen):
+                changed[key] = frozen
     gone = dict.fromkeys(key for key in old if key not in new)
     log: Log = (None, Set, changed) if changed else None
     return (log, Delete, gone) if gone else log
+
+
+def frozen_log(log: Log, freezer: Freezer | None = None) -> Log:
+    """Return the same changes with their values frozen."""
+    if log is None:
+        return None
+    if log[0] is None and log[1] is not Extend:  # one change of values that are frozen, or never change: most frequent by far
+        for value in log[2].values():
+            if type(value) not in SETTLED:
+                break
+        else:
+            return log
+    frozen: Log = None
+    freezer = freezer or Freezer()
+    for _, kind, changes in _in_order(log):
+        if kind is Extend:
+            changes = {key: tuple(map(freezer.freeze, items)) for key, items in changes.items()}
+        else:
+            changes = {key: freezer.freeze(value) for key, value in changes.items()}
+        frozen = (frozen, kind, changes)
+    return frozen
 
 
 def operations_of(log: Log) -> tuple[Operation, ...]:
@@ -182,12 +245,11 @@ def operations_of(log: Log) -> tuple[Operation, ...]:
     return tuple([_operation(kind, key, changes[key]) for _, kind, changes in _in_order(log) for key in changes])
 
 
-def settle(declared: Declared, before: Mapping[str, Any], log: Log, after: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return `before` after the changes in `log`. Keys that they do not touch keep their value.
+def settle(declared: Declared, before: Mapping[str, Any], log: Log) -> dict[str, Any]:
+    """Return `before` after the changes in `log`, whose values are frozen. Keys that they do not touch keep their value.
 
-    `after` holds the values that the changes led to, where they are known; without it they are applied once more. Raises
-    UndeclaredWrite for a key that is set without being declared, and MissingWrite for a declared one that is not there in the
-    end. Any key may be deleted.
+    Raises UndeclaredWrite for a key that is set without being declared, and MissingWrite for a declared one that is not there in
+    the end. Any key may be deleted.
     """
     writes = declared.writes
     if log is not None and log[0] is None and log[1] is Set and log[2].keys() == writes:
@@ -200,12 +262,13 @@ def settle(declared: Declared, before: Mapping[str, Any], log: Log, after: Mappi
             values.update(changes)
             continue
         for key, argument in changes.items():
-            if after is None:
-                _operation(kind, key, argument).apply(values)
-            elif key in after:
-                values[key] = after[key]
-            else:
-                values.pop(key, None)
+            current = values.get(key)
+            if (kind is Append or kind is Extend) and isinstance(current, FrozenList):
+                values[key] = frozen_extension(current, argument if kind is Extend else (argument,))
+                continue
+            _operation(kind, key, argument).apply(values)
+            if kind is not Delete:
+                values[key] = freeze(values[key])
     if not writes <= values.keys():
         raise MissingWrite(declared.action, writes - values.keys(), writes)
     return values

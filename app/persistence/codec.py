@@ -15,6 +15,8 @@ import orjson
 from app.engine.edits import Edit, read_edit, write_edit
 from app.engine.operations import Append, Delete, Extend, Increment, Patch, Set, StoredOperation
 from app.engine.serde import UndecodableValue, UnreadableValue, decode, decode_readable, encode, first_unreadable
+from app.engine.state import values_of
+from app.engine.working_copies import DICTS, LISTS
 from app.persistence.dictionary import DICTIONARY
 from app.persistence.store import StoreError
 
@@ -49,6 +51,7 @@ _SMALL_BYTES = 4096
 _SMALL = (3, zlib.DEFLATED, 12, 5)
 _LARGE = (3, zlib.DEFLATED, 15, 8)
 _SHORT_TEXT = 24
+_CONTAINERS = DICTS | LISTS
 
 
 class PayloadInvalid(StoreError):
@@ -94,7 +97,7 @@ def decode_document(blob: bytes, unreadable: Unreadable | None = None) -> Any:
 
 def encode_state(state: Mapping[str, Any]) -> bytes:
     """Return the blob of a whole state, not deflated yet. Raises UnserializableValue."""
-    return _PLAIN + orjson.dumps(encode(dict(state)))
+    return _PLAIN + orjson.dumps(encode(dict(values_of(state))))
 
 
 def decode_state(blob: bytes, unreadable: Unreadable | None = None) -> dict[str, Any]:
@@ -183,7 +186,7 @@ def _operations(document: Any, unreadable: Unreadable | None) -> tuple[StoredOpe
 
 def _shared(operations: tuple[StoredOperation, ...], result: Any) -> tuple[int | dict[str, int] | None, Any]:
     """Return `(references, rest)`: where in `operations` the parts of `result` are found, and what of it is not there."""
-    if not result or type(result) is not dict:
+    if not result or type(result) not in DICTS:
         return None, result
     places: dict[Any, int] = {}
     for index, operation in enumerate(operations):
@@ -192,7 +195,7 @@ def _shared(operations: tuple[StoredOperation, ...], result: Any) -> tuple[int |
             if type(value) is str:
                 if len(value) > _SHORT_TEXT:
                     places.setdefault(value, index)
-            elif type(value) in (dict, list):
+            elif type(value) in _CONTAINERS:
                 places.setdefault(id(value), index)
     if not places:
         return None, result
@@ -201,7 +204,7 @@ def _shared(operations: tuple[StoredOperation, ...], result: Any) -> tuple[int |
         return whole, None
     found: dict[str, int] = {}
     for key, item in result.items():
-        place = places.get(item if type(item) is str else id(item)) if type(item) in (str, dict, list) else None
+        place = places.get(item if type(item) is str else id(item)) if type(item) is str or type(item) in _CONTAINERS else None
         if place is not None and type(key) is str and key.isascii():
             found[key] = place
     # the key stays where it is, so that the order of the keys is kept

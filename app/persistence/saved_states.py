@@ -7,7 +7,8 @@ from typing import Any, Literal, TypeAlias
 from app.engine.operations import Delete, Extend, Operation, Set
 from app.engine.persistence_ports import PersistedStateData
 from app.engine.serde import FIELD_SERIALIZATION
-from app.engine.state import State
+from app.engine.state import State, values_of
+from app.engine.working_copies import LISTS
 from app.persistence.records import SessionRecord
 
 __all__ = ["Status", "app_id_of", "changes", "inward", "outward", "saved", "session_ids"]
@@ -27,7 +28,7 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Operat
 
 
 def _changes_at(key: str, old: Any, value: Any) -> list[Operation]:
-    if type(old) is list and type(value) is list and len(value) >= len(old) and all(map(_is_same, old, value)):
+    if type(old) in LISTS and type(value) in LISTS and len(value) >= len(old) and all(map(_is_same, old, value)):
         return [Extend(key, tuple(value[len(old) :]))] if len(value) > len(old) else []
     return [] if _is_same(old, value) else [Set(key, value)]
 
@@ -50,7 +51,10 @@ def app_id_of(record: SessionRecord) -> str:
 
 def outward(state: State[Any]) -> dict[str, Any]:
     """Return a state's values as they are stored: a field that has functions of its own (`register_field_serde`) through them."""
-    return {key: FIELD_SERIALIZATION[key][0](value) if key in FIELD_SERIALIZATION else value for key, value in state.items()}
+    return {
+        key: FIELD_SERIALIZATION[key][0](value) if key in FIELD_SERIALIZATION else value
+        for key, value in values_of(state).items()
+    }
 
 
 def inward(values: dict[str, Any]) -> State[Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from app.engine.state import State
+from app.engine.state import values_of
 from app.persistence.records import (
     Delivery,
     LoadedSession,
@@ -48,8 +48,7 @@ def _expires_at(record: SessionRecord) -> str | None:
 
 
 def _values(state: Mapping[str, Any]) -> dict[str, Any]:
-    # a State copies its values at once, where dict() would ask it for each
-    return state.get_all() if isinstance(state, State) else dict(state)
+    return dict(values_of(state))
 
 
 def session_with_state(loaded: LoadedSession) -> dict[str, Any]:

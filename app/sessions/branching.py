@@ -5,9 +5,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from app.engine.freezing import freeze
 from app.engine.machine import Machine
 from app.engine.operations import Delete, Operation, Set, apply_all
 from app.engine.serde import UnreadableValue
+from app.engine.state import values_of
 from app.persistence.records import NewSession, SessionRecord, StepCommit, StepKind
 from app.persistence.store import StepNotFound, Store
 from app.sessions.errors import MachineChanged
@@ -77,10 +79,10 @@ def edited(live: LiveSession, edit: SessionEdit, event_id: int) -> StepCommit:
     The step stands for no action: its `action` repeats the one before it, so that a fork from here knows where it stands.
     """
     operations: tuple[Operation, ...] = (
-        *(Set(key, value) for key, value in edit.set.items()),
+        *(Set(key, freeze(value)) for key, value in edit.set.items()),
         *(Delete(key) for key in edit.delete),
     )
-    state = apply_all(live.state, operations)
+    state = apply_all(values_of(live.state), operations)
     still = unreadable_after(live.unreadable, edit)
     now_s = time.time()
     return StepCommit(

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 import app
 from app.engine.errors import ActionQuit
 from app.engine.quitting import original_of
+from app.engine.state import values_of
 
 __all__ = ["frames_of", "message_of", "type_of"]
 
@@ -59,7 +60,7 @@ def frames_of(error: BaseException) -> str:
 
 def _without(text: str, state: Mapping[str, Any]) -> str:
     # longest first: a value may be a part of another
-    repeated = {value for value in islice(_leaves(state), _MOST_VALUES) if value in text}
+    repeated = {value for value in islice(_leaves(values_of(state)), _MOST_VALUES) if value in text}
     for value in sorted(repeated, key=len, reverse=True):
         text = text.replace(value, _WITHHELD)
     return text

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from app.engine.machine import Machine
+from app.engine.state import values_of
 from app.executors.guarding import guard_tasks
 from app.executors.ladder import Executors
 from app.executors.notices import Notice
@@ -202,7 +203,7 @@ class SessionHost:
         await self._look_after(session_id)
         live = self.residents.get(session_id)
         if live is not None:
-            return require_readable(LoadedSession(live.record(), dict(live.state), live.unreadable), self.machines)
+            return require_readable(LoadedSession(live.record(), dict(values_of(live.state)), live.unreadable), self.machines)
         loaded = require_readable(await self.store.load_session(session_id), self.machines)
         return LoadedSession(as_running(loaded.record), loaded.state)
 
@@ -241,7 +242,7 @@ class SessionHost:
             raise
         finally:
             self._let_next_begin(live)
-        return LoadedSession(live.record(), dict(live.state), live.unreadable)
+        return LoadedSession(live.record(), dict(values_of(live.state)), live.unreadable)
 
     # runs
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from app.engine.application import Application
+from app.engine.freezing import freeze_all
 from app.engine.machine import Machine
 from app.engine.serde import UnreadableValue
 from app.persistence.records import LoadedSession, SessionRecord, SessionStatus
@@ -28,7 +29,8 @@ _OCCUPIED = (Phase.EDITING, Phase.DELETING)
 class LiveSession:
     """One session of this process. Only its run, or an edit while there is none, moves it.
 
-    `loaded` is the record as it was read: what of it never changes is still true. `state` holds the user's keys only.
+    `loaded` is the record as it was read: what of it never changes is still true. `state` holds the user's keys only, its values
+    frozen.
     """
 
     id: str
@@ -59,7 +61,7 @@ class LiveSession:
             record,
             machine,
             stream,
-            loaded.state,
+            freeze_all(loaded.state),
             record.seq,
             record.prior_action,
             record.next_action,

@@ -4,8 +4,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from app.engine.freezing import freeze_all
 from app.engine.frozen import frozen
 from app.engine.operations import Delete, Operation, Set
+from app.engine.state import values_of
 from app.persistence.records import StepCommit, StepKind
 from app.persistence.store import Store
 from app.sessions.branching import next_action, prior_action_at
@@ -31,7 +33,7 @@ class Origin:
 
 async def origin_at(store: Store, live: LiveSession, seq: int) -> Origin:
     """Return where `live` stood after step `seq`. Raises StepNotFound if that is trimmed."""
-    return Origin(await store.state_at(live.id, seq), seq, await prior_action_at(store, live.record(), seq))
+    return Origin(freeze_all(await store.state_at(live.id, seq)), seq, await prior_action_at(store, live.record(), seq))
 
 
 def rollback_step(live: LiveSession, origin: Origin) -> StepCommit | None:
@@ -45,7 +47,7 @@ def rollback_step(live: LiveSession, origin: Origin) -> StepCommit | None:
     return StepCommit(
         seq=live.seq + 1,
         action=origin.prior_action or "",
-        operations=tuple(_operations(live.state, origin.state)),
+        operations=tuple(_operations(values_of(live.state), values_of(origin.state))),
         result=None,
         state=origin.state,
         next_action=next_action(live.machine, live.id, origin.state, origin.prior_action),

@@ -23,8 +23,7 @@ def view_of(reads: tuple[str, ...] = ("n",), writes: tuple[str, ...] = ("n", "lo
 def after(view: View[Any], changed: State[Any]) -> dict[str, Any]:
     """The whole state after an action returned `changed`: by its values, and by its operations, which must agree."""
     log = changes_between(view, changed)
-    derived = changed._values if isinstance(changed, View) else None
-    settled = settle(view._declared, WHOLE, log, derived)
+    settled = settle(view._declared, WHOLE, log)
     assert apply_all(WHOLE, operations_of(log)) == settled
     return settled
 
@@ -100,7 +99,7 @@ def test_values_that_cannot_be_compared_count_as_changed() -> None:
 
     old, new = Awkward(), Awkward()
     view = show(State({"x": old}), Declared("act", ("x",), frozenset("x")), ("x",))
-    assert operations_of(changes_between(view, State({"x": new}))) == (Set("x", new),)
+    assert [operation.key for operation in operations_of(changes_between(view, State({"x": new})))] == ["x"]
     assert operations_of(changes_between(view, State({"x": old}))) == ()
 
 
