@@ -21,6 +21,7 @@ from app.engine.frozen import frozen
 from app.engine.hooks import ExecuteMethod
 from app.engine.perform import Completed, complete
 from app.engine.ports import HaltReason, RunPorts, Step, StepBegun, StepFailure
+from app.engine.serde_codec import UnserializableValue
 from app.engine.state import State, make_state
 from app.engine.view import operations_of, settle, show
 from app.engine.working_copies import lend
@@ -185,6 +186,8 @@ def _attempt(
             is_committing = True
             yield Commit(_step(call, completed, state, verdict, started_at_s, run.clock()))
     except Exception as error:
+        # what cannot be stored is found before anything is: then the step has failed like one whose action raised
+        is_committing = is_committing and not isinstance(error, UnserializableValue)
         if run.is_hosted and not is_committing:
             yield RecordFailure(StepFailure(call.seq, record.name, error, started_at_s, run.clock()))
         yield from _end_failed(call, error)

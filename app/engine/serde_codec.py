@@ -40,6 +40,7 @@ MAX_DEPTH = 230
 
 The JSON library stops at 254, and what is stored wraps values a few levels deep; Python's stack holds several times as many.
 """
+_SHOWN_STEPS = 10  # of the path to a value, in a message
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 
 Encoder: TypeAlias = Callable[[Any, int], list[Any]]  # value, depth -> what follows the name of the kind
@@ -47,23 +48,35 @@ Decoder: TypeAlias = Callable[..., Any]  # what follows the name of the kind -> 
 
 
 class UnserializableValue(EngineError, ValueError):
-    """A value cannot be stored. `path` leads to it from where encoding began; `type_name` is its type. Never the value."""
+    """A value cannot be stored. `path` leads to it from where encoding began; `type_name` is its type. Never the value.
 
-    def __init__(self, type_name: str, reason: str = "its type is not known", path: tuple[str, ...] = ()) -> None:
-        super().__init__(type_name, reason, path)
+    `writer` is what wants it stored, if that is known: an action, say.
+    """
+
+    def __init__(
+        self, type_name: str, reason: str = "its type is not known", path: tuple[str, ...] = (), writer: str = ""
+    ) -> None:
+        super().__init__(type_name, reason, path, writer)
         self.type_name = type_name
         self.reason = reason
         self.path = path
+        self.writer = writer
 
     def under(self, step: str) -> "UnserializableValue":
         """Return the same error, one step further out."""
-        return UnserializableValue(self.type_name, self.reason, (step, *self.path))
+        return UnserializableValue(self.type_name, self.reason, (step, *self.path), self.writer)
+
+    def of(self, writer: str) -> "UnserializableValue":
+        """Return the same error, with what wants the value stored."""
+        return UnserializableValue(self.type_name, self.reason, self.path, writer)
 
     def __str__(self) -> str:
-        place = "".join(self.path) or "the value itself"
+        path = self.path if len(self.path) <= _SHOWN_STEPS else (*self.path[:_SHOWN_STEPS], "…")  # in a cycle it is long
+        place = "".join(path) or "the value itself"
+        writer = f"{self.writer} " if self.writer else ""
         return (
-            f"cannot store {place}, a {self.type_name}: {self.reason}. Use JSON values, dataclasses, pydantic models, enums or "
-            "the standard types for times, ids and numbers, or register the type with app.engine.serde"
+            f"{writer}cannot store {place}, a {self.type_name}: {self.reason}. Use JSON values, dataclasses, pydantic models, "
+            "enums or the standard types for times, ids and numbers, or register the type with app.engine.serde"
         )
 
 

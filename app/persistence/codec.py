@@ -14,10 +14,19 @@ import orjson
 
 from app.engine.edits import Edit, read_edit, write_edit
 from app.engine.operations import Append, Delete, Extend, Increment, Patch, Set, StoredOperation
-from app.engine.serde import UndecodableValue, UnreadableValue, decode, decode_readable, encode, first_unreadable
+from app.engine.serde import (
+    UndecodableValue,
+    UnreadableValue,
+    UnserializableValue,
+    decode,
+    decode_readable,
+    encode,
+    first_unreadable,
+)
 from app.engine.state import values_of
 from app.engine.working_copies import DICTS, LISTS
 from app.persistence.dictionary import DICTIONARY
+from app.persistence.records import EncodedStep
 from app.persistence.store import StoreError
 
 __all__ = [
@@ -32,10 +41,12 @@ __all__ = [
     "deflate",
     "encode_payload",
     "encode_state",
+    "encode_step",
     "operation_documents",
     "pack",
     "state_documents",
     "unpack",
+    "with_run",
 ]
 
 Unreadable: TypeAlias = list[UnreadableValue]
@@ -137,18 +148,31 @@ def encode_payload(operations: tuple[StoredOperation, ...], result: Any, run: li
     A result mostly repeats what the step wrote to the state: such values are stored once, as a reference to the operation.
     Raises UnserializableValue.
     """
+    return with_run(encode_step(operations, result), run)
+
+
+def encode_step(operations: tuple[StoredOperation, ...], result: Any) -> EncodedStep:
+    """Return the values of a step as they are stored. Raises UnserializableValue, whose path begins with the key of the state."""
     written = [_to_document(operation) for operation in operations]
     references, rest = _shared(operations, result)
-    document = [written, encode(rest)]
-    if references is not None or run is not None:
+    try:
+        document = [written, encode(rest)]
+    except UnserializableValue as error:
+        raise error.under("result") from None
+    if references is not None:
         document.append(references)
-    if run is not None:
-        document.append(run)
     head = _PLAIN_STEP
     for operation in written:
         if operation[0] == "p":
             head = _PLAIN_PATCHES
-    return head + orjson.dumps(document)
+    return EncodedStep(head + orjson.dumps(document), references is not None)
+
+
+def with_run(step: EncodedStep, run: list[Any] | None) -> bytes:
+    """Return the blob of a step, not deflated yet; `run` is the document of the run that ended with it, or None."""
+    if run is None:
+        return step.blob
+    return b"%b%b,%b]" % (step.blob[:-1], b"" if step.has_references else b",null", orjson.dumps(run))
 
 
 def decode_operations(blob: bytes, unreadable: Unreadable | None = None) -> tuple[StoredOperation, ...]:
@@ -212,6 +236,13 @@ def _shared(operations: tuple[StoredOperation, ...], result: Any) -> tuple[int |
 
 
 def _to_document(operation: StoredOperation) -> list[Any]:
+    try:
+        return _document_of(operation)
+    except UnserializableValue as error:
+        raise error.under(f"state[{operation.key!r}]") from None
+
+
+def _document_of(operation: StoredOperation) -> list[Any]:
     key = encode(operation.key)
     # not `match`, which costs a third of a step's payload
     if isinstance(operation, Set):

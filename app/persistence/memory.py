@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from app.persistence.codec import Unreadable, decode_payload, encode_payload, encode_state
+from app.persistence.codec import Unreadable, decode_payload, encode_state, encode_step
 from app.persistence.cursors import decode_cursor, encode_cursor
 from app.persistence.memory_schedules import MemorySchedules
 from app.persistence.outbox import MemoryOutbox
@@ -168,7 +168,8 @@ class MemoryStore:
 
     async def commit(self, commit: Commit) -> None:
         check_commit(commit)
-        payload = encode_payload(commit.step.operations, commit.step.result) if commit.step else b""
+        step = commit.step
+        payload = (step.encoded or encode_step(step.operations, step.result)).blob if step else b""
         session = self._stored(commit.session_id)
         after_seq = commit.step.seq - 1 if commit.step else commit.after_seq
         if after_seq is not None and after_seq != session.record.seq:

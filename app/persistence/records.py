@@ -17,6 +17,7 @@ from app.engine.serde import UnreadableValue
 __all__ = [
     "Commit",
     "Delivery",
+    "EncodedStep",
     "FailureRecord",
     "History",
     "Key",
@@ -172,12 +173,21 @@ class RunStart:
 
 
 @frozen
+class EncodedStep:
+    """The values of a step as they are stored, a blob that is not deflated yet. A run that ends with it is still to be added."""
+
+    blob: bytes = field(repr=False)
+    has_references: bool
+
+
+@frozen
 class StepCommit:
     """Step `seq` of a session; valid only if the session stands at `seq - 1`.
 
     `state` is the whole state after the step: the store reads it only when it decides to write a snapshot.
     `first_event_id` is the id of its `step.started`, `event_id` that of its `step.finished`. Of a step that is no action's,
-    `action` is the one that the session then stands after; empty for none.
+    `action` is the one that the session then stands after; empty for none. `encoded` is what `operations` and `result` are as
+    text; without it the store makes it, and refuses the commit if it cannot.
     """
 
     seq: int
@@ -191,6 +201,7 @@ class StepCommit:
     first_event_id: int
     event_id: int
     kind: StepKind = StepKind.ACTION
+    encoded: EncodedStep | None = field(default=None, repr=False)
 
 
 @frozen

@@ -7,6 +7,7 @@ from typing import Any
 from app.persistence import changes, expiry, trimming
 from app.persistence.database import Database
 from app.persistence.group_commit import Committer
+from app.persistence.handing_in import encoded_state
 from app.persistence.outbox import SqlOutbox
 from app.persistence.reader import Reader, ping
 from app.persistence.records import (
@@ -72,7 +73,8 @@ class SqlStore:
 
     async def create_session(self, new: NewSession) -> None:
         done = asyncio.get_running_loop().create_future()
-        self._committer.submit(entry_of_new(new, done, self._database.writer.claimant))
+        state = await encoded_state(new.state)
+        self._committer.submit(entry_of_new(new, done, self._database.writer.claimant, state))
         try:
             await done
         except WaveRefused:

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from app.persistence.codec import deflate, encode_payload, encode_state
+from app.persistence.codec import deflate, encode_state, encode_step, with_run
 from app.persistence.ended_runs import run_document
 from app.persistence.records import Commit, NewSession, StepKind
 from app.persistence.snapshots import ROW_BYTES
@@ -151,10 +151,10 @@ class Wave:
     labels: Rows = field(default_factory=Rows)  # of the sessions in `details`, all that they have from now on
 
 
-def entry_of_new(new: NewSession, done: asyncio.Future[None], claimant: str | None = None) -> Entry:
-    """Raises TextUnstorable, UnserializableValue."""
+def entry_of_new(new: NewSession, done: asyncio.Future[None], claimant: str | None = None, state: bytes | None = None) -> Entry:
+    """Raises TextUnstorable, UnserializableValue. `state` is the blob of the new session's state, if that was made already."""
     check_new(new)
-    state = encode_state(new.state)
+    state = encode_state(new.state) if state is None else state
     is_large = len(state) > _LARGE_BYTES
     row = new_session_row(new, state if is_large else deflate(state), claimant if new.is_claimed else None)
     return Entry(new.id, new, done, row, key=key_row(new.key, None) if new.key else None, is_large=is_large)
@@ -167,7 +167,7 @@ def entry_of_commit(commit: Commit, done: asyncio.Future[None]) -> Entry:
     entry = Entry(commit.session_id, commit, done)
     if step is not None:
         run = None if whole is None or end is None else run_document(whole, end, step)
-        payload = encode_payload(step.operations, step.result, run)
+        payload = with_run(step.encoded or encode_step(step.operations, step.result), run)
         entry.is_large = len(payload) > _LARGE_BYTES
         entry.main = step_row(step, commit.run_id, payload if entry.is_large else deflate(payload), ends_run=run is not None)
         if commit.details is not None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from app.persistence.handing_in import with_values_encoded
 from app.persistence.records import Commit, SessionDetails, SessionRecord, SessionStatus, StepKind
 from app.persistence.store import Store, StoreUnavailable
 from app.persistence.transitions import with_details
@@ -36,7 +37,7 @@ async def _write_held(store: Store, live: LiveSession, edit: SessionEdit) -> Non
     stream = live.stream
     try:
         details, told = details_after(live.loaded, edit)
-        step = replace(edited(live, edit, stream.reserve_id()), result=told)
+        step = await with_values_encoded(replace(edited(live, edit, stream.reserve_id()), result=told))
         status = SessionStatus.ENDED if step.next_action is None else SessionStatus.IDLE
         await store.commit(Commit(live.id, status, step.event_id, step=step, details=details, claim_no=live.claim_no))
         live.state, live.seq, live.next_action = step.state, step.seq, step.next_action

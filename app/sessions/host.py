@@ -43,6 +43,7 @@ from app.sessions.history import History
 from app.sessions.host_settings import HostSettings
 from app.sessions.housekeeping import Housekeeping
 from app.sessions.ids import new_id
+from app.sessions.inputs import kept_inputs
 from app.sessions.keyed import recalled
 from app.sessions.listing import as_running, running_page, with_running
 from app.sessions.live import LiveSession
@@ -268,7 +269,8 @@ class SessionHost:
         live = self.residents.get(session_id) or await self._alive(session_id)
         self.residents.touch(live, asyncio.get_running_loop().time())
         webhook = self.webhooks.accept(webhook)
-        order = RunOrder(run_id or new_id(), request, key, webhook, is_forwarded=run_id is not None)
+        kept = kept_inputs(request.inputs)
+        order = RunOrder(run_id or new_id(), request, key, webhook, is_forwarded=run_id is not None, kept_inputs=kept)
         return await self.desk.start(live, order, expected, may_be_known=may_be_known)
 
     async def step(self, session_id: str, inputs: Mapping[str, Any], expected: Collection[int] | None = None) -> RunOutcome:
@@ -298,7 +300,8 @@ class SessionHost:
         if expected is not None and record.seq not in expected:
             raise SeqMismatch(session_id, record.seq)
         webhook = self.webhooks.accept(webhook)
-        order = RunOrder(new_id(), replace(request, is_background=True), key, webhook)
+        kept = kept_inputs(request.inputs)
+        order = RunOrder(new_id(), replace(request, is_background=True), key, webhook, kept_inputs=kept)
         queued = await self.desk.queue(record, machine, order)
         if (live := self.residents.get(session_id)) is not None:
             live.has_unread_line = True  # whoever asks for a run of it from now on comes later

@@ -10,9 +10,11 @@ from dataclasses import replace
 from typing import Any
 
 from app.engine.ports import ItemStreamed, Step, StepBegun, StepFailure
+from app.persistence.handing_in import encoded_step
 from app.persistence.records import (
     Commit,
     Delivery,
+    EncodedStep,
     FailureRecord,
     RunEnd,
     RunRecord,
@@ -25,6 +27,7 @@ from app.persistence.records import (
 from app.persistence.store import Store, StoreError
 from app.sessions.events import Event, EventType, ItemGiven, StepDone, StepStarted, end_type
 from app.sessions.failures import frames_of, message_of, type_of
+from app.sessions.items import shown_item
 from app.sessions.live import LiveSession
 from app.sessions.requests import RunOrder
 from app.sessions.times import now_s
@@ -99,7 +102,7 @@ class Journal:
     def begin(self) -> None:
         """Show that the run has started."""
         stream, order = self._live.stream, self._order
-        start = RunStart(order.run_id, stream.next_id(), now_s(), order.request.parameters(), order.key, order.webhook)
+        start = RunStart(order.run_id, stream.next_id(), now_s(), order.parameters(), order.key, order.webhook)
         self._start = start
         stream.vanished.discard(self._run_id)
         stream.show_early(Event(start.event_id, EventType.RUN_STARTED, self._run_id, start))
@@ -114,21 +117,23 @@ class Journal:
         stream.show_early(Event(event_id, EventType.STEP_STARTED, self._run_id, body))
 
     def item(self, item: ItemStreamed) -> None:
-        """Show an item of a streaming action."""
-        body = ItemGiven(item.seq, item.action, item.index, item.item)
+        """Show an item of a streaming action, as it is now. Raises UnserializableValue for one that no client can be shown."""
+        body = ItemGiven(item.seq, item.action, item.index, shown_item(item.action, item.index, item.item))
         self._live.stream.emit(EventType.STEP_ITEM, self._run_id, body)
 
     async def step(self, step: Step) -> None:
         """Hand `step` in, and with it the end of the run if the run ends here.
 
         When this returns the step is as durable as the run wants it, the session has moved on, and the step is shown.
+        Raises UnserializableValue before anything of it is handed in.
         """
+        encoded = await encoded_step(step.action, step.operations, step.result)
         status = SessionStatus.ENDED if step.next_action is None else SessionStatus.IDLE
 
         def entry() -> Entry:
             events: list[Event] = []
             failure = None if self.failure is None else self._numbered_failure(events)
-            done = self._numbered_step(step, events)
+            done = self._numbered_step(step, encoded, events)
             end = whole = None
             if step.halt is not None:
                 end = self._numbered_end(events, RunStatus.FINISHED, 1, step.halt.value, None)
@@ -254,7 +259,7 @@ class Journal:
         self.failure = None
         return failure
 
-    def _numbered_step(self, step: Step, events: list[Event]) -> StepCommit:
+    def _numbered_step(self, step: Step, encoded: EncodedStep, events: list[Event]) -> StepCommit:
         first_event_id = self._begun_id(step.seq, step.action)
         self._begun = None
         event_id = self._live.stream.reserve_id()
@@ -262,7 +267,16 @@ class Journal:
         body = StepDone(step.seq, StepKind.ACTION, step.action, step.operations, step.result, step.next_action, *times)
         events.append(Event(event_id, EventType.STEP_FINISHED, self._run_id, body))
         return StepCommit(
-            step.seq, step.action, step.operations, step.result, step.state, step.next_action, *times, first_event_id, event_id
+            step.seq,
+            step.action,
+            step.operations,
+            step.result,
+            step.state,
+            step.next_action,
+            *times,
+            first_event_id,
+            event_id,
+            encoded=encoded,
         )
 
     def _numbered_rollback(self, back: StepCommit, events: list[Event]) -> StepCommit:

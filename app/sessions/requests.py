@@ -128,7 +128,8 @@ class RunOrder:
     """A request that has become a run with an id.
 
     `key` makes it the same one when it comes again; `webhook` is told of its end; `is_resumed` says that it was stored before;
-    `is_forwarded` that another replica waits for it, and will look for it elsewhere if this one goes.
+    `is_forwarded` that another replica waits for it, and will look for it elsewhere if this one goes. `kept_inputs` are the
+    request's inputs as they were accepted: actions get the request's own, and may change them.
     """
 
     run_id: str
@@ -137,6 +138,14 @@ class RunOrder:
     webhook: Mapping[str, Any] | None = field(default=None, repr=False)
     is_resumed: bool = False
     is_forwarded: bool = False
+    kept_inputs: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    def parameters(self) -> dict[str, Any]:
+        """What is stored and shown of the request."""
+        asked = self.request.parameters()
+        if self.kept_inputs:
+            asked["inputs"] = dict(self.kept_inputs)
+        return asked
 
     @property
     def is_promised(self) -> bool:

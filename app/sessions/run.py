@@ -8,9 +8,11 @@ from typing import Any
 
 from app.engine.errors import InvalidInputs, UnknownAction, UnknownTag
 from app.engine.quitting import quit_of
+from app.engine.serde import UnserializableValue
 from app.executors.errors import ExecutorsClosed, PoolExhausted, RungUnavailable
 from app.executors.ladder import Executors
 from app.executors.owner import current_owner
+from app.persistence.handing_in import with_values_encoded
 from app.persistence.records import RunStatus, SessionStatus, StepCommit
 from app.persistence.store import ClaimLost, Store, StoreError, StoreUnavailable
 from app.sessions.checks import refusal
@@ -271,8 +273,9 @@ class Run:
         try:
             if resumption is not None and resumption.origin_seq is not None:
                 origin = await origin_at(self._store, self.live, resumption.origin_seq)
-            return rollback_step(self.live, origin)
-        except (StoreError, MachineChanged) as exc:
+            back = rollback_step(self.live, origin)
+            return None if back is None else await with_values_encoded(back)
+        except (StoreError, MachineChanged, UnserializableValue) as exc:
             logger.warning("a run cannot be taken back; what it has committed stays", exc_info=exc, extra=self._names())
             return None
 

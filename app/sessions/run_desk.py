@@ -100,7 +100,7 @@ class RunDesk:
             check_waiting(machine, order.request)
         else:
             check_request(machine, order.request, session.next_action)
-        start = RunStart(order.run_id, 0, time.time(), order.request.parameters(), order.key, order.webhook)
+        start = RunStart(order.run_id, 0, time.time(), order.parameters(), order.key, order.webhook)
         try:
             await self._store.queue_run(session_id, start)
         except KeyTaken:
@@ -342,7 +342,7 @@ def _waiting_record(turn: Turn) -> RunRecord:
 
 
 def _queued_record(order: RunOrder, session_id: str, asked_at_s: float) -> RunRecord:
-    parameters = order.request.parameters()
+    parameters = order.parameters()
     webhook = None if order.webhook is None else Delivery(order.webhook["url"], asked_at_s)
     return RunRecord(
         order.run_id, session_id, RunStatus.QUEUED, parameters, asked_at_s, None, 0, None, None, 0, None, webhook=webhook
