@@ -28,6 +28,7 @@ from app.engine.frozen_values import FlatDict, FlatList, FrozenDict, FrozenList,
 from app.engine.serde_codec import is_unicode, name_of_type
 from app.engine.serde_models import dumped_fields
 from app.engine.serde_registry import KEY, registered_serializer
+from app.engine.serde_unreadable import UnreadableValue
 
 __all__ = ["TooLarge", "plain"]
 
@@ -305,6 +306,7 @@ _EXACT: dict[type, Convert] = {
     pathlib.PurePosixPath: _str,
     pathlib.PureWindowsPath: _str,
     type(pathlib.Path()): _str,
+    UnreadableValue: lambda _walk, value, _: {"unreadable": str(value.type_name)},  # never its document
 }
 _TEXT_KEYS = frozenset(
     {datetime.datetime, datetime.date, datetime.time, datetime.timedelta, uuid.UUID, decimal.Decimal, pathlib.PurePosixPath}
