@@ -139,7 +139,7 @@ class SingleStepAction(Action, abc.ABC):
         return True
 
     @abc.abstractmethod
-    def run_and_update(self, state: State[Any], **run_kwargs: Any) -> Any:
+    def run_and_update(self, state: State[Any], /, **run_kwargs: Any) -> Any:
         """Return the new state, or a tuple of the result and the new state."""
 
     def run(self, state: State[Any], **run_kwargs: Any) -> Any:  # noqa: ARG002

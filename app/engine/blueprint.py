@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from app.engine.burr_keys import without_position
@@ -27,6 +27,7 @@ from app.engine.mode_warnings import (
 )
 from app.engine.moments import Moments, run_hooks
 from app.engine.state import State, make_state, values_of
+from app.engine.state_types import StateTypes
 from app.engine.typing import TypingSystem
 
 if TYPE_CHECKING:
@@ -72,6 +73,12 @@ class Blueprint:
         self._sync_names, self._async_names = hooks.sync_names, hooks.async_names
         self._tags = _tags(self.graph)
         self._default = State(self.default_state, self.typing_system)
+
+    @cached_property
+    def state_types(self) -> StateTypes:
+        """What values from outside are checked against."""
+        actions = [each.action for each in self.actions.values()]
+        return StateTypes(self.typing_system, actions, self.default_state)
 
     def instantiate(
         self,

@@ -88,7 +88,7 @@ class ApplicationBuilder(Generic[S]):
         typed.typing_system = typing_system
         return typed
 
-    def with_state(self, state: State[Any] | S | None = None, **kwargs: Any) -> Self:
+    def with_state(self, /, state: State[Any] | S | None = None, **kwargs: Any) -> Self:
         """Set the initial state: as keyword arguments, as a State, or as a value of the type given by `with_typing`."""
         if self.initializer is not None:
             raise BuildError("with_state cannot follow initialize_from: the initializer gives the state")
@@ -113,7 +113,7 @@ class ApplicationBuilder(Generic[S]):
         self.start = action
         return self
 
-    def with_actions(self, *action_list: ActionLike, **action_dict: ActionLike) -> Self:
+    def with_actions(self, /, *action_list: ActionLike, **action_dict: ActionLike) -> Self:
         """Add actions: by keyword under that name, or decorated functions and named actions under their own."""
         self._graphs().with_actions(*action_list, **action_dict)
         return self

@@ -97,7 +97,7 @@ class CompiledAction:
     def check_input_types(self, inputs: Mapping[str, Any]) -> None:
         """Raise InvalidInputs if an input is not of the type that the action declares, as far as JSON can be."""
         if self.input_types is None:
-            self.input_types = input_types(getattr(self.action, "fn", self.call), self.accepted)
+            self.input_types = input_types(getattr(self.action, "originating_fn", self.call), self.accepted)
         wrong = mistyped(self.input_types, inputs)
         if wrong:
             raise InvalidInputs(self.name, mistyped=wrong, accepted=self.accepted)

@@ -76,7 +76,7 @@ class Condition(Function):
         return Condition(state_keys, resolver, name=f"lmda_{resolver.__name__}_")
 
     @classmethod
-    def when(cls, **kwargs: Any) -> "Condition":
+    def when(cls, /, **kwargs: Any) -> "Condition":
         """Return a condition that holds when every given key fits its value.
 
         `key=value` means equal; a suffix asks something else: `eq`, `ne`, `lt`, `lte`, `gt`, `gte`, `in`, `notin`, `contains`,

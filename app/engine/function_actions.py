@@ -88,6 +88,11 @@ class _FunctionBased(SingleStepAction):
         return with_own_defaults(call, self._originating_fn, self._bound_params)
 
     @property
+    def originating_fn(self) -> Callable[..., Any]:
+        """The function as the user wrote it: its annotations are those of the inputs."""
+        return self._originating_fn
+
+    @property
     def reads(self) -> list[str]:
         return self._reads
 
@@ -123,7 +128,7 @@ class _FunctionBased(SingleStepAction):
             return self.with_name(name)
         return self._named.get(name) or self._named.setdefault(name, self.with_name(name))
 
-    def with_params(self, **kwargs: Any) -> Self:
+    def with_params(self, /, **kwargs: Any) -> Self:
         """Return the same action with values bound to some of its parameters: they are no inputs any more."""
         return type(self)(
             self._fn,
@@ -146,7 +151,7 @@ class _FunctionBased(SingleStepAction):
 class FunctionBasedAction(_FunctionBased):
     """An action that is one call of a function, sync or async: it returns the new state, or a result and the new state."""
 
-    def run_and_update(self, state: State[Any], **run_kwargs: Any) -> Any:
+    def run_and_update(self, state: State[Any], /, **run_kwargs: Any) -> Any:
         return self.call(state, **run_kwargs)
 
     def is_async(self) -> bool:
@@ -156,7 +161,7 @@ class FunctionBasedAction(_FunctionBased):
 class FunctionBasedStreamingAction(_FunctionBased, SingleStepStreamingAction):
     """An action that is a generator function, sync or async: it yields items, and at its end a result and the new state."""
 
-    def stream_run_and_update(self, state: State[Any], **run_kwargs: Any) -> Any:
+    def stream_run_and_update(self, state: State[Any], /, **run_kwargs: Any) -> Any:
         return self.call(state, **run_kwargs)
 
     def is_async(self) -> bool:
@@ -174,7 +179,7 @@ class FunctionRepresentingAction(Protocol[C_co]):
     @property
     def __call__(self) -> C_co: ...
 
-    def bind(self, **kwargs: Any) -> Self:
+    def bind(self, /, **kwargs: Any) -> Self:
         """Return a copy of the function whose action has values bound to some of its parameters."""
         ...
 
@@ -183,7 +188,7 @@ class FunctionRepresentingAction(Protocol[C_co]):
         ...
 
 
-def bind(self: Any, **kwargs: Any) -> Any:
+def bind(self: Any, /, **kwargs: Any) -> Any:
     """Return a copy of a decorated function whose action has values bound to some of its parameters.
 
     Raises GraphError for a name that is no parameter of the function.

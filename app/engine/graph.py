@@ -129,7 +129,7 @@ class GraphBuilder:
         self.transitions: list[tuple[str, str, Condition]] = []
         self._built: Graph | None = None  # what the calls so far come to, once it is known
 
-    def with_actions(self, *action_list: ActionLike, **action_dict: ActionLike) -> Self:
+    def with_actions(self, /, *action_list: ActionLike, **action_dict: ActionLike) -> Self:
         """Add actions: by keyword under that name, or decorated functions and named actions under their own."""
         self.actions, self._built = self.actions or [], None
         for given in action_list:

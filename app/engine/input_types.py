@@ -9,7 +9,7 @@ import inspect
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -32,7 +32,7 @@ _STRICT: Final = ConfigDict(strict=True)  # a text is no number, whatever it loo
 def input_types(function: Callable[..., Any], names: frozenset[str]) -> InputTypes:
     """Return what to check the inputs `names` of `function` with; those that are not looked at are left out."""
     try:
-        hints = get_type_hints(function)
+        hints = get_type_hints(function, include_extras=True)
         parameters = inspect.signature(function).parameters
     except Exception:  # the border to the user's annotations: they may name what does not exist at run time
         return {}
@@ -68,4 +68,6 @@ def _is_plain(annotation: Any) -> bool:
         return annotation in _PLAIN
     if origin is Literal:
         return True
+    if origin is Annotated:  # with limits of its own, perhaps
+        return _is_plain(get_args(annotation)[0])
     return origin in _OF_PLAIN and all(_is_plain(each) for each in get_args(annotation))

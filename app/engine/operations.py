@@ -5,6 +5,7 @@ no knowledge of actions or sessions.
 """
 
 from collections.abc import Mapping, MutableMapping
+from numbers import Number
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from app.engine.errors import OperationError, kind_of
@@ -55,13 +56,18 @@ class Increment:
     """The number at `key` grows by `by`; a missing key starts at zero."""
 
     key: str
-    by: int | float
+    by: Any  # a number of any type: a Decimal or a Fraction, too
 
     def apply(self, values: MutableMapping[str, Any]) -> None:
         current = values.get(self.key, 0)
-        if not isinstance(current, int | float):
+        if type(current) is not int and not isinstance(current, Number):
             raise OperationError(f"cannot increment key {self.key!r}: it holds {kind_of(current)}, not a number")
-        values[self.key] = current + self.by
+        try:
+            values[self.key] = current + self.by
+        except TypeError:
+            raise OperationError(
+                f"cannot increment key {self.key!r}: {kind_of(current)} and {kind_of(self.by)} do not add up"
+            ) from None
 
 
 @frozen

@@ -73,7 +73,7 @@ class TaskBasedParallelAction(SingleStepAction, abc.ABC):
         """The context. An override adds its own names to these."""
         return ["__context"]
 
-    def run_and_update(self, state: State[Any], **run_kwargs: Any) -> Any:
+    def run_and_update(self, state: State[Any], /, **run_kwargs: Any) -> Any:
         """Run the branches and reduce their states. Not to be overridden."""
         context = run_kwargs.get("__context")
         if not isinstance(context, ApplicationContext):

@@ -89,10 +89,10 @@ def pydantic_action(
         given = (state_input_type, state_output_type)
         takes, gives = _models(fn, reads, writes, _annotated(fn) if _neither(fn, *given) else given)
 
-        def call(state: State[Any], **inputs: Any) -> State[Any]:
+        def call(state: State[Any], /, **inputs: Any) -> State[Any]:
             return _settle(gives, fn(_part(takes, state), **inputs), writes, state)
 
-        async def acall(state: State[Any], **inputs: Any) -> State[Any]:
+        async def acall(state: State[Any], /, **inputs: Any) -> State[Any]:
             return _settle(gives, await fn(_part(takes, state), **inputs), writes, state)
 
         made = FunctionBasedAction(
@@ -135,11 +135,11 @@ def pydantic_streaming_action(
             raise _refused(fn, "stream_type is missing")
         takes, gives = _models(fn, reads, writes, (state_input_type, state_output_type))
 
-        def stream(state: State[Any], **inputs: Any) -> Generator[tuple[Any, State[Any] | None], None, None]:
+        def stream(state: State[Any], /, **inputs: Any) -> Generator[tuple[Any, State[Any] | None], None, None]:
             for item, model in fn(_part(takes, state), **inputs):
                 yield item, None if model is None else _settle(gives, model, writes, state)
 
-        async def astream(state: State[Any], **inputs: Any) -> AsyncGenerator[tuple[Any, State[Any] | None], None]:
+        async def astream(state: State[Any], /, **inputs: Any) -> AsyncGenerator[tuple[Any, State[Any] | None], None]:
             async for item, model in fn(_part(takes, state), **inputs):
                 yield item, None if model is None else _settle(gives, model, writes, state)
 

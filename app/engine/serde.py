@@ -12,7 +12,7 @@ import pydantic
 
 from app.engine import serde_types as _standard_types  # noqa: F401  # importing it fills the table of kinds
 from app.engine.errors import kind_of
-from app.engine.serde_classes import class_at, path_of, set_allowlist, with_colon
+from app.engine.serde_classes import class_at, path_of, refuse_classes_of_main, set_allowlist, with_colon
 from app.engine.serde_codec import TAG, UndecodableValue, UnserializableValue, decode, encode
 from app.engine.serde_registry import (
     KEY,
@@ -44,6 +44,7 @@ __all__ = [
     "deserializer",
     "encode",
     "first_unreadable",
+    "refuse_classes_of_main",
     "register_field_serde",
     "serialize",
     "serialize_dict",

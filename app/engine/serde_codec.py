@@ -174,7 +174,7 @@ def _encode_other(value: Any, depth: int) -> Any:
     try:
         serializer = registered_serializer(cls)
         if serializer is not None:
-            return {TAG: ["registered", encode_at(serializer(value), depth + 2)]}
+            return _read_back(value, {TAG: ["registered", encode_at(serializer(value), depth + 2)]})
         kind = _TYPES.get(cls) or _kind_of_class(cls)
         return {TAG: [kind.name, *kind.encode(value, depth + 2)]}
     except UnserializableValue:
@@ -183,6 +183,15 @@ def _encode_other(value: Any, depth: int) -> Any:
         raise
     except BaseException as error:  # here, so that the path to the value is told
         raise _raised_by(value, error) from None
+
+
+def _read_back(value: Any, document: Any) -> Any:
+    """Return `document` after reading it: whether functions of the user's bring a value back cannot be told from its type."""
+    try:
+        decode(document)
+    except UndecodableValue as error:
+        raise UnserializableValue(name_of_type(type(value)), f"it could not be read back: {error}") from None
+    return document
 
 
 def _kind_of_class(cls: type) -> _Kind:
@@ -321,7 +330,7 @@ def _decode_tagged(parts: Any) -> Any:
         raise
     except BaseException as error:  # a class has code of its own, and importing one runs a module
         named = _type_of(parts)
-        of = f"{name} of class {named!r}" if named and name != "registered" else name
+        of = f"value of the registered type {named!r}" if name == "registered" else f"{name} of class {named!r}"
         # `from None`: the message of the cause may hold the value
         raise UndecodableValue(f"a stored {of} cannot be read back ({type(error).__name__})", named) from None
 

@@ -86,6 +86,10 @@ def _zone(tzinfo: datetime.tzinfo | None, offset: datetime.timedelta | None) -> 
     if tzinfo is None:
         return None
     if type(tzinfo) is zoneinfo.ZoneInfo and tzinfo.key is not None:
+        try:
+            zoneinfo.ZoneInfo(tzinfo.key)  # it may have been made of a file of one's own
+        except (LookupError, OSError, ValueError):
+            raise UnserializableValue("ZoneInfo", "no time zone is known by its key") from None
         return tzinfo.key
     if offset is None:
         raise UnserializableValue(type(tzinfo).__name__, "a time of day in a foreign time zone has no offset of its own")

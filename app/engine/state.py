@@ -72,20 +72,20 @@ class State(Mapping[str, Any], Generic[StateType]):
             self._data = self._typing_system.construct_data(self)
             return self._data
 
-    def update(self, **updates: Any) -> "State[StateType]":
+    def update(self, /, **updates: Any) -> "State[StateType]":
         """Return a state in which each given key has the given value."""
         return self._derived({**self._values, **updates}, Set, updates)
 
-    def append(self, **updates: Any) -> "State[StateType]":
+    def append(self, /, **updates: Any) -> "State[StateType]":
         """Return a state in which each given value is the last one of the list at its key; a missing key starts as []."""
         return self._applied(Append, updates)
 
-    def extend(self, **updates: Iterable[Any]) -> "State[StateType]":
+    def extend(self, /, **updates: Iterable[Any]) -> "State[StateType]":
         """Return a state in which the list at each key goes on with the given values; a missing key starts as []."""
         return self._applied(Extend, updates)
 
-    def increment(self, **updates: int | float) -> "State[StateType]":
-        """Return a state in which the number at each key has grown; a missing key starts at 0."""
+    def increment(self, /, **updates: Any) -> "State[StateType]":
+        """Return a state in which the number at each key, of whatever type, has grown; a missing key starts at 0."""
         return self._applied(Increment, updates)
 
     def wipe(self, delete: Iterable[str] | None = None, keep: Iterable[str] | None = None) -> "State[StateType]":

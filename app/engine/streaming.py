@@ -76,10 +76,10 @@ class SingleStepStreamingAction(SingleStepAction, abc.ABC):
     """An action that yields items, and at its end the result together with the new state."""
 
     @abc.abstractmethod
-    def stream_run_and_update(self, state: State[Any], **run_kwargs: Any) -> Any:
+    def stream_run_and_update(self, state: State[Any], /, **run_kwargs: Any) -> Any:
         """Yield items (a dict, or a tuple of a dict and None), then a tuple of the result and the new state."""
 
-    def run_and_update(self, state: State[Any], **run_kwargs: Any) -> Any:
+    def run_and_update(self, state: State[Any], /, **run_kwargs: Any) -> Any:
         """Return the result and the new state alone; a coroutine of them if the action is async."""
         stream = self.stream_run_and_update(state, **run_kwargs)
         if self.is_async():

@@ -168,7 +168,7 @@ class ActionSpanTracer(AbstractContextManager["ActionSpanTracer"], AbstractAsync
         """Tell the hooks of one attribute of the span that is open, or of the action when none is."""
         self.log_attributes(**{key: value})
 
-    def log_attributes(self, **attributes: Any) -> None:
+    def log_attributes(self, /, **attributes: Any) -> None:
         """Tell the hooks of attributes of the span that is open, or of the action when none is."""
         span = self._current()
         self._calls.make("do_log_attributes", self._arguments(attributes=attributes, span=span, tags={}))

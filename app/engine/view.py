@@ -61,7 +61,7 @@ class View(State[StateType]):
     _declared: Declared
     _log: Log
 
-    def update(self, **updates: Any) -> "State[StateType]":
+    def update(self, /, **updates: Any) -> "State[StateType]":
         after: View[StateType] = _new(View)
         after._values = {**self._values, **updates}
         after._typing_system = self._typing_system

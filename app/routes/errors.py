@@ -55,6 +55,7 @@ from app.sessions.errors import (
     SessionBusy,
     SessionEnded,
     ShuttingDown,
+    StateInvalid,
     WebhookInvalid,
 )
 
@@ -106,6 +107,7 @@ TABLE: Mapping[type[Exception], Row] = {
     BodyTooLarge: Row(413, "body-too-large", "The body is too large", ("limit_bytes",)),
     MediaTypeUnsupported: Row(415, "media-type-unsupported", "The body is not of a supported type"),
     BodyInvalid: Row(422, "body-invalid", "The body does not have the expected form", ("errors",)),
+    StateInvalid: Row(422, "state-invalid", "The state is not that of the machine", ("machine", "errors")),
     IdInvalid: Row(422, "id-invalid", "The id cannot be one"),
     CursorInvalid: Row(422, "cursor-invalid", "The cursor cannot be one"),
     TextUnstorable: Row(422, "text-unstorable", "A text holds characters that cannot be stored"),

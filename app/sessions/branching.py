@@ -12,7 +12,7 @@ from app.engine.serde import UnreadableValue
 from app.engine.state import values_of
 from app.persistence.records import NewSession, SessionRecord, StepCommit, StepKind
 from app.persistence.store import StepNotFound, Store
-from app.sessions.errors import MachineChanged
+from app.sessions.errors import MachineChanged, StateInvalid
 from app.sessions.ids import check_id, new_id
 from app.sessions.live import LiveSession
 from app.sessions.requests import ForkRequest, NewSessionRequest, SessionEdit
@@ -23,9 +23,10 @@ __all__ = ["edited", "forked", "made", "next_action", "prior_action_at", "unread
 def made(request: NewSessionRequest, machine: Machine, ttl_s: float | None = None) -> NewSession:
     """Return the session that `request` asks for: the machine's default state with the given one over it.
 
-    `ttl_s` is for a request and a machine that say nothing of it. Raises IdInvalid.
+    `ttl_s` is for a request and a machine that say nothing of it. Raises IdInvalid, StateInvalid.
     """
     blueprint = machine.blueprint
+    _check_state(machine, request.state)
     state = {**blueprint.default_state, **request.state}
     now_s = time.time()
     return NewSession(
@@ -74,10 +75,11 @@ def _ttl_s(*choices: float | None) -> float | None:
 
 
 def edited(live: LiveSession, edit: SessionEdit, event_id: int) -> StepCommit:
-    """Return the step that `edit` makes of `live`. Raises MachineChanged.
+    """Return the step that `edit` makes of `live`. Raises MachineChanged, StateInvalid.
 
     The step stands for no action: its `action` repeats the one before it, so that a fork from here knows where it stands.
     """
+    _check_state(live.machine, edit.set)
     operations: tuple[Operation, ...] = (
         *(Set(key, freeze(value)) for key, value in edit.set.items()),
         *(Delete(key) for key in edit.delete),
@@ -99,6 +101,12 @@ def edited(live: LiveSession, edit: SessionEdit, event_id: int) -> StepCommit:
         event_id=event_id,
         kind=StepKind.EDIT,
     )
+
+
+def _check_state(machine: Machine, values: Mapping[str, Any]) -> None:
+    wrong = machine.blueprint.state_types.wrong(values) if values else None
+    if wrong:
+        raise StateInvalid(machine.name, wrong)
 
 
 def unreadable_after(unreadable: Mapping[str, UnreadableValue], edit: SessionEdit) -> Mapping[str, UnreadableValue]:

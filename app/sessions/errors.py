@@ -3,6 +3,8 @@
 Ids are attributes as well as text. Messages never hold a state value.
 """
 
+from collections.abc import Mapping
+
 __all__ = [
     "ActionFailed",
     "AnswerTrimmed",
@@ -22,6 +24,7 @@ __all__ = [
     "SessionEnded",
     "SessionsError",
     "ShuttingDown",
+    "StateInvalid",
     "WebhookInvalid",
 ]
 
@@ -57,6 +60,15 @@ class MachineChanged(SessionsError):
         self.session_id = session_id
         self.machine = machine
         self.action = action
+
+
+class StateInvalid(SessionsError, ValueError):
+    """Values from outside do not fit the typed state of their machine. `errors` names each key and what is wrong with it."""
+
+    def __init__(self, machine: str, wrong: Mapping[str, str]) -> None:
+        self.machine = machine
+        self.errors = [{"where": f"state.{key}", "message": message} for key, message in wrong.items()]
+        super().__init__("; ".join(f"{each['where']}: {each['message']}" for each in self.errors))
 
 
 class IdInvalid(SessionsError, ValueError):

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from app.engine.machine import Machine
+from app.engine.serde import refuse_classes_of_main
 from app.engine.state import values_of
 from app.executors.guarding import guard_tasks
 from app.executors.ladder import Executors
@@ -121,6 +122,7 @@ class SessionHost:
     # from the start of the service to its end
 
     async def __aenter__(self) -> Self:
+        refuse_classes_of_main()
         async with AsyncExitStack() as stack:
             stack.callback(self.drawing_threads.close)
             await self.store.open()

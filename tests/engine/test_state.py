@@ -1,13 +1,25 @@
 """The state: an immutable mapping, and what each of its methods gives."""
 
 import pickle
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.engine import AppendFields, DeleteField, ExtendFields, IncrementFields, SetFields, State
+from app.engine import (
+    AppendFields,
+    ApplicationBuilder,
+    DeleteField,
+    ExtendFields,
+    IncrementFields,
+    SetFields,
+    State,
+    action,
+    when,
+)
 from app.engine.errors import OperationError, UnknownKey
 from app.engine.operations import Append, Delete, Extend, Increment, Set
 
@@ -128,3 +140,31 @@ def test_operations_on_a_state_are_those_on_its_dict(done: list[Any]) -> None:
     for operation in done:
         operation.apply(expected)
     assert State({"n": 1, "log": [0]}).apply_operations(done) == expected
+
+
+@pytest.mark.parametrize("by", [Decimal("1.5"), Fraction(1, 3), 2, 2.5, 1j], ids=repr)
+def test_a_number_of_any_type_is_incremented_again_and_again(by: Any) -> None:
+    state = State()
+    for _ in range(3):
+        state = state.increment(total=by)
+    assert (state["total"], type(state["total"])) == (by + by + by, type(by))
+
+
+@pytest.mark.parametrize(("held", "by"), [("a", 1), (1, "a"), (1.5, Decimal(1)), (None, 1), ([], 1)], ids=repr)
+def test_what_does_not_add_up_is_an_error_without_the_values(held: Any, by: Any) -> None:
+    with pytest.raises(OperationError, match="cannot increment key 'total'"):
+        State({"total": held}).increment(total=by)
+
+
+def test_a_key_may_be_called_self_or_cls() -> None:
+    state = State().update(self=1, cls=2).increment(self=1).append(items=1).update(state=3)
+    assert (state["self"], state["cls"], state["state"]) == (2, 2, 3)
+    assert State({"self": []}).append(self=1).extend(self=[2])["self"] == [1, 2]
+    assert when(self=2, cls=2).run(state)["PROCEED"] is True
+
+    @action(reads=["self"], writes=["self"])
+    def grow(state: State, cls: int) -> State:
+        return state.update(self=state["self"] + cls).increment(self=1)
+
+    application = ApplicationBuilder().with_actions(grow).with_state(self=1).with_entrypoint("grow").build()
+    assert application.run(halt_after=["grow"], inputs={"cls": 2})[2]["self"] == 4
