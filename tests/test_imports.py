@@ -27,7 +27,7 @@ PURE = ("state", "conditions", "graph", "core", "effects", "operations", "ports"
 PURE_MAY_IMPORT = frozenset(
     {
         "__future__", "abc", "ast", "collections", "contextlib", "copy", "dataclasses", "enum", "functools", "hashlib",
-        "inspect", "itertools", "keyword", "math", "operator", "re", "reprlib", "string", "textwrap", "time", "types",
+        "inspect", "itertools", "keyword", "math", "numbers", "operator", "re", "reprlib", "string", "textwrap", "time", "types",
         "typing", "typing_extensions", "warnings", "weakref", "app",
     }
 )  # fmt: skip
