@@ -328,7 +328,7 @@ class AsyncDriver(Generic[T]):
             case Sleep():
                 if ports.is_cancelled():  # the action has answered a cancel with an error of its own
                     raise asyncio.CancelledError
-                await asyncio.sleep(effect.delay_s)
+                await ports.pause(effect.delay_s)
             case FlushSpans():
                 await effect.tracer.flush()
             case Deliver():

@@ -66,6 +66,9 @@ class LocalPorts:
             return await self._host.call_hook(bound)
         return await asyncio.get_running_loop().run_in_executor(None, bound)
 
+    async def pause(self, delay_s: float) -> None:
+        await asyncio.sleep(delay_s)
+
     def emit(self, event: StepEvent) -> None:
         """Nobody listens."""
 

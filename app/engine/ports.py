@@ -155,6 +155,10 @@ class RunPorts(Protocol):
         """Carry out a sync hook or persister off the event loop."""
         ...
 
+    def pause(self, delay_s: float) -> Awaitable[None]:
+        """Return after so many seconds: an action is to be called again then."""
+        ...
+
     def emit(self, event: StepEvent) -> None:
         """Take note of `event`; must not block."""
         ...

@@ -204,6 +204,12 @@ class Executors:
         told = [notice for entry in self._roster.entries(machine) for notice in entry.notices.values()]
         return (*told, *self._guard.notices(machine))
 
+    def tell(self, kind: NoticeKind, machine: str, action: str, message: str, session_id: str | None = None) -> None:
+        """Tell the user something about an action that was found out elsewhere."""
+        for entry in self._roster.entries(machine):
+            if entry.action == action:
+                self._publish(entry, Notice(kind, machine, action, message, session_id))
+
     def loop_stats(self) -> LoopStats | None:
         """How late the loop has been; None when nobody watches it."""
         return self._guard.stats()

@@ -48,6 +48,7 @@ class NoticeKind(StrEnum):
     STAYS_IN_THREAD = "stays_in_thread"  # or cannot, because something of it cannot travel
     LOOP_BLOCKED = "loop_blocked"  # an async action holds the loop
     MOVED_TO_PRIVATE_LOOP = "moved_to_private_loop"  # and `isolate_blocking` has moved it
+    PROCESS_KILLED = "process_killed"  # processes of the service have died while it ran
     POOL_EXHAUSTED = "pool_exhausted"  # abandoned calls hold every thread
 
 

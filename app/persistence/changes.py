@@ -9,12 +9,12 @@ from sqlalchemy.exc import IntegrityError
 from app.engine.serde import encode
 from app.persistence.codec import pack
 from app.persistence.records import RunStart, RunStatus
-from app.persistence.statements import CHILDREN, DELETE_SESSION, IS_IT
+from app.persistence.statements import CHILDREN, DELETE_SESSION, IS_IT, is_running
 from app.persistence.store import KeyTaken, RunNotFound, SessionNotFound
 from app.persistence.tables import ACCEPTED, keys, runs, sessions
 from app.persistence.wave_rows import KEY_COLUMNS, key_row
 
-__all__ = ["Enqueue", "begin_attempt", "delete_children", "delete_session", "purge_keys", "queue_run"]
+__all__ = ["Enqueue", "begin_attempt", "delete_children", "delete_session", "purge_keys", "queue_run", "uncount_attempts"]
 
 Enqueue: TypeAlias = Callable[[Connection, str, str], None]  # stores the job of a run: connection, session id, run id
 
@@ -72,6 +72,14 @@ _BEGIN_ATTEMPT = (
     )
     .returning(runs.c.attempts)
 )
+_UNCOUNT_ATTEMPT = (
+    update(runs)
+    .where(runs.c.id == bindparam("run_id"), runs.c.finished_at.is_(null()), is_running(runs))
+    .values(
+        attempts=case((runs.c.steps < bindparam("known_steps"), -1), else_=runs.c.attempts - 1),
+        steps=bindparam("known_steps"),
+    )
+)
 _PURGE_KEYS = delete(keys).where(keys.c.created_at < bindparam("before"))
 
 
@@ -118,6 +126,11 @@ def begin_attempt(connection: Connection, run_id: str, steps: int) -> int:
     if attempts is None:
         raise RunNotFound(run_id)
     return int(attempts)
+
+
+def uncount_attempts(connection: Connection, left: Sequence[tuple[str, int]]) -> None:
+    """Take back one attempt at each of these runs, which have so many steps."""
+    connection.execute(_UNCOUNT_ATTEMPT, [{"run_id": run_id, "known_steps": steps} for run_id, steps in left])
 
 
 def purge_keys(connection: Connection, before_s: float) -> int:

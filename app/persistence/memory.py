@@ -273,6 +273,13 @@ class MemoryStore:
         self._runs[run_id] = replace(run, attempts=attempts, steps=steps)
         return attempts
 
+    async def uncount_attempts(self, runs: Sequence[tuple[str, int]]) -> None:
+        for run_id, steps in runs:
+            run = self._runs.get(run_id)
+            if run is not None and run.finished_at_s is None:
+                attempts = -1 if run.steps < steps else run.attempts - 1
+                self._runs[run_id] = replace(run, attempts=attempts, steps=steps)
+
     async def find_key(self, digest: bytes) -> KeyRecord | None:
         key = self._keys.get(digest)
         return key.record if key else None

@@ -162,6 +162,9 @@ class SqlStore:
     async def begin_attempt(self, run_id: str, steps: int) -> int:
         return await self._database.run(lambda connection: changes.begin_attempt(connection, run_id, steps))
 
+    async def uncount_attempts(self, runs: Sequence[tuple[str, int]]) -> None:
+        await self._database.run(lambda connection: changes.uncount_attempts(connection, runs))
+
     async def find_key(self, digest: bytes) -> KeyRecord | None:
         return await self._reader.key(digest)
 

@@ -293,6 +293,10 @@ class Store(Protocol):
         """
         ...
 
+    async def uncount_attempts(self, runs: Sequence[tuple[str, int]]) -> None:
+        """Take back one attempt at each of these runs, which have so many steps: it was ended in good order."""
+        ...
+
     async def find_key(self, digest: bytes) -> KeyRecord | None:
         """What an idempotency key was used for."""
         ...

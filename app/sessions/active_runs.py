@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 
 from app.executors.ladder import Executors
+from app.executors.notices import NoticeKind
 from app.persistence.store import Store
 from app.sessions.errands import Errands
 from app.sessions.late_actions import LateActions
@@ -29,6 +30,7 @@ class ActiveRuns:
         self._on_end = on_end
         self.tally = RunTally()
         self.late = LateActions()
+        self.trials = asyncio.Lock()  # held by the one run under way that may be what has killed processes
         self._all: dict[Run, None] = {}
         # two have the same id while one is on its way out that was lost to another replica, and came back from there
         self._newest: dict[str, Run] = {}
@@ -48,7 +50,7 @@ class ActiveRuns:
 
     def start(self, live: LiveSession, order: RunOrder, resumption: Resumption | None = None) -> Run:
         """Start a run of an idle session, or go on with one that is stored."""
-        run = Run(order, live, self._store, self._executors, self.late, self._ended, resumption)
+        run = Run(order, live, self._store, self._executors, self.late, self.trials, self._ended, resumption)
         self._all[run] = None
         self._newest[run.id] = run
         if resumption is None:
@@ -59,6 +61,14 @@ class ActiveRuns:
         run.start()
         return run
 
+    def accuse(self, machine: str, action: str | None, session_id: str) -> None:
+        """Tell the user of an action with which processes have died."""
+        message = (
+            f"action {action!r} of machine {machine!r} ended the process each time that a run called it; the run is given up"
+        )
+        if action is not None:
+            self._executors.tell(NoticeKind.PROCESS_KILLED, machine, action, message, session_id)
+
     def abandon(self, run: Run) -> None:
         """Let a run go that another replica may have taken over: it comes to its end, and is under way elsewhere or nowhere."""
         if self._newest.get(run.id) is run:
@@ -68,7 +78,10 @@ class ActiveRuns:
     async def drain(self, grace_s: float) -> None:
         """Let each step under way commit and end its run there; what is not done after `grace_s` is cancelled."""
         for run in self:
-            run.stop_after_step(SHUTDOWN)
+            if run.is_pausing:
+                run.cancel(SHUTDOWN)
+            else:
+                run.stop_after_step(SHUTDOWN)
         if await self._end_within(grace_s):
             return
         for run in self:

@@ -413,5 +413,7 @@ class SessionHost:
 
     async def _drain(self) -> None:
         await self.runs.drain(self.settings.shutdown_grace_s)
+        with contextlib.suppress(StoreError):  # then they count as interrupted
+            await self.desk.resumer.hand_over()
         self.has_drained.set()
         self.residents.end()

@@ -10,11 +10,16 @@ __all__ = ["Resumption", "UnclosedEnd"]
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """A run that is stored already: as queued, or as under way, with so many `steps` after `origin_seq`."""
+    """A run that is stored already: as queued, or as under way, with so many `steps` after `origin_seq`.
+
+    `is_counted` says that its process has died with it, `is_suspect` that this was not the first one: the run is tried alone.
+    """
 
     record: RunRecord
     steps: int = 0
     origin_seq: int | None = None
+    is_counted: bool = False
+    is_suspect: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 from app.persistence.records import RunRecord, RunStatus
 from app.persistence.store import RunNotFound, Store
@@ -14,17 +15,25 @@ from app.sessions.run import Run
 
 __all__ = ["Resumer", "resumption_of", "stored_order"]
 
-MOST_ATTEMPTS = 3  # to go on with a run that does not get on
+MOST_ATTEMPTS = 3  # at a step of a run, while the process dies with each: docs/adr/0041
 
 logger = logging.getLogger(__name__)
 
 
 class Resumer:
-    """Of one host. `start` begins a run on a session that is free; `require_open` raises when nothing may begin any more."""
+    """Of one host. `start` begins a run on a session that is free; `require_open` raises when nothing may begin any more.
+
+    `accuse` is told of the machine and the action with which processes have died, and of a session.
+    """
 
     def __init__(
-        self, store: Store, start: Callable[[LiveSession, RunOrder, Resumption], Run], require_open: Callable[[], None]
+        self,
+        store: Store,
+        start: Callable[[LiveSession, RunOrder, Resumption], Run],
+        require_open: Callable[[], None],
+        accuse: Callable[[str, str | None, str], None],
     ) -> None:
+        self._accuse = accuse
         self._store = store
         self._start = start
         self._require_open = require_open
@@ -58,19 +67,33 @@ class Resumer:
         elif live.unreadable:
             await fail_unreadable(self._store, live, record, resumption.steps)
         else:
-            await self._resume_interrupted(live, record, resumption)
+            await self._resume_interrupted(live, record, resumption, has_died=left is None)
         self._runs_left.pop(record.id, None)
 
-    async def _resume_interrupted(self, live: LiveSession, record: RunRecord, resumption: Resumption) -> None:
-        attempts = await self._store.begin_attempt(record.id, resumption.steps)
-        if attempts > MOST_ATTEMPTS:
-            message = f"it was taken up {attempts - 1} times without getting on, and is given up"
-            error = {"type": "recovery-failed", "message": message}
+    async def _resume_interrupted(self, live: LiveSession, record: RunRecord, resumption: Resumption, *, has_died: bool) -> None:
+        """Go on with a run: its process has died, or it was only left here. It counts that before it calls anything."""
+        # attempts that were counted after the step under way was first begun
+        again = record.attempts if record.steps >= resumption.steps else 0
+        attempt = again + 2 if has_died else again + 1
+        names = {"run_id": record.id, "session_id": live.id, "machine": live.machine.name, "action": live.next_action}
+        if attempt > MOST_ATTEMPTS:
+            message = f"the process died at each of {MOST_ATTEMPTS} attempts at its next step, and the run is given up"
+            error = {"type": "recovery-failed", "message": message, "action": live.next_action}
+            self._accuse(live.machine.name, live.next_action, live.id)
             await close_stored(self._store, live, record, resumption.steps, RunStatus.FAILED, None, error)
             return
-        names = {"run_id": record.id, "session_id": live.id, "machine": live.machine.name}
-        logger.info("an interrupted run goes on", extra={**names, "steps": resumption.steps, "attempt": attempts})
-        self._start(live, stored_order(record), resumption)
+        is_suspect = has_died and attempt == MOST_ATTEMPTS
+        if is_suspect:
+            logger.warning("the process has died more than once with a run under way, which is tried alone now", extra=names)
+        else:
+            logger.info("an interrupted run goes on", extra={**names, "steps": resumption.steps, "attempt": attempt})
+        self._start(live, stored_order(record), replace(resumption, is_counted=has_died, is_suspect=is_suspect))
+
+    async def hand_over(self) -> None:
+        """Take back the count of runs that this process has begun and leaves in order: it has not died with them."""
+        left = [(run.id, run.journal.steps) for run in self._runs_left.values() if run.is_handed_over]
+        if left:
+            await self._store.uncount_attempts(left)
 
     def ended(self, run: Run) -> None:
         """A run has ended, one way or another."""

@@ -14,7 +14,7 @@ from app.executors.ladder import Executors
 from app.executors.owner import current_owner
 from app.persistence.handing_in import with_values_encoded
 from app.persistence.records import RunStatus, SessionStatus, StepCommit
-from app.persistence.store import ClaimLost, Store, StoreError, StoreUnavailable
+from app.persistence.store import ClaimLost, RunNotFound, StepConflict, Store, StoreError, StoreUnavailable
 from app.sessions.checks import refusal
 from app.sessions.errors import ActionFailed, MachineChanged, RunCancelled, SessionsError, ShuttingDown
 from app.sessions.failures import frames_of, message_of, type_of
@@ -55,6 +55,7 @@ class Run:
         store: Store,
         executors: Executors,
         late: LateActions,
+        trials: asyncio.Lock,
         on_end: "Callable[[Run], None]",
         resumption: Resumption | None = None,
     ) -> None:
@@ -72,6 +73,8 @@ class Run:
         self._origin = Origin.of(live)
         self._rolls_back = False
         self._late = late
+        self._trials = trials
+        self._is_on_trial = False
         self._ports = HostPorts(
             live.id, live.machine.name, self.journal, executors, late, on_begun=self._step_begun, stops=lambda: self._stop_reason
         )
@@ -96,6 +99,16 @@ class Run:
     def is_left(self) -> bool:
         """Whether it is over here, and the store does not know an end of it."""
         return self.is_open or self.unclosed is not None
+
+    @property
+    def is_pausing(self) -> bool:
+        """Whether it waits for something else than its action: nothing is lost if it is left now."""
+        return self._ports.is_pausing
+
+    @property
+    def is_handed_over(self) -> bool:
+        """Whether it was left because the service ends, by a process that is in order."""
+        return self.is_open and self._stop_reason == SHUTDOWN and self.store_error is None and self.journal.has_begun
 
     def start(self) -> None:
         """Begin. Must be called in the same breath as the check that the session is idle."""
@@ -175,6 +188,8 @@ class Run:
         current_owner.set(self._ports.owner(None))
         error: BaseException | None = None
         try:
+            if self._resumption is not None:
+                await self._take_up(self._resumption)
             if self._stop_reason is None:
                 await self._drive()
         except BaseException as exc:  # the border to the user's code, and to whatever else can break a run
@@ -206,7 +221,43 @@ class Run:
         finally:
             self._leave()
 
+    async def _take_up(self, resumption: Resumption) -> None:
+        """Store that the run is taken up, before its action is called: that may be the last that this process does.
+
+        A run that may have killed processes waits here until no other one of these is under way.
+        """
+        if resumption.is_suspect and self._stop_reason is None:
+            self._ports.is_pausing = True
+            try:
+                self._is_on_trial = await self._trials.acquire()
+            finally:
+                self._ports.is_pausing = False
+        if self._stop_reason is not None:
+            return
+        self._ports.is_writing = True
+        try:
+            if resumption.is_counted:
+                await self._store.begin_attempt(self.id, resumption.steps)
+            elif resumption.record.status is RunStatus.QUEUED:
+                self.journal.begin()
+                await self.journal.secure_start()
+        except (StepConflict, RunNotFound) as exc:
+            self._ports.store_error = ClaimLost(self.live.id)
+            raise self._ports.store_error from exc
+        except StoreError as exc:
+            self._ports.store_error = exc
+            raise
+        finally:
+            self._ports.is_writing = False
+
+    def _end_trial(self) -> None:
+        if self._is_on_trial:
+            self._is_on_trial = False
+            self._trials.release()
+
     def _step_begun(self) -> None:
+        if self._is_on_trial and self.journal.steps_here:
+            self._end_trial()
         if self._for_begin:
             _wake(self._for_begin)
 
@@ -380,6 +431,7 @@ class Run:
             )
         if self._timer is not None:
             self._timer.cancel()
+        self._end_trial()
         live.run = None
         self._is_over = True
         _wake(self._for_begin)

@@ -46,7 +46,7 @@ class RunDesk:
         self.alive = alive
         self._by_key: dict[bytes, tuple[bytes, asyncio.Future[RunHandle]]] = {}
         self.turns = Turns(self._begin, store.queue.put)
-        self.resumer = Resumer(store, self._run, self._require_open)
+        self.resumer = Resumer(store, self._run, self._require_open, runs.accuse)
         self._decisions: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.is_closed = False
 

@@ -34,6 +34,7 @@ class HostPorts:
         "_stops",
         "action",
         "has_been_cancelled",
+        "is_pausing",
         "is_writing",
         "store_error",
     )
@@ -59,6 +60,7 @@ class HostPorts:
         self._hooks: HookContext | None = None
         self.action: str | None = None  # that was called last
         self.has_been_cancelled = False
+        self.is_pausing = False  # nothing of the user's code runs, until a time or until others have ended
         self.is_writing = False  # a step is being stored: it cannot be cancelled
         self.store_error: StoreError | None = None
 
@@ -80,6 +82,17 @@ class HostPorts:
         if self._hooks is None:
             self._hooks = HookContext()
         return await self._executors.call_plain(self._hooks.bind(call), owner=current_owner.get() or self.owner(None))
+
+    async def pause(self, delay_s: float) -> None:
+        self._require_going_on()
+        if self._stops() is not None:  # there is no step under way that could be let to its end
+            self.has_been_cancelled = True
+            raise asyncio.CancelledError
+        self.is_pausing = True
+        try:
+            await asyncio.sleep(delay_s)
+        finally:
+            self.is_pausing = False
 
     def emit(self, event: StepEvent) -> None:
         self._require_going_on()

@@ -65,6 +65,9 @@ class Host:
             raise ConnectionError
         self.seen.append(step)
 
+    async def pause(self, delay_s: float) -> None:
+        await asyncio.sleep(delay_s)
+
     async def record_failure(self, failure: StepFailure) -> None:
         self.seen.append(failure)
 
