@@ -1,5 +1,7 @@
 """What a turn of a long chat costs in the store and over HTTP, at its beginning and at its end, and what it takes on disk.
 
+Over HTTP the same chat is written in each of the ways of `chat_ways`, and once with short turns.
+
 python -m benchmarks.history_cost [sqlite] [postgresql]
 """
 
@@ -12,8 +14,9 @@ from statistics import median
 from app.engine.operations import Append, Set
 from app.persistence.factory import open_store
 from app.persistence.records import Commit, NewSession, SessionStatus, StepCommit
+from benchmarks.chat_ways import WAYS
 from benchmarks.processes import databases
-from benchmarks.served_chats import measure
+from benchmarks.served_chats import Served, measure
 from benchmarks.tables import Bar, show, show_bars
 
 __all__ = ["main"]
@@ -22,6 +25,9 @@ _TURNS = 2000
 _AROUND = 8
 _CHATS = 5
 _SERVED_CHATS = 4
+_LENGTHS = (80, 600)
+_SHORT_LENGTHS = (40, 100)
+_MOST_STORED = {"chatting": 1.5, "extended": 1.5}  # times what was said; 2 for all others
 
 
 def _said(length: int) -> str:
@@ -75,20 +81,30 @@ def main() -> None:
         load = 1e3 * median([times[-1] for times in chats])
         rows.append([f"{name}: the store alone", f"{early:.0f}", f"{late:.0f}", f"{late / early:.2f}", f"load {load:.1f} ms"])
     for name in stores:
-        with databases([name]) as urls:
-            served = measure(urls[name], _SERVED_CHATS, _TURNS, _AROUND, _said)
-        ratio, kept = served.late_s / served.early_s, served.stored / served.said
-        rows.append(_row(f"{name}: a request, minimal answer", served.early_s, served.late_s))
-        rows.append(_row(f"{name}: a request, the state in its answer", served.early_with_state_s, served.late_with_state_s))
-        bars.append(Bar(f"{name}: turn {_TURNS:,} of a chat against turn 10, by HTTP", f"{ratio:.2f}x", "1.2x", ratio <= 1.2))
-        bars.append(Bar(f"{name}: bytes on disk against what was said", f"{kept:.2f}x", "2x", kept <= 2))
+        for machine, way in WAYS.items():
+            served = _served(name, machine, _LENGTHS)
+            ratio, stored, most = served.late_s / served.early_s, served.stored / served.said, _MOST_STORED.get(machine, 2)
+            rows.append(_row(f"{name}: a request, {way}", served.early_s, served.late_s, f"{stored:.2f} x stored"))
+            bars.append(Bar(f"{name}: turn {_TURNS:,} against turn 10, {way}", f"{ratio:.2f}x", "1.2x", ratio <= 1.2))
+            bars.append(Bar(f"{name}: bytes on disk against what was said, {way}", f"{stored:.2f}x", f"{most}x", stored <= most))
+            if machine == "chatting":
+                times = served.early_with_state_s, served.late_with_state_s
+                rows.append(_row(f"{name}: a request, {way}, the state in its answer", *times))
+        served = _served(name, "chatting", _SHORT_LENGTHS)
+        kept = f"{served.stored / served.said:.2f} x stored"
+        rows.append(_row(f"{name}: a request, append, turns of 40 and 100 characters", served.early_s, served.late_s, kept))
     title = f"A turn of a chat of {_TURNS:,} turns: median of those around the 10th and of the last {2 * _AROUND}"
     show(title, ["", "turn 10 µs", f"turn {_TURNS} µs", "ratio", ""], rows)
     show_bars(bars)
 
 
-def _row(what: str, early_s: float, late_s: float) -> list[str]:
-    return [what, f"{1e6 * early_s:.0f}", f"{1e6 * late_s:.0f}", f"{late_s / early_s:.2f}", ""]
+def _served(store: str, machine: str, lengths: tuple[int, int]) -> Served:
+    with databases([store]) as urls:
+        return measure(urls[store], machine, lengths, _SERVED_CHATS, _TURNS, _AROUND, _said)
+
+
+def _row(what: str, early_s: float, late_s: float, note: str = "") -> list[str]:
+    return [what, f"{1e6 * early_s:.0f}", f"{1e6 * late_s:.0f}", f"{late_s / early_s:.2f}", note]
 
 
 if __name__ == "__main__":

@@ -11,8 +11,12 @@ from app.main import create_app
 from app.serving import address_of, listen, serve
 from app.sessions.loading import load_machines
 from app.settings import read_settings
+from benchmarks.chat_ways import WAYS, machine_path
 
-MACHINES = tuple(f"benchmarks.machines:{name}" for name in ("counting", "blocking", "waiting", "chatting"))
+MACHINES = (
+    *(f"benchmarks.machines:{name}" for name in ("counting", "blocking", "waiting")),
+    *(machine_path(name) for name in WAYS),
+)
 
 
 async def noop() -> dict[str, str]:

@@ -37,14 +37,17 @@ class Served:
     said: int
 
 
-def measure(database_url: str, chats: int, turns: int, around: int, say: Callable[[int], str]) -> Served:
-    """Let chats get old; then take turns of theirs in turns with those of chats that have just begun.
+def measure(
+    database_url: str, machine: str, lengths: tuple[int, int], chats: int, turns: int, around: int, say: Callable[[int], str]
+) -> Served:
+    """Let chats of a machine get old; then take turns of theirs in turns with those of chats that have just begun.
 
-    Turns 10 - `around` to 10 + `around` of the young ones are timed, and the last as many of the old ones.
+    In a turn, the one length of characters is asked and the other answered. Turns 10 - `around` to 10 + `around` of the young
+    ones are timed, and the last as many of the old ones.
     """
     asyncio.run(_make(database_url))
     empty = _bytes(database_url)
-    with running("benchmarks.own_service", database_url) as server, closing(_Client(server, say)) as client:
+    with running("benchmarks.own_service", database_url) as server, closing(_Client(server, machine, lengths, say)) as client:
         old = [client.begin() for _ in range(chats)]
         for _ in range(turns - 2 * around):
             for chat in old:
@@ -74,8 +77,10 @@ def measure(database_url: str, chats: int, turns: int, around: int, say: Callabl
 class _Client:
     """One kept-alive connection. `said` counts the bytes that were said."""
 
-    def __init__(self, server: Server, say: Callable[[int], str]) -> None:
+    def __init__(self, server: Server, machine: str, lengths: tuple[int, int], say: Callable[[int], str]) -> None:
         self._connection = http.client.HTTPConnection(server.host, server.port)
+        self._machine = machine
+        self._lengths = lengths
         self._say = say
         self.said = 0
 
@@ -83,11 +88,12 @@ class _Client:
         self._connection.close()
 
     def begin(self) -> str:
-        return str(self._post("/v1/sessions", {"machine": "chatting"})["id"])
+        return str(self._post("/v1/sessions", {"machine": self._machine})["id"])
 
     def turn(self, chat: str, *, is_full: bool = False) -> float:
         """Return how long it took, in seconds."""
-        inputs = {"prompt": self._say(80), "reply": self._say(600)}
+        asked, answered = self._lengths
+        inputs = {"prompt": self._say(asked), "reply": self._say(answered)}
         self.said += sum(map(len, inputs.values()))
         began = time.perf_counter()
         self._post(f"/v1/sessions/{chat}/steps", {"inputs": inputs}, {} if is_full else _MINIMAL)

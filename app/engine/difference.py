@@ -108,7 +108,7 @@ def _change(before: Mapping[str, Any], operation: Set, after: Mapping[str, Any],
         return operation if keeps_small and weight_of(new, _EDIT_BYTES) < _EDIT_BYTES else Patch(key, ())
     if walk.has_passed_class and not _all_encodable(edits):
         return operation
-    if len(edits) == 1 and type(edits[0]) is Splice and type(new) is type(old) and isinstance(new, list):
+    if len(edits) == 1 and type(edits[0]) is Splice and isinstance(new, list):
         only = edits[0]
         if not only.path and not only.removed and only.index == len(old):
             return Append(key, only.items[0]) if len(only.items) == 1 else Extend(key, only.items)
@@ -177,9 +177,9 @@ class _Walk:
     def _same(self, old: Any, new: Any) -> bool:
         return old is new or self._shapes.same(old, new)
 
-    def _add(self, edit: Edit, value: Any) -> None:
+    def _add(self, edit: Edit, value: Any, overhead: int = _EDIT_BYTES) -> None:
         self.edits.append(edit)
-        self.weights.append(_EDIT_BYTES + weight_of(edit.path, TOO_DEEP) + weight_of(value, TOO_DEEP, 5 * len(edit.path)))
+        self.weights.append(overhead + weight_of(edit.path, TOO_DEEP) + weight_of(value, TOO_DEEP, 5 * len(edit.path)))
 
     def _forget(self, mark: int) -> None:
         del self.edits[mark:], self.weights[mark:]
@@ -218,7 +218,9 @@ class _Walk:
                 for index in range(first, first + removed):
                     self._replace(old[index], new[index], index, path, depth)
                 first, removed, added = first + removed, 0, added[removed:]
-        if removed or added:
+        if path is None and isinstance(new, list) and not removed and first == len(old):
+            self._add(Splice((), first, 0, tuple(added)), added, 0)  # to be an Append or an Extend
+        elif removed or added:
             self._splice(path, first, removed, added)
         return True
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from app.engine.frozen import frozen
-from app.engine.serde_codec import TAG, UndecodableValue, decode, encode
+from app.engine.serde_codec import TAG, UndecodableValue, UnserializableValue, decode, encode
 
 __all__ = ["Edit", "Grow", "Put", "Remove", "Splice", "edit_document", "patched", "read_edit", "write_edit"]
 
@@ -66,15 +66,21 @@ def patched(value: Any, edits: Sequence[Edit]) -> Any:
 def write_edit(edit: Edit) -> list[Any]:
     """Return the document of an edit. Raises UnserializableValue."""
     path = [encode(step) for step in edit.path]
-    match edit:
-        case Put(_, value):
-            return ["s", path, encode(value)]
-        case Remove():
-            return ["d", path]
-        case Splice(_, index, removed, items):
-            return ["x", path, index, removed, [encode(item) for item in items]]
-        case Grow(_, text):
-            return ["t", path, encode(text)]
+    try:
+        match edit:
+            case Put(_, value):
+                return ["s", path, encode(value)]
+            case Remove():
+                return ["d", path]
+            case Splice(_, index, removed, items):
+                return ["x", path, index, removed, [encode(item) for item in items]]
+            case Grow(_, text):
+                return ["t", path, encode(text)]
+    except UnserializableValue as error:
+        for step in reversed(edit.path):
+            shown = repr(step) if isinstance(step, str | int | float) else f"<{type(step).__name__}>"
+            error = error.under(f"[{shown}]")
+        raise error from None
 
 
 def read_edit(document: Any, read: Callable[[Any], Any] = decode) -> Edit:

@@ -15,8 +15,9 @@ from app.engine.frozen import frozen
 from app.engine.serde_classes import is_cache, is_opaque, is_plain_dataclass, is_plain_named_tuple
 from app.engine.serde_codec import UnserializableValue, encode, is_standard_type
 from app.engine.serde_registry import registered_serializer
+from app.engine.working_copies import DICTS, LISTS, SETS
 
-__all__ = ["Shape", "Shapes", "same_key"]
+__all__ = ["Shape", "Shapes", "plain_type", "same_key"]
 
 _MAX_DEPTH = 60
 
@@ -66,6 +67,19 @@ _KNOWN: Final[dict[type, Shape]] = {
 _HASHED_BY_VALUE: Final = frozenset({str, int, bool, float, bytes, type(None)})
 
 
+_PLAIN: Final[dict[type, type]] = {
+    **dict.fromkeys(LISTS, list),
+    **dict.fromkeys(DICTS, dict),
+    **dict.fromkeys(SETS, set),
+}
+
+
+def plain_type(value: Any) -> type:
+    """Return the type of a value as it is stored."""
+    cls = type(value)
+    return _PLAIN.get(cls, cls)
+
+
 class Shapes:
     """The shapes of the classes that one comparison meets: what a class is may change from one comparison to the next."""
 
@@ -76,10 +90,10 @@ class Shapes:
 
     def common(self, old: Any, new: Any) -> Shape | None:
         """Return the shape of both values, None if they are of two types, or of one that cannot be looked into."""
-        cls = type(new)
-        shape = _KNOWN.get(cls)
-        if type(old) is not cls:
+        cls = plain_type(new)
+        if plain_type(old) is not cls:
             return None
+        shape = _KNOWN.get(cls)
         if shape is None:
             if cls not in self._found:
                 self._found[cls] = _shape_of_class(cls)
@@ -92,8 +106,8 @@ class Shapes:
         """Whether both are stored as the same. False for what cannot be looked into, unless it is the same object."""
         if old is new:
             return True
-        cls = type(new)
-        if type(old) is not cls:
+        cls = plain_type(new)
+        if plain_type(old) is not cls:
             return False
         if cls is str:
             return bool(old == new)

@@ -1,6 +1,6 @@
 """About how many bytes a value takes once it is stored, and whether it is nested so deep that it cannot be."""
 
-from collections import deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -40,7 +40,7 @@ def weight_of(value: Any, limit: int, level: int = 0) -> int:
         return total
     if isinstance(value, dict):
         parts = value
-        level += 1 if kind is dict else _LEVELS_OF_CLASS
+        level += _LEVELS_OF_CLASS if isinstance(value, OrderedDict | Counter | defaultdict) else 1
     else:
         names = getattr(kind, "__dataclass_fields__", ())
         parts = {name: getattr(value, name, None) for name in names} or getattr(value, "__dict__", {})

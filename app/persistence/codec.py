@@ -1,8 +1,8 @@
 """What a stored blob looks like: one byte that says how to read it, then JSON, deflated when that pays.
 
-High nibble of the first byte: format version. Steps are 2, and may hold the run that ended with them, or 3 if they change
-parts of values; they are deflated with a dictionary. Everything else is 1. Low nibble: 0 plain, 1 zlib. A format that was ever
-released stays readable; `tests/persistence/golden` has a file of each.
+High nibble of the first byte: format version. Steps are 2, and may hold the run that ended with them, 3 if they change parts
+of values, and 4 if their result refers to the state after them; they are deflated with a dictionary. Everything else is 1. Low
+nibble: 0 plain, 1 zlib. A format that was ever released stays readable; `tests/persistence/golden` has a file of each.
 Values become JSON through `app.engine.serde`. Nothing here touches a database.
 """
 
@@ -24,9 +24,9 @@ from app.engine.serde import (
     first_unreadable,
 )
 from app.engine.state import values_of
-from app.engine.working_copies import DICTS, LISTS
 from app.persistence.dictionary import DICTIONARY
 from app.persistence.records import EncodedStep
+from app.persistence.results import shared, state_keys
 from app.persistence.store import StoreError
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "encode_step",
     "operation_documents",
     "pack",
+    "refers_to_state",
     "state_documents",
     "unpack",
     "with_run",
@@ -55,14 +56,18 @@ Unreadable: TypeAlias = list[UnreadableValue]
 _PLAIN, _DEFLATED = b"\x10", b"\x11"
 _PLAIN_STEP, _DEFLATED_STEP = b"\x20", b"\x21"
 _PLAIN_PATCHES, _DEFLATED_PATCHES = b"\x30", b"\x31"
-_DEFLATED_FORM = {_PLAIN: _DEFLATED, _PLAIN_STEP: _DEFLATED_STEP, _PLAIN_PATCHES: _DEFLATED_PATCHES}
+_PLAIN_REFERRING, _DEFLATED_REFERRING = b"\x40", b"\x41"
+_DEFLATED_FORM = {
+    _PLAIN: _DEFLATED,
+    _PLAIN_STEP: _DEFLATED_STEP,
+    _PLAIN_PATCHES: _DEFLATED_PATCHES,
+    _PLAIN_REFERRING: _DEFLATED_REFERRING,
+}
 _DEFLATE_ABOVE_BYTES = 128
 # level, method, window and memory; a small window costs a tenth of the usual 64 µs to set up
 _SMALL_BYTES = 4096
 _SMALL = (3, zlib.DEFLATED, 12, 5)
 _LARGE = (3, zlib.DEFLATED, 15, 8)
-_SHORT_TEXT = 24
-_CONTAINERS = DICTS | LISTS
 
 
 class PayloadInvalid(StoreError):
@@ -91,7 +96,7 @@ def unpack(blob: bytes) -> Any:
     try:
         if head in _DEFLATED_FORM:
             return orjson.loads(body)
-        if head in (_DEFLATED_STEP, _DEFLATED_PATCHES):
+        if head in (_DEFLATED_STEP, _DEFLATED_PATCHES, _DEFLATED_REFERRING):
             return orjson.loads(zlib.decompressobj(zdict=DICTIONARY).decompress(body))
         if head == _DEFLATED:
             return orjson.loads(zlib.decompress(body))
@@ -145,16 +150,19 @@ def operation_documents(blob: bytes) -> list[Any]:
 def encode_payload(operations: tuple[StoredOperation, ...], result: Any, run: list[Any] | None = None) -> bytes:
     """Return the blob of one step, not deflated yet; `run` is the document of the run that ended with it.
 
-    A result mostly repeats what the step wrote to the state: such values are stored once, as a reference to the operation.
     Raises UnserializableValue.
     """
     return with_run(encode_step(operations, result), run)
 
 
-def encode_step(operations: tuple[StoredOperation, ...], result: Any) -> EncodedStep:
-    """Return the values of a step as they are stored. Raises UnserializableValue, whose path begins with the key of the state."""
+def encode_step(operations: tuple[StoredOperation, ...], result: Any, state: Mapping[str, Any] | None = None) -> EncodedStep:
+    """Return the values of a step as they are stored. Raises UnserializableValue, whose path begins with the key of the state.
+
+    A result mostly repeats what the step wrote to the state: such values are stored once, as a reference to the operation, or to
+    the `state` after the step if that is given.
+    """
     written = [_to_document(operation) for operation in operations]
-    references, rest = _shared(operations, result)
+    references, rest = shared(operations, result, state)
     try:
         document = [written, encode(rest)]
     except UnserializableValue as error:
@@ -165,6 +173,8 @@ def encode_step(operations: tuple[StoredOperation, ...], result: Any) -> Encoded
     for operation in written:
         if operation[0] == "p":
             head = _PLAIN_PATCHES
+    if state is not None and state_keys(references):
+        head = _PLAIN_REFERRING
     return EncodedStep(head + orjson.dumps(document), references is not None)
 
 
@@ -180,8 +190,18 @@ def decode_operations(blob: bytes, unreadable: Unreadable | None = None) -> tupl
     return _operations(unpack(blob), unreadable)
 
 
-def decode_payload(blob: bytes, unreadable: Unreadable | None = None) -> tuple[tuple[StoredOperation, ...], Any]:
-    """Return the operations and the result of one step. Raises PayloadInvalid, as `decode_state` does."""
+def refers_to_state(blob: bytes) -> bool:
+    """Whether a part of the result of a step is found in the state after it, and nowhere else."""
+    return blob[:1] in (_PLAIN_REFERRING, _DEFLATED_REFERRING)
+
+
+def decode_payload(
+    blob: bytes, unreadable: Unreadable | None = None, state: Mapping[str, Any] | None = None
+) -> tuple[tuple[StoredOperation, ...], Any]:
+    """Return the operations and the result of one step; `state` is the one after it as documents, if `refers_to_state`.
+
+    Raises PayloadInvalid, as `decode_state` does.
+    """
     document = unpack(blob)
     operations = _operations(document, unreadable)
     result = _decoded(document[1], unreadable)
@@ -189,7 +209,9 @@ def decode_payload(blob: bytes, unreadable: Unreadable | None = None) -> tuple[t
         case [int(index)]:
             result = _value_of(document, index, unreadable)
         case [dict(references)]:
-            result |= {key: _value_of(document, index, unreadable) for key, index in references.items()}
+            for key, place in references.items():
+                found = _value_in(state, place, unreadable) if type(place) is str else _value_of(document, place, unreadable)
+                result[key] = found
     return operations, result
 
 
@@ -206,33 +228,6 @@ def _operations(document: Any, unreadable: Unreadable | None) -> tuple[StoredOpe
         case [list(written), *_]:
             return tuple(_from_document(operation, unreadable) for operation in written)
     raise PayloadInvalid("a stored step does not have the form of a step")
-
-
-def _shared(operations: tuple[StoredOperation, ...], result: Any) -> tuple[int | dict[str, int] | None, Any]:
-    """Return `(references, rest)`: where in `operations` the parts of `result` are found, and what of it is not there."""
-    if not result or type(result) not in DICTS:
-        return None, result
-    places: dict[Any, int] = {}
-    for index, operation in enumerate(operations):
-        if isinstance(operation, Set) or isinstance(operation, Append):  # noqa: SIM101  # faster than both at once
-            value = operation.value
-            if type(value) is str:
-                if len(value) > _SHORT_TEXT:
-                    places.setdefault(value, index)
-            elif type(value) in _CONTAINERS:
-                places.setdefault(id(value), index)
-    if not places:
-        return None, result
-    whole = places.get(id(result))
-    if whole is not None:
-        return whole, None
-    found: dict[str, int] = {}
-    for key, item in result.items():
-        place = places.get(item if type(item) is str else id(item)) if type(item) is str or type(item) in _CONTAINERS else None
-        if place is not None and type(key) is str and key.isascii():
-            found[key] = place
-    # the key stays where it is, so that the order of the keys is kept
-    return (found, {**result, **dict.fromkeys(found)}) if found else (None, result)
 
 
 def _to_document(operation: StoredOperation) -> list[Any]:
@@ -277,6 +272,12 @@ def _from_document(document: Any, unreadable: Unreadable | None) -> StoredOperat
 
 def _value_of(document: list[Any], index: int, unreadable: Unreadable | None) -> Any:
     return _decoded(document[0][index][2], unreadable)
+
+
+def _value_in(state: Mapping[str, Any] | None, key: str, unreadable: Unreadable | None) -> Any:
+    if state is None or key not in state:
+        raise PayloadInvalid(f"the result of a stored step is found in key {key!r} of its state, which is not there")
+    return _decoded(state[key], unreadable)
 
 
 def _edit(document: Any, unreadable: Unreadable | None) -> Edit:

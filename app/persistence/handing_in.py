@@ -11,6 +11,7 @@ from app.engine.edits import Edit, Grow, Put, Splice
 from app.engine.operations import Append, Extend, Patch, Set, StoredOperation
 from app.engine.serde import UnserializableValue
 from app.engine.serde_size import are_many
+from app.engine.state import values_of
 from app.persistence.codec import encode_state, encode_step
 from app.persistence.records import EncodedStep, StepCommit
 from app.system.encoding_threads import run_aside
@@ -21,19 +22,21 @@ MOST_ON_LOOP = 2_000
 """Values that are encoded on the event loop, which takes less than a millisecond; more are encoded in a thread."""
 
 
-async def encoded_step(action: str | None, operations: tuple[StoredOperation, ...], result: Any) -> EncodedStep:
-    """Return the values of a step as text. Raises UnserializableValue."""
+async def encoded_step(
+    action: str | None, operations: tuple[StoredOperation, ...], result: Any, state: Mapping[str, Any]
+) -> EncodedStep:
+    """Return the values of a step as text; `state` is the one after it. Raises UnserializableValue."""
     try:
         if are_many((*map(_value_of, operations), result), MOST_ON_LOOP):
-            return await run_aside(lambda: encode_step(operations, result))
-        return encode_step(operations, result)
+            return await run_aside(lambda: encode_step(operations, result, state))
+        return encode_step(operations, result, state)
     except UnserializableValue as error:
         raise error if action is None else error.of(f"action {action!r}") from None
 
 
 async def with_values_encoded(step: StepCommit, action: str | None = None) -> StepCommit:
     """Return `step` with its values as text, too. Raises UnserializableValue."""
-    return replace(step, encoded=await encoded_step(action, step.operations, step.result))
+    return replace(step, encoded=await encoded_step(action, step.operations, step.result, values_of(step.state)))
 
 
 async def encoded_state(state: Mapping[str, Any]) -> bytes:

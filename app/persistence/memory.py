@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from app.persistence.codec import Unreadable, decode_payload, encode_state, encode_step
+from app.engine.state import values_of
+from app.persistence.codec import Unreadable, decode_payload, encode_state, encode_step, refers_to_state
 from app.persistence.cursors import decode_cursor, encode_cursor
 from app.persistence.memory_schedules import MemorySchedules
 from app.persistence.outbox import MemoryOutbox
@@ -33,7 +34,7 @@ from app.persistence.records import (
     StepKind,
     StepRecord,
 )
-from app.persistence.replaying import ReplayedState, replay, unreadable_of_step
+from app.persistence.replaying import ReplayedState, replay, unreadable_of_step, values_referred_to
 from app.persistence.replicas import LoneReplica
 from app.persistence.run_order import by_last_event
 from app.persistence.run_queue import LocalQueue
@@ -57,9 +58,9 @@ class _Step:
     record: StepRecord  # without operations and result: those are in the payload
     payload: bytes
 
-    def read(self) -> StepRecord:
+    def read(self, session: "_Session") -> StepRecord:
         unreadable: Unreadable = []
-        operations, result = decode_payload(self.payload, unreadable)
+        operations, result = decode_payload(self.payload, unreadable, session.referred_to(self))
         found = unreadable_of_step(operations, result) if unreadable else {}
         return replace(self.record, operations=operations, result=result, unreadable=found)
 
@@ -81,6 +82,14 @@ class _Session:
 
     def state_at(self, seq: int) -> ReplayedState:
         return replay(self.base_state, [step.payload for step in self.steps[: seq - self.base_seq]])
+
+    def referred_to(self, step: _Step) -> dict[str, Any] | None:
+        """Return what of the state after `step` its result refers to, as documents."""
+        seq = step.record.seq
+        if not refers_to_state(step.payload):
+            return None
+        payloads = [other.payload for other in self.steps[: seq - self.base_seq]]
+        return values_referred_to(self.base_state, self.base_seq, payloads, seq)[seq]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +178,7 @@ class MemoryStore:
     async def commit(self, commit: Commit) -> None:
         check_commit(commit)
         step = commit.step
-        payload = (step.encoded or encode_step(step.operations, step.result)).blob if step else b""
+        payload = (step.encoded or encode_step(step.operations, step.result, values_of(step.state))).blob if step else b""
         session = self._stored(commit.session_id)
         after_seq = commit.step.seq - 1 if commit.step else commit.after_seq
         if after_seq is not None and after_seq != session.record.seq:
@@ -198,7 +207,7 @@ class MemoryStore:
         limit: int = 100,
     ) -> Sequence[StepRecord]:
         chosen = (
-            step.read()
+            step.read(self._sessions[session_id])
             for step in self._steps(session_id)
             if (after_seq is None or step.record.seq > after_seq) and (before_seq is None or step.record.seq < before_seq)
         )
@@ -209,7 +218,7 @@ class MemoryStore:
         index = seq - session.base_seq - 1
         if not 0 <= index < len(session.steps):
             raise _no_step(session, seq)
-        return session.steps[index].read()
+        return session.steps[index].read(session)
 
     async def state_at(self, session_id: str, seq: int) -> dict[str, Any]:
         session = self._session(session_id)
@@ -235,7 +244,8 @@ class MemoryStore:
         return sorted(after, key=by_last_event)[:limit]
 
     async def steps_after_event(self, session_id: str, after_event_id: int, limit: int = 100) -> Sequence[StepRecord]:
-        missed = (step.read() for step in self._steps(session_id) if step.record.event_id > after_event_id)
+        steps = (step for step in self._steps(session_id) if step.record.event_id > after_event_id)
+        missed = (step.read(self._sessions[session_id]) for step in steps)
         return list(islice(missed, limit))
 
     async def progress_of_run(self, run: RunRecord) -> tuple[int, int | None]:

@@ -11,11 +11,12 @@ from collections import OrderedDict
 from collections.abc import Coroutine, Mapping
 from typing import Any, Self, TypeVar
 
+from app.engine.difference import difference
 from app.engine.persistence_ports import AsyncBaseStatePersister, BaseCopyable, BaseStatePersister, PersistedStateData
 from app.engine.state import State
 from app.persistence.factory import open_store
 from app.persistence.records import Commit, FailureRecord, NewSession, SessionFilter, SessionRecord, SessionStatus, StepCommit
-from app.persistence.saved_states import Status, app_id_of, changes, outward, saved, session_ids
+from app.persistence.saved_states import Status, app_id_of, outward, saved, session_ids
 from app.persistence.store import SessionExists, SessionNotFound, StepConflict, StepNotFound, Store
 
 __all__ = ["AsyncSQLAlchemyPersister", "SQLAlchemyPersister"]
@@ -130,7 +131,7 @@ class AsyncSQLAlchemyPersister(AsyncBaseStatePersister, BaseCopyable):
         step = StepCommit(
             seq=sequence_id,
             action=position,
-            operations=changes(before, values),
+            operations=difference(before, values),
             result=None,
             state=values,
             next_action=None,

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.persistence import statements as sql
-from app.persistence.codec import PayloadInvalid, Unreadable, decode_document, deflate, encode_state
+from app.persistence.codec import PayloadInvalid, Unreadable, decode_document, deflate, encode_state, refers_to_state
 from app.persistence.cursors import decode_cursor, encode_cursor
 from app.persistence.ended_runs import run_in_step, run_key
 from app.persistence.expiry import DUE
@@ -28,7 +28,7 @@ from app.persistence.records import (
     SessionRecord,
     StepRecord,
 )
-from app.persistence.replaying import ReplayedState, replay
+from app.persistence.replaying import ReplayedState, replay, values_referred_to
 from app.persistence.rows import failure_record, run_record, session_record, step_record
 from app.persistence.run_order import by_last_event
 from app.persistence.session_lists import conditions_of, reaches, sessions_page
@@ -143,17 +143,32 @@ class Reader:
         after = -_MOST if after_seq is None else after_seq
         before = _MOST if before_seq is None else before_seq
         found = await self._of_session(sql.STEPS, session_id, after_seq=after, before_seq=before, limit=limit)
-        return [step_record(session_id, row) for row in found]
+        return await self._step_records(session_id, found)
 
     async def step(self, session_id: str, seq: int) -> StepRecord:
         found = await self._of_session(sql.STEP, session_id, seq=seq, limit=1)
         if not found:
             raise _no_step(await self._session_row(sql.SESSION, session_id), seq)
-        return step_record(session_id, found[0])
+        (record,) = await self._step_records(session_id, found)
+        return record
 
     async def steps_after_event(self, session_id: str, after_event_id: int, limit: int) -> Sequence[StepRecord]:
         found = await self._of_session(sql.STEPS_AFTER_EVENT, session_id, after=after_event_id, limit=limit)
-        return [step_record(session_id, row) for row in found]
+        return await self._step_records(session_id, found)
+
+    async def _step_records(self, session_id: str, rows: Sequence[Row[Any]]) -> Sequence[StepRecord]:
+        referring = [row for row in rows if refers_to_state(row.payload)]
+        values = await self._values_referred_to(session_id, referring) if referring else {}
+        return [step_record(session_id, row, values.get(row.seq)) for row in rows]
+
+    async def _values_referred_to(self, session_id: str, rows: Sequence[Row[Any]]) -> dict[int, dict[str, Any]]:
+        key, first, last = rows[0].session_key, rows[0].seq, rows[-1].seq
+        for snapshot in await self._browse(sql.NEAREST_SNAPSHOT, key=key, seq=first - 1):
+            log = await self._browse(sql.PAYLOADS, key=key, after_seq=snapshot.seq, seq=last)
+            if len(log) == last - snapshot.seq:
+                payloads = [row.payload for row in log]
+                return await self._browsing_threads.run(values_referred_to, snapshot.state, snapshot.seq, payloads, first)
+        raise _no_step(await self._session_row(sql.SESSION, session_id), first)  # trimmed meanwhile
 
     async def progress_of_run(self, run: RunRecord) -> tuple[int, int | None]:
         values = {"session_id": run.session_id, "after": run.started_event_id, "run_id": run.id}

@@ -8,13 +8,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from app.engine.edits import edit_document
 from app.engine.operations import Increment, Patch, StoredOperation
 from app.engine.serde import UndecodableValue, UnreadableValue, decode, encode, first_unreadable, unreadable_keys
-from app.persistence.codec import PayloadInvalid, Unreadable, decode_values, operation_documents, state_documents
+from app.persistence.codec import (
+    PayloadInvalid,
+    Unreadable,
+    decode_values,
+    operation_documents,
+    refers_to_state,
+    state_documents,
+    unpack,
+)
+from app.persistence.results import state_keys
 from app.persistence.store import StateUnreadable
 
-__all__ = ["ReplayedState", "replay", "unreadable_of_step"]
+__all__ = ["ReplayedState", "replay", "unreadable_of_step", "values_referred_to"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +51,25 @@ def replay(snapshot: bytes, payloads: Iterable[bytes]) -> ReplayedState:
     unreadable: Unreadable = []
     state = decode_values(documents, unreadable)
     return ReplayedState(state, unreadable_keys(state)) if unreadable else ReplayedState(state)
+
+
+def values_referred_to(snapshot: bytes, seq: int, payloads: Iterable[bytes], from_seq: int) -> dict[int, dict[str, Any]]:
+    """Return what steps refer to for their results: by the seq of a step, parts of the state after it, as documents.
+
+    `snapshot` is the state after step `seq`, `payloads` are the steps after that, and those from `from_seq` on are asked for.
+    Raises PayloadInvalid.
+    """
+    documents = state_documents(snapshot)
+    found: dict[int, dict[str, Any]] = {}
+    for payload in payloads:
+        seq += 1
+        step = unpack(payload)
+        for operation in step[0]:
+            _apply(documents, operation)
+        if seq >= from_seq and refers_to_state(payload):
+            # copied: later steps change documents in place
+            found[seq] = {key: orjson.loads(orjson.dumps(documents[key])) for key in state_keys(step[2])}
+    return found
 
 
 def unreadable_of_step(operations: Sequence[StoredOperation], result: Any) -> dict[str, UnreadableValue]:

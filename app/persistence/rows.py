@@ -1,5 +1,6 @@
 """From rows to records: the only place that knows both. Rows are taken by the names of their columns."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from app.engine.serde import decode
@@ -43,9 +44,10 @@ def session_record(row: Any) -> SessionRecord:
     )
 
 
-def step_record(session_id: str, row: Any) -> StepRecord:
+def step_record(session_id: str, row: Any, state: Mapping[str, Any] | None = None) -> StepRecord:
+    """`state` is the one after the step, as documents, if the payload refers to it."""
     unreadable: Unreadable = []
-    operations, result = decode_payload(row.payload, unreadable)
+    operations, result = decode_payload(row.payload, unreadable, state)
     return StepRecord(
         session_id=session_id,
         seq=row.seq,

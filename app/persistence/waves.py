@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from app.engine.state import values_of
 from app.persistence.codec import deflate, encode_state, encode_step, with_run
 from app.persistence.ended_runs import run_document
 from app.persistence.records import Commit, NewSession, StepKind
@@ -167,7 +168,7 @@ def entry_of_commit(commit: Commit, done: asyncio.Future[None]) -> Entry:
     entry = Entry(commit.session_id, commit, done)
     if step is not None:
         run = None if whole is None or end is None else run_document(whole, end, step)
-        payload = with_run(step.encoded or encode_step(step.operations, step.result), run)
+        payload = with_run(step.encoded or encode_step(step.operations, step.result, values_of(step.state)), run)
         entry.is_large = len(payload) > _LARGE_BYTES
         entry.main = step_row(step, commit.run_id, payload if entry.is_large else deflate(payload), ends_run=run is not None)
         if commit.details is not None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from app.engine.difference import refine
 from app.engine.freezing import freeze
 from app.engine.machine import Machine
 from app.engine.operations import Delete, Operation, Set, apply_all
@@ -90,7 +91,7 @@ def edited(live: LiveSession, edit: SessionEdit, event_id: int) -> StepCommit:
     return StepCommit(
         seq=live.seq + 1,
         action=live.prior_action or "",
-        operations=operations,
+        operations=refine(values_of(live.state), operations, state),
         result=None,
         state=state,
         # what cannot be read no condition can judge: it is asked again when all of the state can

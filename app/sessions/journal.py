@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from app.engine.difference import refine
+from app.engine.operations import StoredOperation
 from app.engine.ports import ItemStreamed, Step, StepBegun, StepFailure
+from app.engine.state import values_of
 from app.persistence.handing_in import encoded_step
 from app.persistence.records import (
     Commit,
@@ -127,13 +130,16 @@ class Journal:
         When this returns the step is as durable as the run wants it, the session has moved on, and the step is shown.
         Raises UnserializableValue before anything of it is handed in.
         """
-        encoded = await encoded_step(step.action, step.operations, step.result)
+        await self._writes.previous()  # it may move the state that this step changes
+        state = values_of(step.state)
+        operations = refine(values_of(self._writes.state), step.operations, state)
+        encoded = await encoded_step(step.action, operations, step.result, state)
         status = SessionStatus.ENDED if step.next_action is None else SessionStatus.IDLE
 
         def entry() -> Entry:
             events: list[Event] = []
             failure = None if self.failure is None else self._numbered_failure(events)
-            done = self._numbered_step(step, encoded, events)
+            done = self._numbered_step(step, operations, encoded, events)
             end = whole = None
             if step.halt is not None:
                 end = self._numbered_end(events, RunStatus.FINISHED, 1, step.halt.value, None)
@@ -259,17 +265,19 @@ class Journal:
         self.failure = None
         return failure
 
-    def _numbered_step(self, step: Step, encoded: EncodedStep, events: list[Event]) -> StepCommit:
+    def _numbered_step(
+        self, step: Step, operations: tuple[StoredOperation, ...], encoded: EncodedStep, events: list[Event]
+    ) -> StepCommit:
         first_event_id = self._begun_id(step.seq, step.action)
         self._begun = None
         event_id = self._live.stream.reserve_id()
         times = step.started_at_s, step.finished_at_s
-        body = StepDone(step.seq, StepKind.ACTION, step.action, step.operations, step.result, step.next_action, *times)
+        body = StepDone(step.seq, StepKind.ACTION, step.action, operations, step.result, step.next_action, *times)
         events.append(Event(event_id, EventType.STEP_FINISHED, self._run_id, body))
         return StepCommit(
             step.seq,
             step.action,
-            step.operations,
+            operations,
             step.result,
             step.state,
             step.next_action,

@@ -4,9 +4,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from app.engine.difference import difference
 from app.engine.freezing import freeze_all
 from app.engine.frozen import frozen
-from app.engine.operations import Delete, Operation, Set
 from app.engine.state import values_of
 from app.persistence.records import StepCommit, StepKind
 from app.persistence.store import Store
@@ -14,8 +14,6 @@ from app.sessions.branching import next_action, prior_action_at
 from app.sessions.live import LiveSession
 
 __all__ = ["Origin", "origin_at", "rollback_step"]
-
-_ABSENT = object()
 
 
 @frozen
@@ -47,7 +45,7 @@ def rollback_step(live: LiveSession, origin: Origin) -> StepCommit | None:
     return StepCommit(
         seq=live.seq + 1,
         action=origin.prior_action or "",
-        operations=tuple(_operations(values_of(live.state), values_of(origin.state))),
+        operations=difference(values_of(live.state), values_of(origin.state)),
         result=None,
         state=origin.state,
         next_action=next_action(live.machine, live.id, origin.state, origin.prior_action),
@@ -57,9 +55,3 @@ def rollback_step(live: LiveSession, origin: Origin) -> StepCommit | None:
         event_id=0,
         kind=StepKind.ROLLBACK,
     )
-
-
-def _operations(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[Operation]:
-    # by identity: a value that no step has touched is the same object, and user's values may not know equality
-    changed: list[Operation] = [Set(key, value) for key, value in then.items() if now.get(key, _ABSENT) is not value]
-    return [*changed, *(Delete(key) for key in now if key not in then)]

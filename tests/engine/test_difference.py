@@ -34,6 +34,27 @@ def test_a_difference_of_states_leads_from_one_to_the_other(
     assert {key: exact(value) for key, value in found.items()} == {key: exact(value) for key, value in after.items()}
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "operations"),
+    [
+        ({}, {"a": 1}, (Set("a", 1),)),
+        ({"a": 1}, {}, (Delete("a"),)),
+        ({"a": 1}, {"a": 1}, ()),
+        ({"a": 1}, {"a": True}, (Set("a", True),)),
+        ({"a": [1, "x"]}, {"a": [1, "x", 2, 3]}, (Extend("a", (2, 3)),)),
+        ({"a": [1, 2]}, {"a": [1]}, (Set("a", [1]),)),
+        ({"a": [1, 2]}, {"a": [1, 2]}, ()),
+        ({"a": [{"x": 1}]}, {"a": [{"x": 1}, 2]}, (Append("a", 2),)),
+        ({"a": {"x": 1}}, {"a": {"x": 1}}, ()),
+        ({"a": (1,)}, {"a": [1]}, (Set("a", [1]),)),
+    ],
+)
+def test_a_difference_of_small_states_says_what_changed(
+    before: dict[str, Any], after: dict[str, Any], operations: tuple[StoredOperation, ...]
+) -> None:
+    assert difference(before, after) == operations
+
+
 OLD = [{"role": "user", "content": f"{number} {LONG}"} for number in range(30)]
 NEW = {"role": "assistant", "content": LONG}
 MODELS = [Message(**message) for message in OLD]
