@@ -13,7 +13,7 @@ from app.banner import banner
 from app.executors.source_check import check_source
 from app.exiting import ExitWatch
 from app.logging_setup import set_up_logging
-from app.main import StartupError, create_app
+from app.main import StartupError, connection_limits, create_app
 from app.serving import AddressUnavailable, address_for_others, address_of, listen, serve
 from app.sessions.loading import MachineLoadError, load_machines
 from app.settings import Settings, SettingsInvalid, read_settings
@@ -134,7 +134,14 @@ def _serve(settings: Settings) -> None:
         exits = ExitWatch(settings.shutdown_grace_s, leaves_by_signal=False)
         app = create_app(settings, machines, address_for_others(listener), exits)
         lines = banner(address_of(listener), machines, settings)
-        serve(app, listener, grace_s=settings.shutdown_grace_s, ready=lambda: typer.echo(lines))
+        serve(
+            app,
+            listener,
+            grace_s=settings.shutdown_grace_s,
+            ready=lambda: typer.echo(lines),
+            limits=connection_limits(settings),
+            parser=settings.http_parser,
+        )
 
 
 def _stop(*problems: str) -> NoReturn:

@@ -24,7 +24,10 @@ from app.persistence.factory import open_store
 from app.persistence.store import Store, StoreError
 from app.persistence.urls import DatabaseUrlInvalid
 from app.routes.api import build_api
-from app.serving import told_of_signals
+from app.routes.fast_lane import Api
+from app.routes.http.checks import RequestChecks
+from app.routes.http.limits import ConnectionLimits
+from app.serving import most_connections, told_of_signals
 from app.sessions.claims import ClaimSettings
 from app.sessions.errors import WebhookInvalid
 from app.sessions.host import SessionHost
@@ -34,7 +37,7 @@ from app.sessions.loading import MachineLoadError, load_machines
 from app.sessions.webhook_messages import WebhookSettings
 from app.settings import Settings, SettingsInvalid, read_settings
 
-__all__ = ["StartupError", "create_app"]
+__all__ = ["StartupError", "connection_limits", "create_app"]
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -45,7 +48,7 @@ class StartupError(Exception):
 
 def create_app(
     settings: Settings, machines: Sequence[Machine], address: str | None = None, exits: ExitWatch | None = None
-) -> FastAPI:
+) -> Api:
     """Return the service, which opens its database when its lifespan begins. `address` is where it listens, if that is known.
 
     `exits` ends the process if user code holds it up after a signal.
@@ -74,7 +77,8 @@ def create_app(
             stack.enter_context(told_of_signals(host.begin_drain) if exits is None else _watched(host, exits))
             yield
 
-    api = build_api(host, lifespan=lifespan, max_body_bytes=settings.max_body_bytes)
+    checks = RequestChecks.of(settings.allowed_hosts, settings.allowed_origins, host.settings.url)
+    api = build_api(host, lifespan=lifespan, max_body_bytes=settings.max_body_bytes, checks=checks)
     _tell_failed_starts_in_one_line(api)
     return api
 
@@ -85,6 +89,11 @@ def _watched(host: SessionHost, exits: ExitWatch) -> contextlib.AbstractContextM
         host.begin_drain()
 
     return told_of_signals(drain, exits.signalled)
+
+
+def connection_limits(settings: Settings) -> ConnectionLimits:
+    """Return what a connection may do, for the server of `create_app`'s application."""
+    return ConnectionLimits(head_timeout_s=settings.request_timeout_s, connections=settings.max_connections or most_connections())
 
 
 def __getattr__(name: str) -> FastAPI:

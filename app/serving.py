@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import math
 import os
+import resource
 import signal
 import socket
 import threading
@@ -16,17 +17,35 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.routes.problems import problem
+from app.routes.fast_lane import Api
+from app.routes.http.connections import LimitedH11Protocol, LimitedHttpToolsProtocol, with_limits
+from app.routes.http.limits import ConnectionLimits
+from app.settings import HttpParser
 
-__all__ = ["KEEP_ALIVE_S", "AddressUnavailable", "address_for_others", "address_of", "listen", "serve", "told_of_signals"]
+__all__ = [
+    "KEEP_ALIVE_S",
+    "AddressUnavailable",
+    "address_for_others",
+    "address_of",
+    "listen",
+    "most_connections",
+    "serve",
+    "told_of_signals",
+]
+
+_PROTOCOLS: dict[HttpParser, type[LimitedHttpToolsProtocol] | type[LimitedH11Protocol]] = {
+    "httptools": LimitedHttpToolsProtocol,
+    "h11": LimitedH11Protocol,
+}
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _BACKLOG = 2048
 KEEP_ALIVE_S = 75  # longer than clients keep idle connections, or their next request could meet the closing
 _UNTIL_CLOSED_S = 0.25  # uvicorn looks every 0.1 s whether it should end; then it closes its sockets
+_OTHER_DESCRIPTORS = 256  # for databases, worker processes, replicas, webhooks and what users' actions open
+_LEAST_CONNECTIONS = 64
+_MOST_CONNECTIONS = 100_000
 _AFTER_GRACE_S = 2.0  # for the answers that the drain has let go
 
 
@@ -65,7 +84,15 @@ def address_for_others(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(app: FastAPI, listener: socket.socket, *, grace_s: float, ready: Callable[[], None]) -> None:
+def serve(
+    app: Api,
+    listener: socket.socket,
+    *,
+    grace_s: float,
+    ready: Callable[[], None],
+    limits: ConnectionLimits | None = None,
+    parser: HttpParser = "httptools",
+) -> None:
     """Serve `app` until SIGINT or SIGTERM, and return when it is drained. Calls `ready` once, after the application's start.
 
     A second SIGINT ends the process at once. What the application raises at its start is raised here.
@@ -74,7 +101,7 @@ def serve(app: FastAPI, listener: socket.socket, *, grace_s: float, ready: Calla
         app,
         lifespan="off",  # entered below, so that its errors are ours to tell
         loop="auto",
-        http=_Protocol,
+        http=with_limits(_PROTOCOLS[parser], limits or ConnectionLimits(), app.connections),
         ws="none",
         access_log=False,
         log_config=None,
@@ -94,20 +121,18 @@ def serve(app: FastAPI, listener: socket.socket, *, grace_s: float, ready: Calla
         runner.run(_serve(app, server, listener, ready))
 
 
-async def _serve(app: FastAPI, server: "_Server", listener: socket.socket, ready: Callable[[], None]) -> None:
+def most_connections() -> int:
+    """Return how many connections this process may have open, by its limit of file descriptors, and still do its work."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return _MOST_CONNECTIONS
+    return max(_LEAST_CONNECTIONS, min(_MOST_CONNECTIONS, limit - _OTHER_DESCRIPTORS))
+
+
+async def _serve(app: Api, server: "_Server", listener: socket.socket, ready: Callable[[], None]) -> None:
     async with app.router.lifespan_context(app):
         ready()
         await server.serve(sockets=[listener])
-
-
-class _Protocol(HttpToolsProtocol):
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - it says less
-        """Refuse what is not HTTP by a problem document, as everything else is refused."""
-        detail = "the request line or a header cannot be understood; in a path, everything but plain letters is percent-encoded"
-        answer = problem(400, "request-malformed", "The request is not HTTP", detail, headers={"Connection": "close"})
-        head = b"".join(b"%b: %b\r\n" % header for header in answer.raw_headers)
-        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n%b\r\n%b" % (head, bytes(answer.body)))
-        self.transport.close()
 
 
 class _Server(uvicorn.Server):

@@ -11,12 +11,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-__all__ = ["ExecutorName", "LogFormat", "LogLevel", "ProcessStart", "Settings", "SettingsInvalid", "read_settings"]
+__all__ = ["ExecutorName", "HttpParser", "LogFormat", "LogLevel", "ProcessStart", "Settings", "SettingsInvalid", "read_settings"]
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["console", "json"]
 ExecutorName = Literal["thread", "process", "dask", "auto"]
 ProcessStart = Literal["forkserver", "spawn"]
+HttpParser = Literal["httptools", "h11"]
 
 _SEPARATORS = re.compile(r"[,\s]+")
 _URL = re.compile(r"https?://(\[[0-9a-fA-F:.]+\]|[^\s/:?#@\[\]]+)(:[0-9]{1,5})?(/[^\s?#]*)?")
@@ -95,6 +96,27 @@ class Settings(BaseSettings):
         default=False, description="Move async actions that keep holding the event loop to a loop of their own."
     )
     max_body_bytes: int = Field(default=4_000_000, ge=1_000, description="A larger request body is answered with 413.")
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Host names that requests may be sent to; `*` allows any. By default any, except on the loopback interface, "
+        "where only `localhost` and its addresses are allowed.",
+    )
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Web origins, like `https://app.example.com`, whose pages may send requests that change something.",
+    )
+    http_parser: HttpParser = Field(default="httptools", description="What reads requests: `httptools` or `h11`.")
+    request_timeout_s: float = Field(
+        default=20.0,
+        gt=0,
+        le=3600,
+        description="A request must arrive within this; a body may take a second more for every 500 bytes of it.",
+    )
+    max_connections: int = Field(
+        default=0,
+        ge=0,
+        description="Connections above this number are answered with 503; 0 derives it from the file descriptors.",
+    )
     idle_ttl_s: float = Field(default=300.0, gt=0, description="A session without requests leaves memory after this.")
     max_live_sessions: int = Field(default=10_000, ge=1, description="Idle sessions above this number leave memory at once.")
     session_ttl_s: float | None = Field(
@@ -129,12 +151,12 @@ class Settings(BaseSettings):
         default=10.0, ge=0, le=86_400, description="Running steps have this long to commit at shutdown."
     )
 
-    @field_validator("machines", "webhook_hosts", mode="before")
+    @field_validator("machines", "webhook_hosts", "allowed_hosts", "allowed_origins", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(filter(None, _SEPARATORS.split(value))) if isinstance(value, str) else value
 
-    @field_validator("log_level", "log_format", "executor", "process_start", mode="before")
+    @field_validator("log_level", "log_format", "executor", "process_start", "http_parser", mode="before")
     @classmethod
     def _lower(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
@@ -158,6 +180,20 @@ class Settings(BaseSettings):
     def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not all(map(_is_host, value)):
             raise ValueError("must be names or addresses of hosts alone")
+        return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _allowed_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(host == "*" or _is_host(host) for host in value):
+            raise ValueError("must be names or addresses of hosts, without a port, or *")
+        return value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _allowed_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(map(_URL.fullmatch, value)) or any(origin.count("/") > 2 for origin in value):
+            raise ValueError("must be origins as in https://app.example.com, without a path")
         return value
 
     @field_validator("webhook_secret")

@@ -14,6 +14,7 @@ from app.routes.graphs import graph_routes
 from app.routes.health import health_routes
 from app.routes.history import history_routes
 from app.routes.last_resort import LastResort
+from app.routes.http.checks import RequestChecks
 from app.routes.machines import machine_routes
 from app.routes.metrics import metrics_routes
 from app.routes.runs import RunRoutes, run_routes
@@ -29,7 +30,8 @@ def build_api(
     *,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
     max_body_bytes: int = 4_000_000,
-) -> FastAPI:
+    checks: RequestChecks | None = None,
+) -> Api:
     """Return the application. Opening and closing `host` is the affair of `lifespan`, or of the caller."""
     forwarder = Forwarder(host)
 
@@ -43,6 +45,7 @@ def build_api(
 
     api = Api(
         max_lane_bytes=max_body_bytes,
+        checks=checks or RequestChecks.of(own_url=host.settings.url),
         title="Stepwell",
         description="Hosts many concurrent state-machine sessions.",
         lifespan=with_forwarder,
@@ -55,7 +58,7 @@ def build_api(
         *session_routes(host, forwarder.anywhere),
         *history_routes(host, forwarder.streams),
         *health_routes(host),
-        *metrics_routes(host, api.tally),
+        *metrics_routes(host, api.tally, api.connections),
         *machine_routes(host),
         *graph_routes(host),
         *schedule_routes(host),

@@ -16,6 +16,7 @@ __all__ = [
     "IDEMPOTENCY_KEY",
     "IF_MATCH",
     "LAST_EVENT_ID",
+    "LAST_EVENT_ID_IN_QUERY",
     "PREFER",
     "RESPOND_ASYNC",
     "SESSION_ID",
@@ -58,6 +59,12 @@ IDEMPOTENCY_KEY = {
     "in": "header",
     "schema": {"type": "string", "maxLength": 255},
     "description": "The same request with the same key is carried out once; its answer is given again.",
+}
+LAST_EVENT_ID_IN_QUERY = {
+    "name": "last_event_id",
+    "in": "query",
+    "schema": {"type": "integer", "minimum": 0},
+    "description": "As the header Last-Event-ID, for clients that cannot set headers. It wins over the header.",
 }
 LAST_EVENT_ID = {
     "name": "Last-Event-ID",

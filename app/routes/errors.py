@@ -59,7 +59,7 @@ from app.sessions.errors import (
     WebhookInvalid,
 )
 
-__all__ = ["answer_to", "handle_errors", "problem_of"]
+__all__ = ["answer_to", "handle_errors", "methods_at", "problem_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -135,6 +135,7 @@ TABLE: Mapping[type[Exception], Row] = {
 }
 
 _RETRY_AFTER_S = 1
+_MOST_REPEATED = 100  # characters of what a client has sent
 
 
 def problem_of(error: Exception) -> Response | None:
@@ -180,10 +181,11 @@ async def _from_framework(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
     path = request.url.path
+    path = path if len(path) <= _MOST_REPEATED else f"{path[:_MOST_REPEATED]}…"
     if status == HTTPStatus.NOT_FOUND:
         return problem(404, "path-unknown", "There is nothing here", f"there is nothing at {path}", None, headers)
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = allowed = ", ".join(sorted(_methods_at(request)))
+        headers["Allow"] = allowed = ", ".join(sorted(methods_at(request.app, request.scope)))
         detail = f"{path} does not know {request.method}; it knows {allowed}"
         return problem(405, "method-not-allowed", "The method does not exist here", detail, None, headers)
     phrase = HTTPStatus(status).phrase
@@ -195,10 +197,13 @@ def _failure(error: Exception, scope: Scope) -> Response:
     return problem(500, "internal-error", "The service failed", "the service failed; its log says why")
 
 
-def _methods_at(request: Request) -> set[str]:
+def methods_at(api: FastAPI, scope: Scope) -> set[str]:
+    """Return the methods that the path of a request knows; none if there is nothing at it."""
     methods: set[str] = set()
-    for route in request.app.routes:
-        match, _ = route.matches({**request.scope, "method": ""})
+    for route in api.routes:
+        match, _ = route.matches({**scope, "method": ""})
         if match is not Match.NONE:
             methods |= getattr(route, "methods", None) or set()
-    return methods
+    if "GET" in methods:
+        methods.add("HEAD")
+    return {*methods, "OPTIONS"} if methods else methods

@@ -8,9 +8,14 @@ from time import perf_counter
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.routes.errors import answer_to
+from app.routes.errors import answer_to, methods_at
+from app.routes.http.answers import HeadAnswered, OutgoingAnswer
+from app.routes.http.checks import RequestChecks
+from app.routes.http.limits import ConnectionStats
+from app.routes.http.paths import keep_encoded_slashes
 from app.routes.lean import Endpoint, Incoming
 from app.routes.request_tally import RequestTally
 
@@ -25,10 +30,12 @@ class Api(FastAPI):
     The lane is closed while the application has middleware that is not ours, or telemetry: these see every request.
     """
 
-    def __init__(self, *, max_lane_bytes: int, **options: Any) -> None:
+    def __init__(self, *, max_lane_bytes: int, checks: RequestChecks | None = None, **options: Any) -> None:
         super().__init__(**options)
         self._max_lane_bytes = max_lane_bytes
+        self._checks = checks or RequestChecks()
         self.tally = RequestTally()
+        self.connections = ConnectionStats()
         self._lane: Mapping[str, tuple[Endpoint, str]] = {}
         self._own_middleware = 0
         self._is_lane_open: bool | None = None
@@ -42,16 +49,22 @@ class Api(FastAPI):
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
+        refusal = self._checks.refusal(scope)
+        if refusal is not None:
+            self.tally.counter(scope)(refusal.status_code)
+            await refusal(scope, receive, send)
+            return
+        keep_encoded_slashes(scope)
         lane = self._lane_for(scope) if scope["method"] == "POST" else None
         if lane is None:
-            await super().__call__(scope, receive, self.tally.counting(scope, send))
+            await self._answer(scope, receive, send)
             return
         began_s = perf_counter()
         endpoint, route = lane
         incoming = Incoming(scope, receive)
         length = incoming.header(b"content-length")
         if length is None or not length.isdecimal() or int(length) > self._max_lane_bytes:
-            await super().__call__(scope, receive, self.tally.counting(scope, send))
+            await self._answer(scope, receive, send)
             return
         try:
             response = await endpoint(incoming)
@@ -60,9 +73,31 @@ class Api(FastAPI):
         self.tally.count("POST", route, getattr(response, "status_code", 200), perf_counter() - began_s)
         await response(scope, receive, send)
 
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the framework answer. HEAD is GET without a body; OPTIONS names the methods of a path."""
+        method = scope["method"]
+        is_head = method == "HEAD"
+        if is_head:
+            scope = {**scope, "method": "GET"}
+        elif method == "OPTIONS" and (allowed := methods_at(self, scope)):
+            await Response(status_code=204, headers={"Allow": ", ".join(sorted(allowed))})(scope, receive, send)
+            return
+        answer = OutgoingAnswer(scope, send, self.tally, is_head=is_head)
+        try:
+            await super().__call__(scope, receive, answer)
+        except HeadAnswered:
+            return
+        except ExceptionGroup as exc:
+            if exc.split(HeadAnswered)[1] is not None and not answer.is_complete:
+                raise
+        except Exception:
+            # the framework raises what it has answered with 500, and the server would close the connection for it
+            if not answer.is_complete:
+                raise
+
     def _lane_for(self, scope: Scope) -> tuple[Endpoint, str] | None:
         path: str = scope["path"]
-        if not path.startswith(_PREFIX):
+        if not path.startswith(_PREFIX) or scope["query_string"]:
             return None
         session_id, _, last = path[len(_PREFIX) :].partition("/")
         lane = self._lane.get(last)

@@ -10,6 +10,8 @@ from app.engine.machine import Machine
 from app.engine.visualize import draw
 from app.routes.answers import json_answer
 from app.routes.docs import answers
+from app.routes.http.accept import preferred
+from app.routes.http.query import query_checked_route
 from app.routes.machines import transitions_of
 from app.sessions.host import SessionHost
 
@@ -56,7 +58,7 @@ def graph_routes(host: SessionHost) -> list[APIRoute]:
         "content": {media_type: {"schema": {"type": "string"}} for media_type in _MEDIA_TYPES if "json" not in media_type},
     }
     return [
-        APIRoute(
+        query_checked_route(
             "/v1/machines/{name}/graph",
             GraphRoutes(host).get_graph,
             methods=["GET"],
@@ -67,11 +69,8 @@ def graph_routes(host: SessionHost) -> list[APIRoute]:
 
 
 def _accepted(accept: str) -> GraphFormat:
-    for part in accept.split(","):
-        media_type = part.partition(";")[0].strip().lower()
-        if media_type in _MEDIA_TYPES:
-            return _MEDIA_TYPES[media_type]
-    return GraphFormat.JSON
+    chosen = preferred(accept, _MEDIA_TYPES)
+    return GraphFormat.JSON if chosen is None else _MEDIA_TYPES[chosen]
 
 
 def _as_data(machine: Machine) -> dict[str, object]:

@@ -37,7 +37,4 @@ def health_routes(host: SessionHost) -> list[APIRoute]:
     return [
         LeanRoute("/healthz", routes.healthz, methods=["GET"], tags=["operations"], responses=answers()),
         LeanRoute("/readyz", routes.readyz, methods=["GET"], tags=["operations"], responses=answers(503)),
-        # some balancers ask with HEAD
-        LeanRoute("/healthz", routes.healthz, methods=["HEAD"], include_in_schema=False),
-        LeanRoute("/readyz", routes.readyz, methods=["HEAD"], include_in_schema=False),
     ]

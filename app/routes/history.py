@@ -10,8 +10,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from app.routes.answers import json_answer, page_answer
-from app.routes.docs import LAST_EVENT_ID, SESSION_ID, answers, described
+from app.routes.docs import LAST_EVENT_ID, LAST_EVENT_ID_IN_QUERY, SESSION_ID, answers, described
 from app.routes.event_stream import EventStreams
+from app.routes.http.query import query_checked_route
 from app.routes.lean import Incoming, LeanRoute
 from app.routes.requests import Number, last_event_id, session_id_of
 from app.routes.resources import step_resource
@@ -72,21 +73,21 @@ def history_routes(host: SessionHost, streams: EventStreams) -> list[APIRoute]:
     one = "/v1/sessions/{session_id}"
     tags: list[str | Enum] = ["history"]
     return [
-        APIRoute(
+        query_checked_route(
             f"{one}/steps",
             routes.list_steps,
             methods=["GET"],
             tags=tags,
             responses=answers(404, 409, 422, 503, _200=StepPage),
         ),
-        APIRoute(
+        query_checked_route(
             f"{one}/steps",
             routes.trim_steps,
             methods=["DELETE"],
             tags=tags,
             responses=answers(404, 422, 503, _200=Trimmed),
         ),
-        APIRoute(
+        query_checked_route(
             f"{one}/steps/{{seq}}",
             routes.get_step,
             methods=["GET"],
@@ -100,6 +101,6 @@ def history_routes(host: SessionHost, streams: EventStreams) -> list[APIRoute]:
             tags=tags,
             response_class=EventSourceResponse,
             responses=answers(400, 404, 409, 410, 422, 503),
-            openapi_extra=described(parameters=[SESSION_ID, LAST_EVENT_ID]),
+            openapi_extra=described(parameters=[SESSION_ID, LAST_EVENT_ID, LAST_EVENT_ID_IN_QUERY]),
         ),
     ]

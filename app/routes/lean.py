@@ -12,9 +12,12 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.routes.http.query import check_query, query_names
+
 __all__ = ["Endpoint", "Incoming", "LeanRoute", "Reply"]
 
 _JSON = b"application/json"
+_OPERATIONS = "operations"  # probes and scrapers may add parameters of their own
 
 
 class Incoming:
@@ -78,8 +81,11 @@ class LeanRoute(APIRoute):
 
     def __init__(self, path: str, endpoint: Endpoint, **options: Any) -> None:
         super().__init__(path, _stand_in(endpoint), **options)
+        known = None if _OPERATIONS in self.tags else query_names(options.get("openapi_extra"))
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            if known is not None:
+                check_query(scope, known)
             response = await endpoint(Incoming(scope, receive))
             await response(scope, receive, send)
 

@@ -13,11 +13,12 @@ from prometheus_client.registry import Collector
 
 from app.executors.notices import NoticeKind
 from app.persistence.store_stats import StoreStats
+from app.routes.http.limits import ConnectionStats
 from app.routes.request_tally import BOUNDS_S, RequestTally
 from app.sessions.claims import Claims
 from app.sessions.host import SessionHost
 
-__all__ = ["HostFamilies", "RequestFamilies"]
+__all__ = ["ConnectionFamilies", "HostFamilies", "RequestFamilies"]
 
 Samples: TypeAlias = Iterable[tuple[Sequence[str], float]]
 """Values of the labels, and the value."""
@@ -118,6 +119,24 @@ class HostFamilies(Collector):
         yield _counter("steps_committed", "Steps that runs have committed here.", (none | steps).items(), machine)
         yield _gauge("followers", "Event streams that are being followed.", _one(host.residents.followers))
         yield _gauge("draining", "1 while the service comes to its end.", _one(host.is_draining))
+
+
+class ConnectionFamilies(Collector):
+    """Connections of the server, if it is one that counts them."""
+
+    def __init__(self, connections: ConnectionStats) -> None:
+        self._connections = connections
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        stats = self._connections
+        yield _gauge("connections_open", "Connections that are open.", [(_ALONE, stats.open)])
+        if stats.limit is not None:
+            yield _gauge("connections_limit", "Connections that may be open at once.", [(_ALONE, stats.limit)])
+        refused = [((reason,), float(count)) for reason, count in stats.refused.items()]
+        yield _counter("connections_refused", "Connections refused or cut off, by reason.", refused, ("reason",))
 
 
 class RequestFamilies(Collector):

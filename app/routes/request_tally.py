@@ -1,12 +1,12 @@
 """Counts requests by the template of their route: never by a path, of which there is no end."""
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from operator import add
 from time import perf_counter
 
-from starlette.types import Message, Scope, Send
+from starlette.types import Scope
 
 __all__ = ["BOUNDS_S", "Latency", "RequestTally"]
 
@@ -52,15 +52,13 @@ class RequestTally:
         latency.counts[bisect_left(BOUNDS_S, seconds)] += 1
         latency.total_s += seconds
 
-    def counting(self, scope: Scope, send: Send) -> Send:
-        """Return `send` for a request of which the router will say which route it takes."""
+    def counter(self, scope: Scope) -> Callable[[int], None]:
+        """Return what counts the answer, given its status, of a request of which the router will say which route it takes."""
         began_s = perf_counter()
 
-        async def counted(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                method = scope["method"] if scope["method"] in _METHODS else _OTHER
-                route = getattr(scope.get("route"), "path", _OTHER)
-                self.count(method, route, message["status"], perf_counter() - began_s)
-            await send(message)
+        def count(status: int) -> None:
+            method = scope["method"] if scope["method"] in _METHODS else _OTHER
+            route = getattr(scope.get("route"), "path", _OTHER)
+            self.count(method, route, status, perf_counter() - began_s)
 
-        return counted
+        return count

@@ -15,6 +15,8 @@ import orjson
 from pydantic import BaseModel, BeforeValidator, ValidationError
 from pydantic_core import PydanticCustomError
 
+from app.routes.http.accept import is_accepted
+from app.routes.http.checks import is_json
 from app.routes.lean import Incoming
 from app.sessions.errors import PositionInvalid
 from app.sessions.ids import check_id
@@ -108,7 +110,7 @@ def run_id_of(incoming: Incoming) -> str:
 def last_event_id(incoming: Incoming) -> int | None:
     """Return where a follower wants to go on; None when it does not say. Raises HeaderInvalid, PositionInvalid."""
     asked = parse_qs(incoming.scope["query_string"].decode("latin-1")).get("last_event_id")
-    text = asked[0] if asked else incoming.header(b"last-event-id")
+    text = (asked[0] if asked else incoming.header(b"last-event-id") or "").strip()
     if not text:
         return None
     if not _EVENT_ID.fullmatch(text):
@@ -125,7 +127,7 @@ async def read_body(incoming: Incoming, model: type[Model]) -> Model:
     if not raw:
         return _validated({}, model)
     media_type = incoming.header(b"content-type") or ""
-    if not _is_json(media_type):
+    if not is_json(media_type):
         raise MediaTypeUnsupported(media_type)
     try:
         document = jiter.from_json(raw, allow_inf_nan=False, catch_duplicate_keys=True)
@@ -168,14 +170,7 @@ def _preferences(incoming: Incoming) -> Collection[str]:
 def wants_stream(incoming: Incoming) -> bool:
     """Whether the client asks for server-sent events."""
     accept = incoming.header(b"accept")
-    return accept is not None and "text/event-stream" in accept.lower()
-
-
-def _is_json(content_type: str) -> bool:
-    if content_type == "application/json":
-        return True
-    media_type = content_type.partition(";")[0].strip().lower()
-    return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))
+    return accept is not None and "text/event-stream" in accept.lower() and is_accepted(accept, "text/event-stream")
 
 
 def _validated(document: Any, model: type[Model]) -> Model:

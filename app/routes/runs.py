@@ -12,8 +12,18 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from app.routes.answers import json_answer, page_answer
-from app.routes.docs import IDEMPOTENCY_KEY, IF_MATCH, LAST_EVENT_ID, RESPOND_ASYNC, SESSION_ID, answers, described
+from app.routes.docs import (
+    IDEMPOTENCY_KEY,
+    IF_MATCH,
+    LAST_EVENT_ID,
+    LAST_EVENT_ID_IN_QUERY,
+    RESPOND_ASYNC,
+    SESSION_ID,
+    answers,
+    described,
+)
 from app.routes.event_stream import EventStreams
+from app.routes.http.query import query_checked_route
 from app.routes.idempotency import key_of
 from app.routes.lean import Endpoint, Incoming, LeanRoute
 from app.routes.requests import (
@@ -168,7 +178,7 @@ def run_routes(routes: RunRoutes, anywhere: Callable[[Endpoint], Endpoint]) -> l
             },
             openapi_extra=described(StartRun, [SESSION_ID, IF_MATCH, RESPOND_ASYNC, IDEMPOTENCY_KEY]),
         ),
-        APIRoute(
+        query_checked_route(
             "/v1/sessions/{session_id}/runs",
             routes.list_runs,
             methods=["GET"],
@@ -201,6 +211,6 @@ def run_routes(routes: RunRoutes, anywhere: Callable[[Endpoint], Endpoint]) -> l
                 **answers(400, 404, 409, 410, 422, 503),
                 204: {"description": "The run has ended, and everything of it was seen."},
             },
-            openapi_extra=described(parameters=[_RUN_ID, LAST_EVENT_ID]),
+            openapi_extra=described(parameters=[_RUN_ID, LAST_EVENT_ID, LAST_EVENT_ID_IN_QUERY]),
         ),
     ]

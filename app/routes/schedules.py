@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from app.persistence.schedules import ScheduleRecord
 from app.routes.answers import json_answer, page_answer
 from app.routes.docs import IDEMPOTENCY_KEY, answers, described
+from app.routes.http.query import query_checked_route
 from app.routes.idempotency import key_of
 from app.routes.lean import Incoming, LeanRoute
 from app.routes.requests import Number, read_body
@@ -84,7 +85,7 @@ def schedule_routes(host: SessionHost) -> list[APIRoute]:
             responses=answers(400, 404, 413, 415, 422, 503, _201=Schedule),
             openapi_extra=described(CreateSchedule, [IDEMPOTENCY_KEY]),
         ),
-        APIRoute(
+        query_checked_route(
             "/v1/schedules",
             routes.list_schedules,
             methods=["GET"],

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from app.persistence.records import SessionFilter, SessionStatus
 from app.routes.answers import json_answer, page_answer
 from app.routes.docs import IDEMPOTENCY_KEY, IF_MATCH, SESSION_ID, answers, described
+from app.routes.http.query import query_checked_route
 from app.routes.idempotency import key_of
 from app.routes.lean import Endpoint, Incoming, LeanRoute
 from app.routes.requests import Number, expected_seqs, read_body, session_id_of
@@ -30,10 +31,12 @@ _MOST_LABELS = 16  # in one filter: each is looked up for each session that a li
 _METADATA = {
     "name": "metadata",
     "in": "query",
-    "style": "deepObject",
+    "style": "form",
     "explode": True,
-    "schema": {"type": "object", "additionalProperties": {"type": "string"}, "maxProperties": _MOST_LABELS},
-    "description": "`metadata[customer]=4711` shows the sessions whose metadata has that text there.",
+    "schema": {"type": "array", "items": {"type": "string", "pattern": "^[^:]+:"}, "maxItems": _MOST_LABELS},
+    "example": ["customer:4711"],
+    "description": "`metadata=customer:4711` shows the sessions whose metadata has that text there; repeated, all must hold. "
+    "`metadata[customer]=4711` is the same.",
 }
 
 Limit = Annotated[Number, Query(ge=1, le=1000)]
@@ -115,13 +118,14 @@ def session_routes(host: SessionHost, anywhere: Callable[[Endpoint], Endpoint]) 
             responses=answers(400, 404, 409, 413, 415, 422, 503, _201=Session),
             openapi_extra=described(CreateSession, [IDEMPOTENCY_KEY]),
         ),
-        APIRoute(
+        query_checked_route(
             "/v1/sessions",
             routes.list_sessions,
             methods=["GET"],
             tags=tags,
             responses=answers(422, 503, _200=SessionPage),
             openapi_extra=described(parameters=[_METADATA]),
+            repeatable=["metadata"],
         ),
         LeanRoute(
             one,
@@ -168,13 +172,23 @@ def _ttl_s(body: CreateSession | EditSession | Fork) -> float | None:
 
 
 def _metadata_filter(request: Request) -> dict[str, str]:
-    """Raises RequestValidationError."""
-    found = {
-        name.removeprefix("metadata[").removesuffix("]"): value
-        for name, value in request.query_params.items()
-        if name.startswith("metadata[") and name.endswith("]")
-    }
+    """Return what `metadata[name]=text` and `metadata=name:text` ask for. Raises RequestValidationError."""
+    found: dict[str, str] = {}
+    for parameter, value in request.query_params.multi_items():
+        if parameter == "metadata":
+            name, colon, text = value.partition(":")
+            if not colon or not name:
+                raise _invalid_metadata("must be name:text, or metadata[name]=text")
+        elif parameter.startswith("metadata["):
+            name, text = parameter.removeprefix("metadata[").removesuffix("]"), value
+        else:
+            continue
+        if found.setdefault(name, text) != text:
+            raise _invalid_metadata("asks for two values of one name")
     if len(found) > _MOST_LABELS:
-        message = f"a list can be filtered by {_MOST_LABELS} names of metadata, not by {len(found)}"
-        raise RequestValidationError([{"loc": ("query", "metadata"), "msg": message}])
+        raise _invalid_metadata(f"a list can be filtered by {_MOST_LABELS} names of metadata, not by {len(found)}")
     return found
+
+
+def _invalid_metadata(message: str) -> RequestValidationError:
+    return RequestValidationError([{"loc": ("query", "metadata"), "msg": message}])

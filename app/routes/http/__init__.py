@@ -1,0 +1,1 @@
+"""What stands between a socket and the routes: limits of connections and heads, and the checks that every request passes."""
