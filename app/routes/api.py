@@ -13,8 +13,8 @@ from app.routes.forwarding import Forwarder
 from app.routes.graphs import graph_routes
 from app.routes.health import health_routes
 from app.routes.history import history_routes
-from app.routes.last_resort import LastResort
 from app.routes.http.checks import RequestChecks
+from app.routes.last_resort import LastResort
 from app.routes.machines import machine_routes
 from app.routes.metrics import metrics_routes
 from app.routes.runs import RunRoutes, run_routes

@@ -90,10 +90,6 @@ class Api(FastAPI):
         except ExceptionGroup as exc:
             if exc.split(HeadAnswered)[1] is not None and not answer.is_complete:
                 raise
-        except Exception:
-            # the framework raises what it has answered with 500, and the server would close the connection for it
-            if not answer.is_complete:
-                raise
 
     def _lane_for(self, scope: Scope) -> tuple[Endpoint, str] | None:
         path: str = scope["path"]

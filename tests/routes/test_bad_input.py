@@ -151,8 +151,13 @@ CASES: dict[str, tuple[Send, int, str, tuple[str, ...]]] = {
     "an odd precondition": (post(STEPS, json={}, headers={"If-Match": "3"}), 400, "header-invalid", ("If-Match",)),
     "a path that is none": (get("/v1/sesions"), 404, "path-unknown", ("/v1/sesions",)),
     "a path with a slash too many": (get("/v1/sessions/"), 404, "path-unknown", ()),
-    "the wrong method": (lambda client, _: client.put("/v1/sessions"), 405, "method-not-allowed", ("GET, POST",)),
-    "another wrong method": (lambda client, x: client.put(ONE.format(x)), 405, "method-not-allowed", ("DELETE, GET, PATCH",)),
+    "the wrong method": (lambda client, _: client.put("/v1/sessions"), 405, "method-not-allowed", ("GET, HEAD, OPTIONS, POST",)),
+    "another wrong method": (
+        lambda client, x: client.put(ONE.format(x)),
+        405,
+        "method-not-allowed",
+        ("DELETE, GET, HEAD, OPTIONS, PATCH",),
+    ),
 }  # fmt: skip
 
 
@@ -186,8 +191,8 @@ def test_inputs_of_a_wrong_type_are_named(client: httpx.Client) -> None:
 
 
 def test_the_methods_of_a_path_are_told(client: httpx.Client) -> None:
-    assert client.put("/v1/sessions").headers["Allow"] == "GET, POST"
-    assert client.post("/healthz").headers["Allow"] == "GET, HEAD"
+    assert client.put("/v1/sessions").headers["Allow"] == "GET, HEAD, OPTIONS, POST"
+    assert client.post("/healthz").headers["Allow"] == "GET, HEAD, OPTIONS"
 
 
 def test_a_body_that_says_it_is_too_large_is_not_read(client: httpx.Client, session: str) -> None:

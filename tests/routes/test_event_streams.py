@@ -61,7 +61,7 @@ def past(client: httpx.Client, session: str, after: int, count: int) -> list[Tol
 
 def posted(path: str, body: bytes, *headers: str) -> bytes:
     """A POST as it goes over the wire."""
-    lines = [f"POST {path} HTTP/1.1", "Host: test", *headers]
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", *headers]
     lines += ["Content-Type: application/json", f"Content-Length: {len(body)}", "Connection: close", "", ""]
     return "\r\n".join(lines).encode() + body
 
