@@ -20,6 +20,7 @@ from app.engine.ports import ActionOutcome
 from app.engine.state import State
 from app.engine.view import travelling_values
 from app.executors.errors import CannotTravel, RemoteActionError
+from app.executors.told_errors import RemoteTraceback, ToldError, chain_of, text_of, type_of
 
 __all__ = ["Errand", "Failure", "Item", "MachineSource", "Reply", "describe_failure", "pack", "rebuild", "unpack"]
 
@@ -58,12 +59,13 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An exception on its way home; `error` is None when it could not be pickled."""
+    """An exception on its way home, with its causes in `chain`; `error` is None when it could not be pickled."""
 
     error: bytes | None
     type_name: str
     message: str
     traceback: str
+    chain: tuple[ToldError, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +135,21 @@ def unpack(payload: bytes, action: str) -> Any:
 
 
 def describe_failure(error: Exception) -> Failure:
-    """Return `error` in a form that travels."""
+    """Return `error` in a form that travels. Never fails, whatever the error's class does."""
+    dumped: bytes | None = None
     try:
-        dumped: bytes | None = _dump(error)
-        pickle.loads(dumped)  # type: ignore[arg-type]  # noqa: S301 - our own bytes; many exceptions dump and do not load
-    except Exception:
+        dumped = _dump(error)
+        pickle.loads(dumped)  # noqa: S301 - our own bytes; many exceptions dump and do not load
+    except BaseException:  # the border to the user's class
         dumped = None
-    return Failure(dumped, type(error).__qualname__, str(error), "".join(traceback.format_exception(error)))
+    return Failure(dumped, type(error).__qualname__, text_of(error), _formatted(error), chain_of(error))
+
+
+def _formatted(error: Exception) -> str:
+    try:
+        return "".join(traceback.format_exception(error))
+    except BaseException as exc:  # the border to the user's class
+        return f"{type_of(error)}: its traceback cannot be shown: {type(exc).__name__}"
 
 
 def rebuild(failure: Failure, action: str) -> Exception:
@@ -150,15 +160,8 @@ def rebuild(failure: Failure, action: str) -> Exception:
             error = pickle.loads(failure.error)  # noqa: S301 - written by our own worker
         except Exception as exc:
             error.add_note(f"{failure.type_name} cannot be rebuilt here: {type(exc).__name__}")
-    error.__cause__ = RemoteTraceback(failure.traceback)
+    error.__cause__ = RemoteTraceback(failure.chain, failure.traceback)
     return error
-
-
-class RemoteTraceback(Exception):
-    """Only shown: the traceback of the process that raised."""
-
-    def __str__(self) -> str:
-        return f"\n{self.args[0]}"
 
 
 class _ActionPickler(pickle.Pickler):

@@ -1,34 +1,19 @@
 """Errors of an action as text that is safe to store and to show: no state value that we know of is in it."""
 
-import os
 import traceback
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-import app
-from app.engine.errors import ActionQuit
-from app.engine.quitting import original_of
 from app.engine.state import values_of
+from app.executors.told_errors import chain_of, text_of, type_of
 
-__all__ = ["frames_of", "message_of", "type_of"]
+__all__ = ["message_of", "traceback_of", "type_of"]
 
-_OWN = f"{Path(app.__file__).parent}{os.sep}"
 _LONGEST_MESSAGE = 2_000
 _WITHHELD = "[withheld]"
 _SHORTEST_SECRET = 6  # shorter values are words like `move`: hiding them would hide the message
 _MOST_VALUES = 10_000  # how much of a large state is looked at, for the sake of the event loop
-
-
-def type_of(error: BaseException) -> str:
-    """Return the name of the error's class, with its module unless it is a builtin."""
-    if isinstance(error, ActionQuit):
-        return error.error_type
-    kind = type(error)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def message_of(error: BaseException, state: Mapping[str, Any]) -> str:
@@ -37,25 +22,30 @@ def message_of(error: BaseException, state: Mapping[str, Any]) -> str:
     Of a pydantic error only what was wrong and where is kept, for it repeats the values it got. Texts and numbers shorter than
     six characters are left in.
     """
-    if isinstance(error, ValidationError):
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-        text = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'value'}: {each['msg']}" for each in found)
-    else:
-        text = error.message if isinstance(error, ActionQuit) else str(error)
+    return _safe(text_of(error), state)
+
+
+def _safe(text: str, state: Mapping[str, Any]) -> str:
     text = _without(text[: 2 * _LONGEST_MESSAGE], state)
     return text if len(text) <= _LONGEST_MESSAGE else text[: _LONGEST_MESSAGE - 1] + "…"
 
 
-def frames_of(error: BaseException) -> str:
-    """Return the traceback as frames and lines of code, oldest first, without messages and without values of variables.
+def traceback_of(error: BaseException, state: Mapping[str, Any]) -> str:
+    """Return the traceback of an error and of its causes as Python shows it, wherever it was raised.
 
-    Frames of Stepwell itself are left out where there are others: what went wrong is the user's code.
+    Frames of Stepwell itself are left out where there are others: what went wrong is the user's code. Each message is as
+    `message_of` gives it, and no values of variables are in it.
     """
-    if isinstance(error, ActionQuit):
-        error = original_of(error)
-    frames = [traceback.FrameSummary(each.filename, each.lineno, each.name) for each in traceback.extract_tb(error.__traceback__)]
-    users = [each for each in frames if not each.filename.startswith(_OWN)]
-    return "".join(traceback.StackSummary.from_list(users or frames).format())
+    parts = []
+    for told in chain_of(error):
+        frames = [traceback.FrameSummary(each.file, each.line_no, each.function, line=each.line) for each in told.frames]
+        text = _safe(told.text, state)
+        if frames:
+            parts += ["Traceback (most recent call last):\n", *traceback.StackSummary.from_list(frames).format()]
+        parts.append(f"{told.type_name}{': ' if text else ''}{text}\n")
+        if told.link is not None:
+            parts.append(f"\n{told.link.value}\n\n")
+    return "".join(parts)
 
 
 def _without(text: str, state: Mapping[str, Any]) -> str:

@@ -29,7 +29,7 @@ from app.persistence.records import (
 )
 from app.persistence.store import Store, StoreError
 from app.sessions.events import Event, EventType, ItemGiven, StepDone, StepStarted, end_type
-from app.sessions.failures import frames_of, message_of, type_of
+from app.sessions.failures import message_of, traceback_of, type_of
 from app.sessions.items import shown_item
 from app.sessions.live import LiveSession
 from app.sessions.requests import RunOrder
@@ -190,7 +190,7 @@ class Journal:
         error = failure.error
         times = failure.started_at_s, failure.finished_at_s
         message = message_of(error, self._writes.state)
-        self._note(failure.seq, failure.action, type_of(error), message, frames_of(error), *times)
+        self._note(failure.seq, failure.action, type_of(error), message, traceback_of(error, self._writes.state), *times)
 
     async def settle(self) -> None:
         """Return when all that was handed in is durable. Raises what the store refused it with."""

@@ -17,7 +17,7 @@ from app.persistence.records import RunStatus, SessionStatus, StepCommit
 from app.persistence.store import ClaimLost, RunNotFound, StepConflict, Store, StoreError, StoreUnavailable
 from app.sessions.checks import refusal
 from app.sessions.errors import ActionFailed, MachineChanged, RunCancelled, SessionsError, ShuttingDown
-from app.sessions.failures import frames_of, message_of, type_of
+from app.sessions.failures import message_of, traceback_of, type_of
 from app.sessions.journal import Journal
 from app.sessions.late_actions import LateActions
 from app.sessions.leftovers import Resumption, UnclosedEnd
@@ -371,7 +371,7 @@ class Run:
 
     async def _end_with_failure(self, exc: Exception) -> None:
         journal, live = self.journal, self.live
-        error_type, message, frames = type_of(exc), message_of(exc, live.state), frames_of(exc)
+        error_type, message, frames = type_of(exc), message_of(exc, live.state), traceback_of(exc, live.state)
         if not journal.has_begun:
             journal.begin()
         if journal.failure is None:

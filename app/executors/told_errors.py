@@ -1,0 +1,113 @@
+"""An error and what led to it, as values that can be sent from another process: types, texts, and the frames of the user's code.
+
+A text may hold values of a state: `app.sessions.failures` withholds those that it knows.
+"""
+
+import os
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import ValidationError
+
+import app
+from app.engine.errors import ActionQuit
+from app.engine.quitting import original_of
+
+__all__ = ["Frame", "Link", "RemoteTraceback", "ToldError", "chain_of", "text_of", "type_of"]
+
+_OWN = f"{Path(app.__file__).parent}{os.sep}"
+_MOST_ERRORS = 10
+_MOST_FRAMES = 50  # at each end of a traceback
+
+
+class Link(StrEnum):
+    """How an error is connected with the one after it."""
+
+    CAUSE = "The above exception was the direct cause of the following exception:"
+    CONTEXT = "During handling of the above exception, another exception occurred:"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A line of code that an error passed through."""
+
+    file: str
+    line_no: int | None
+    function: str
+    line: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ToldError:
+    """One error of a chain. `link` leads to the next one; the last one has none."""
+
+    type_name: str
+    text: str
+    frames: tuple[Frame, ...]
+    link: Link | None = None
+
+
+class RemoteTraceback(Exception):
+    """The cause of an error that was raised in another process: what is known of it there. Only shown."""
+
+    def __init__(self, chain: Sequence[ToldError], text: str) -> None:
+        super().__init__(text)
+        self.chain = tuple(chain)
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
+def type_of(error: BaseException) -> str:
+    """Return the name of the error's class, with its module unless it is a builtin."""
+    if isinstance(error, ActionQuit):
+        return error.error_type
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def text_of(error: BaseException) -> str:
+    """Return what the error says; of a pydantic error what was wrong and where, for it repeats the values it got. Never fails."""
+    try:
+        if isinstance(error, ValidationError):
+            found = error.errors(include_url=False, include_context=False, include_input=False)
+            return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'value'}: {each['msg']}" for each in found)
+        return str(error.message if isinstance(error, ActionQuit) else error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as exc:  # the class is a user's, and so is the method that makes its text
+        return f"its text cannot be made: __str__ raised {type(exc).__name__}"
+
+
+def chain_of(error: BaseException) -> tuple[ToldError, ...]:
+    """Return the error with its causes, the first of them first; of each the frames that are not Stepwell's, if there are any."""
+    chain: list[ToldError] = []
+    seen: set[int] = set()
+    current, link = error, None
+    while len(chain) < _MOST_ERRORS and id(current) not in seen:
+        if isinstance(current, ActionQuit):
+            current = original_of(current)
+        seen.add(id(current))
+        if isinstance(current.__cause__, RemoteTraceback):  # which tells of this very error, as it was there
+            *causes, last = current.__cause__.chain
+            chain += [replace(last, link=link), *reversed(causes)]
+            break
+        chain.append(ToldError(type_of(current), text_of(current), _frames_of(current), link))
+        if current.__cause__ is not None:
+            current, link = current.__cause__, Link.CAUSE
+        elif current.__context__ is not None and not current.__suppress_context__:
+            current, link = current.__context__, Link.CONTEXT
+        else:
+            break
+    return tuple(reversed(chain))
+
+
+def _frames_of(error: BaseException) -> tuple[Frame, ...]:
+    found = traceback.extract_tb(error.__traceback__)
+    users = [each for each in found if not each.filename.startswith(_OWN)] or list(found)
+    if len(users) > 2 * _MOST_FRAMES:
+        users = users[:_MOST_FRAMES] + users[-_MOST_FRAMES:]
+    return tuple(Frame(each.filename, each.lineno, each.name, each.line) for each in users)
