@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 from app.routes.http.accept import is_accepted
 from app.routes.http.checks import is_json
 from app.routes.lean import Incoming
+from app.routes.unrepresentable import unrepresentable
 from app.sessions.errors import PositionInvalid
 from app.sessions.ids import check_id
 
@@ -133,6 +134,9 @@ async def read_body(incoming: Incoming, model: type[Model]) -> Model:
         document = jiter.from_json(raw, allow_inf_nan=False, catch_duplicate_keys=True)
         orjson.loads(raw)  # refuses 1e999, which is an infinity in `document`; what it reads has lost digits of long numbers
     except ValueError as exc:
+        errors = unrepresentable(raw, is_too_deep="recursion" in str(exc))
+        if errors:
+            raise BodyInvalid(errors) from None
         raise BodyMalformed(f"the body is not JSON: {exc}") from None
     return _validated(document, model)
 
