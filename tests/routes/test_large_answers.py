@@ -64,7 +64,7 @@ def test_a_large_answer_is_made_beside_the_loop_and_is_whole(client: httpx.Clien
     assert f'{{"number":{ROWS - 1},"parts":[{ROWS - 1},null,0.5]}}' in answer.text
     assert '{"seen":true}' in answer.text
     assert Witness.threads
-    assert all(name.startswith("encoding") for name in Witness.threads)
+    assert all(name.startswith("stepwell-encoding") for name in Witness.threads)
 
 
 def test_a_small_answer_is_made_at_once(client: httpx.Client) -> None:
@@ -81,4 +81,4 @@ def test_a_large_event_is_made_beside_the_loop_and_is_whole(client: httpx.Client
     with client.stream("GET", f"/v1/runs/{run_id}/events", headers={"Last-Event-ID": "0"}) as stream:
         text = "".join(stream.iter_text())
     assert f'{{"number":{ROWS - 1},"parts":[{ROWS - 1},null,0.5]}}' in text
-    assert all(name.startswith("encoding") for name in Witness.threads)
+    assert all(name.startswith("stepwell-encoding") for name in Witness.threads)
