@@ -68,8 +68,15 @@ def _leaves(value: Any) -> Iterator[str]:
         case None | bool():
             return
         case str() | bytes() | int() | float():
-            for text in {str(value), repr(value), repr(value).strip("b'\"")}:
+            for text in _texts_of(value):
                 if len(text) >= _SHORTEST_SECRET:
                     yield text
         case _:
             yield from _leaves(getattr(value, "__dict__", None))
+
+
+def _texts_of(value: Any) -> set[str]:
+    try:
+        return {str(value), repr(value), repr(value).strip("b'\"")}
+    except Exception:  # an enum's own code, or a number of more digits than Python writes: no message repeats it
+        return set()

@@ -11,8 +11,9 @@ from typing import Any
 
 from app.engine.ports import Step
 from app.persistence.records import Commit, RunEnd, RunStart, StepCommit
-from app.persistence.store import ClaimLost, StepConflict, Store, StoreUnavailable
+from app.persistence.store import ClaimLost, StepConflict, Store, StoreError, StoreUnavailable
 from app.sessions.events import Event, EventType
+from app.sessions.failures import type_of
 from app.sessions.live import LiveSession
 from app.sessions.requests import Durability
 
@@ -179,7 +180,9 @@ class Writes:
             is_ours = not (isinstance(exc, ClaimLost) or self._live.stream.is_late)
             if shows_always and is_ours and not self.is_in_doubt:  # but for steps: what is told of as finished is stored
                 self._show(last, [event for event in last.events if event.type is not EventType.STEP_FINISHED])
-            raise
+            if isinstance(exc, StoreError):
+                raise
+            raise StoreError(f"the commit failed: {type_of(exc)}") from exc  # so that the run comes to an end, whatever it is
         finally:
             self._is_storing = False
             if self.is_in_doubt:

@@ -1,3 +1,4 @@
+import enum
 import uuid
 
 import pydantic
@@ -49,3 +50,15 @@ def test_a_validation_error_says_where_and_what_but_not_which_value() -> None:
     message = message_of(caught.value, {})
     assert message.startswith("key: Input should be a valid UUID")
     assert SECRET not in message
+
+
+class Level(enum.IntEnum):
+    LOW = 1234567
+
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("value", [16**9_000, Level.LOW], ids=["number", "enum"])
+def test_a_value_that_has_no_text_does_not_keep_the_message_from_being_told(value: object) -> None:
+    assert message_of(ValueError("no such move"), {"a": value}) == "no such move"
