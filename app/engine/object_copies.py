@@ -4,10 +4,13 @@ import copy
 from enum import Enum
 from typing import Any
 
+from pydantic import BaseModel
+
 from app.engine.frozen_values import IMMUTABLE
 
-__all__ = ["copy_object", "is_immutable"]
+__all__ = ["copy_flat_model", "copy_object", "is_immutable"]
 
+_new, _set = object.__new__, object.__setattr__
 _DEEPEST = 20  # how far into tuples and frozen objects it is worth looking
 
 
@@ -20,16 +23,37 @@ def is_immutable(value: Any, depth: int = 0) -> bool:
         return False
     if cls is tuple or cls is frozenset or (isinstance(value, tuple) and not hasattr(value, "__dict__")):
         return all(is_immutable(item, depth + 1) for item in value)
-    parameters = getattr(cls, "__dataclass_params__", None)
-    if parameters is not None and parameters.frozen and "__dataclass_params__" in cls.__dict__:
+    parameters = cls.__dict__.get("__dataclass_params__")  # its own: a base may be frozen where the class is not
+    if parameters is not None and parameters.frozen:
         fields = [getattr(value, name, None) for name in cls.__dataclass_fields__]
         extra = getattr(value, "__dict__", {}).keys() - cls.__dataclass_fields__.keys()
         return not extra and all(is_immutable(field, depth + 1) for field in fields)
     return False
 
 
+def copy_flat_model(value: Any) -> Any:
+    """Return a copy of a pydantic model of which no field can be changed in place, a tenth of the work of a deep copy.
+
+    None for every other value, and for a model that copies itself in a way of its own.
+    """
+    cls = type(value)
+    if not issubclass(cls, BaseModel) or cls.__deepcopy__ is not BaseModel.__deepcopy__ or cls.__new__ is not object.__new__:
+        return None
+    fields = value.__dict__
+    if value.__pydantic_private__ or value.__pydantic_extra__ or not IMMUTABLE.issuperset(map(type, fields.values())):
+        return None
+    copied = _new(cls)
+    _set(copied, "__dict__", fields.copy())
+    _set(copied, "__pydantic_fields_set__", value.__pydantic_fields_set__.copy())
+    _set(copied, "__pydantic_extra__", value.__pydantic_extra__)
+    _set(copied, "__pydantic_private__", value.__pydantic_private__)
+    return copied
+
+
 def copy_object(value: Any) -> Any:
     """Return a deep copy of `value`; the value itself if nothing in it can change or it cannot be copied, as a lock."""
+    if (copied := copy_flat_model(value)) is not None:
+        return copied
     if is_immutable(value):
         return value
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Optional, TypeVar
 import pydantic
 from pydantic_core import PydanticUndefined
 
-from app.engine.object_copies import copy_object
+from app.engine.object_copies import copy_flat_model, copy_object
 from app.engine.state import State
 from app.engine.typing import TypingSystem
 from app.engine.view import is_view
@@ -75,6 +75,8 @@ def model_from_values(model: type[ModelType], values: Mapping[str, Any]) -> Mode
 
 def _unshared(value: Any) -> Any:
     if isinstance(value, pydantic.BaseModel):
+        if (copied := copy_flat_model(value)) is not None:
+            return copied
         return value.model_copy(update={name: _unshared(item) for name, item in value.__dict__.items()})
     kind = type(value)
     if kind in LISTS:
