@@ -5,6 +5,8 @@ Ids are attributes as well as text. Messages never hold a state value.
 
 from collections.abc import Mapping
 
+from app.persistence.store import StoreUnavailable
+
 __all__ = [
     "ActionFailed",
     "AnswerTrimmed",
@@ -18,6 +20,7 @@ __all__ = [
     "RunCancelled",
     "RunFailed",
     "RunUnknown",
+    "RunUnsettled",
     "ScheduleInvalid",
     "SeqMismatch",
     "SessionBusy",
@@ -168,6 +171,18 @@ class RunFailed(SessionsError):
         self.run_id = run_id
         self.cause = cause
         self.steps = steps
+
+
+class RunUnsettled(StoreUnavailable):
+    """The store could not say what it has of a run: the run goes on, or gets its end, when it can."""
+
+    def __init__(self, session_id: str, run_id: str, cause: Exception | None) -> None:
+        super().__init__(
+            f"{cause or 'the store does not answer'}; how run {run_id!r} ends is not known yet",
+            cause.retry_after_s if isinstance(cause, StoreUnavailable) else 1.0,
+        )
+        self.session_id = session_id
+        self.run_id = run_id
 
 
 class KeyReused(SessionsError):

@@ -8,12 +8,17 @@ from typing import Any
 from app.engine.state import values_of
 from app.executors.told_errors import chain_of, text_of, type_of
 
-__all__ = ["message_of", "traceback_of", "type_of"]
+__all__ = ["message_of", "refused_end", "traceback_of", "type_of"]
 
 _LONGEST_MESSAGE = 2_000
 _WITHHELD = "[withheld]"
 _SHORTEST_SECRET = 6  # shorter values are words like `move`: hiding them would hide the message
 _MOST_VALUES = 10_000  # how much of a large state is looked at, for the sake of the event loop
+
+
+def refused_end(error: BaseException | None) -> dict[str, Any]:
+    """Return what is told of a run of which the store has refused a step."""
+    return {"type": "step-refused", "error_type": "" if error is None else type_of(error)}
 
 
 def message_of(error: BaseException, state: Mapping[str, Any]) -> str:

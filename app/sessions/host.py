@@ -321,6 +321,7 @@ class SessionHost:
         if run is not None:
             run.cancel(REQUESTED)
             await run.ended()
+            run.require_settled()
             if record := run.journal.record():
                 return record
         return await self.desk.cancel_waiting(run_id, REQUESTED)

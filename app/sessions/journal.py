@@ -163,10 +163,7 @@ class Journal:
         error: Mapping[str, Any] | None = None,
         back: StepCommit | None = None,
     ) -> None:
-        """Make the end of the run durable and show it; with `back`, a step that takes the run back, before it.
-
-        What the store refuses is shown all the same, unless another replica may have the session, and its refusal raised.
-        """
+        """Make the end of the run durable, and show it then; with `back`, a step that takes the run back, before it."""
 
         def entry() -> Entry:
             events: list[Event] = []
@@ -175,7 +172,7 @@ class Journal:
             end = self._numbered_end(events, status, 0, reason, error)
             return Entry(self._commit(session_status, step=step, failure=failure, run_end=end), events, None, end)
 
-        await self._writes.hand_in(entry, is_last=True, shows_always=True)
+        await self._writes.hand_in(entry, is_last=True)
 
     def show_end(self, status: RunStatus, reason: str | None, error: Mapping[str, Any] | None) -> None:
         """Show the end of a run that is not stored, and will not be."""

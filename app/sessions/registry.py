@@ -11,13 +11,15 @@ from contextlib import asynccontextmanager
 from app.engine.machine import Machine
 from app.persistence.records import LoadedSession, SessionRecord
 from app.persistence.replicas import ClaimedElsewhere
-from app.persistence.store import Store
+from app.persistence.store import Store, StoreUnavailable
 from app.sessions.claims import Claims, ClaimSettings
 from app.sessions.errors import MachineNotHosted
 from app.sessions.live import LiveSession
 from app.sessions.residents import Residents
 
 __all__ = ["Registry"]
+
+_MOST_READS = 3  # of a session that has left memory again each time
 
 
 class Registry:
@@ -74,7 +76,11 @@ class Registry:
     async def _alive(self, session_id: str) -> LiveSession:
         if self.claims.is_late:
             await self.claims.confirm()
+        times_read = 0
         while (live := self.residents.get(session_id)) is None:
+            if times_read == _MOST_READS:
+                raise StoreUnavailable("what the session does is not stored, however often it is read again")
+            times_read += 1
             loading = self._loading.get(session_id)
             if loading is None:
                 loading = self._loading[session_id] = asyncio.create_task(self._load(session_id))

@@ -7,7 +7,8 @@ from dataclasses import replace
 from app.persistence.records import RunRecord, RunStatus
 from app.persistence.store import RunNotFound, Store
 from app.sessions.endings import close_stored, fail_unreadable
-from app.sessions.leftovers import Resumption
+from app.sessions.failures import refused_end
+from app.sessions.leftovers import Resumption, UnclosedEnd
 from app.sessions.live import LiveSession
 from app.sessions.phases import Phase
 from app.sessions.requests import RunOrder, RunRequest
@@ -107,16 +108,30 @@ class Resumer:
         Of a run that the store has never heard of nothing comes any more. Raises StoreUnavailable.
         """
         for run in [run for run in self._runs_left.values() if run.live.id == session_id and run.live is not live]:
-            try:
-                await self._store.get_run(run.id)
-            except RunNotFound:
-                run.show_end()
-                if live is not None:
-                    live.stream.forsake(run.id)
-            if self._runs_left.get(run.id) is run:
-                del self._runs_left[run.id]
+            is_stored = await self._is_stored(run)
+            if self._runs_left.get(run.id) is not run:
+                continue  # somebody else has come to the same meanwhile, and told it
+            del self._runs_left[run.id]
+            if live is not None and not is_stored:
+                _show_unstored(run)
+                live.stream.forsake(run.id)
         if live is None or not live.is_stale:
             self.left.discard(session_id)
+
+    async def _is_stored(self, run: Run) -> bool:
+        try:
+            await self._store.get_run(run.id)
+        except RunNotFound:
+            return False
+        return True
+
+
+def _show_unstored(run: Run) -> None:
+    """Tell followers the end of a run that the store does not have, and that nobody will ask for again."""
+    order, journal = run.order, run.journal
+    if journal.has_begun and journal.end is None and not (order.is_promised or order.is_forwarded):
+        end = run.unclosed or UnclosedEnd(RunStatus.FAILED, None, refused_end(run.store_error), rolls_back=False)
+        journal.show_end(end.status, end.reason, end.error)
 
 
 async def resumption_of(store: Store, live: LiveSession, record: RunRecord) -> Resumption:

@@ -1,5 +1,6 @@
 """Taking a run back: the step that leads a session to where the run began. The log only ever grows: docs/adr/0022."""
 
+import logging
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -7,13 +8,19 @@ from typing import Any
 from app.engine.difference import difference
 from app.engine.freezing import freeze_all
 from app.engine.frozen import frozen
+from app.engine.serde import UnserializableValue
 from app.engine.state import values_of
+from app.persistence.handing_in import with_values_encoded
 from app.persistence.records import StepCommit, StepKind
-from app.persistence.store import Store
+from app.persistence.store import Store, StoreError, StoreUnavailable
 from app.sessions.branching import next_action, prior_action_at
+from app.sessions.errors import MachineChanged
+from app.sessions.leftovers import Resumption
 from app.sessions.live import LiveSession
 
-__all__ = ["Origin", "origin_at", "rollback_step"]
+__all__ = ["Origin", "rollback_step", "way_back"]
+
+logger = logging.getLogger(__name__)
 
 
 @frozen
@@ -32,6 +39,24 @@ class Origin:
 async def origin_at(store: Store, live: LiveSession, seq: int) -> Origin:
     """Return where `live` stood after step `seq`. Raises StepNotFound if that is trimmed."""
     return Origin(freeze_all(await store.state_at(live.id, seq)), seq, await prior_action_at(store, live.record(), seq))
+
+
+async def way_back(store: Store, live: LiveSession, origin: Origin, resumption: Resumption | None) -> StepCommit | None:
+    """Return the step that takes a run back that began at `origin`, or was taken up as `resumption` says.
+
+    None if there is no way back: what the run has committed stays then. Raises StoreUnavailable.
+    """
+    try:
+        if resumption is not None and resumption.origin_seq is not None:
+            origin = await origin_at(store, live, resumption.origin_seq)
+        back = rollback_step(live, origin)
+        return None if back is None else await with_values_encoded(back)
+    except StoreUnavailable:
+        raise
+    except (StoreError, MachineChanged, UnserializableValue) as exc:
+        names = {"session_id": live.id, "machine": live.machine.name}
+        logger.warning("a run cannot be taken back; what it has committed stays", exc_info=exc, extra=names)
+        return None
 
 
 def rollback_step(live: LiveSession, origin: Origin) -> StepCommit | None:

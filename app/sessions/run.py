@@ -8,24 +8,23 @@ from typing import Any
 
 from app.engine.errors import InvalidInputs, UnknownAction, UnknownTag
 from app.engine.quitting import quit_of
-from app.engine.serde import UnserializableValue
 from app.executors.errors import ExecutorsClosed, PoolExhausted, RungUnavailable
 from app.executors.ladder import Executors
 from app.executors.owner import current_owner
-from app.persistence.handing_in import with_values_encoded
 from app.persistence.records import RunStatus, SessionStatus, StepCommit
 from app.persistence.store import ClaimLost, RunNotFound, StepConflict, Store, StoreError, StoreUnavailable
 from app.sessions.checks import refusal
-from app.sessions.errors import ActionFailed, MachineChanged, RunCancelled, SessionsError, ShuttingDown
-from app.sessions.failures import message_of, traceback_of, type_of
+from app.sessions.errors import ActionFailed, RunCancelled, RunUnsettled, SessionsError, ShuttingDown
+from app.sessions.failures import message_of, refused_end, traceback_of, type_of
 from app.sessions.journal import Journal
 from app.sessions.late_actions import LateActions
 from app.sessions.leftovers import Resumption, UnclosedEnd
 from app.sessions.live import LiveSession
 from app.sessions.phases import Phase
 from app.sessions.requests import RunOrder, RunOutcome
-from app.sessions.rollback import Origin, origin_at, rollback_step
+from app.sessions.rollback import Origin, way_back
 from app.sessions.run_ports import HostPorts
+from app.sessions.waiters import turn_in, wake
 
 __all__ = ["SHUTDOWN", "Run"]
 
@@ -151,33 +150,36 @@ class Run:
     async def begun(self) -> None:
         """Return when the run has begun. Raises what kept it from beginning."""
         if not (self.journal.has_begun or self._is_over):
-            await _turn_in(self._for_begin)
+            await turn_in(self._for_begin)
         if not self.journal.has_begun and self._error is not None:
             raise self._error
 
     async def ended(self) -> None:
         """Return when the run is over, however it ended."""
         if not self._is_over:
-            await _turn_in(self._for_end)
+            await turn_in(self._for_end)
 
     async def outcome(self) -> RunOutcome:
-        """Wait for the end. Raises ActionFailed, RunCancelled, ShuttingDown, a StoreError, or what kept it from beginning."""
+        """Wait for the end. Raises ActionFailed, RunCancelled, ShuttingDown, a StoreError, or what kept it from beginning.
+
+        RunUnsettled says that the end is not known yet.
+        """
         if not self._is_over:
-            await _turn_in(self._for_end)
+            await turn_in(self._for_end)
         if self._outcome is None:
             raise self._error or ShuttingDown()
         return self._outcome
 
-    def show_end(self) -> None:
-        """Tell followers how the run ended, of which the store has never heard."""
-        end = self.unclosed
-        if end is not None and self.journal.has_begun and self.journal.end is None:
-            self.journal.show_end(end.status, end.reason, end.error)
+    def require_settled(self) -> None:
+        """Raises RunUnsettled or ClaimLost if the run was left."""
+        if self.is_left:
+            raise self._error or ShuttingDown()
 
     async def secure(self) -> None:
         """Store the start of the run, if nothing of it is stored yet. A store that refuses is asked again with the first step."""
         try:
-            await self.journal.secure_start()
+            if not self._is_over:
+                await self.journal.secure_start()
         except StoreError as exc:
             logger.warning("the start of a run could not be stored", exc_info=exc, extra=self._names())
 
@@ -259,7 +261,7 @@ class Run:
         if self._is_on_trial and self.journal.steps_here:
             self._end_trial()
         if self._for_begin:
-            _wake(self._for_begin)
+            wake(self._for_begin)
 
     async def _drive(self) -> None:
         request, journal = self._request, self.journal
@@ -293,7 +295,12 @@ class Run:
                 if not journal.has_begun:
                     journal.begin()
                 journal.broken_off("cancelled", f"the run was cancelled: {reason}")
-                back = await self._way_back() if self._rolls_back else None
+                try:
+                    back = await way_back(self._store, live, self._origin, self._resumption) if self._rolls_back else None
+                except StoreUnavailable as exc:
+                    live.move(Phase.STALE)
+                    self._leave_unsettled(exc)
+                    return
                 await self._close(RunStatus.CANCELLED, self._resting_status(), reason, back=back)
         if self._error is None:
             cancelled = RunCancelled(live.id, self.id, reason, live.seq, journal.steps)
@@ -319,17 +326,6 @@ class Run:
         logger.warning("a run cannot begin", extra={**self._names(), "error_type": told["error_type"], "error": told["message"]})
         await self._close(RunStatus.FAILED, self.live.status, None, told)
 
-    async def _way_back(self) -> StepCommit | None:
-        origin, resumption = self._origin, self._resumption
-        try:
-            if resumption is not None and resumption.origin_seq is not None:
-                origin = await origin_at(self._store, self.live, resumption.origin_seq)
-            back = rollback_step(self.live, origin)
-            return None if back is None else await with_values_encoded(back)
-        except (StoreError, MachineChanged, UnserializableValue) as exc:
-            logger.warning("a run cannot be taken back; what it has committed stays", exc_info=exc, extra=self._names())
-            return None
-
     async def _settled(self) -> bool:
         """Whether all that was handed in is stored; if not, `_store_error` says why."""
         self._ports.is_writing = True
@@ -352,17 +348,22 @@ class Run:
         if isinstance(exc, ClaimLost):
             self.is_open = True
             logger.warning("another replica has taken the session over", extra=self._names())
-        elif isinstance(exc, StoreUnavailable) and self.order.is_promised:
-            self.is_open = True
-            logger.warning("the database is away; the run goes on when it is back", extra={**self._names(), "error": str(exc)})
+        elif isinstance(exc, StoreUnavailable) or self.journal.is_in_doubt:
+            self._leave_unsettled(exc)
         else:
-            told = {"type": "step-refused", "error_type": type_of(exc) if exc else ""}
-            if self.journal.is_in_doubt:
-                logger.warning("what the store holds of a run is not known until it is read again", extra=self._names())
-                self.unclosed = UnclosedEnd(RunStatus.FAILED, None, told, rolls_back=False)
-                return
             logger.warning("the store refused a step", exc_info=exc, extra=self._names())
-            await self._close(RunStatus.FAILED, self._resting_status(), None, told)
+            await self._close(RunStatus.FAILED, self._resting_status(), None, refused_end(exc))
+
+    def _leave_unsettled(self, exc: StoreError | None) -> None:
+        """What the store has of the run is read when it can be: then the run goes on, or ends as it was told to."""
+        reason = self._stop_reason
+        self._error = RunUnsettled(self.live.id, self.id, exc)
+        if reason is None or reason == SHUTDOWN:
+            self.is_open = True
+        else:
+            self.unclosed = UnclosedEnd(RunStatus.CANCELLED, reason, None, rolls_back=self._rolls_back)
+        fields = {**self._names(), "error": str(exc)}
+        logger.warning("the store does not say what it has of a run; it is read again", extra=fields)
 
     @property
     def _is_to_be_told(self) -> bool:
@@ -401,7 +402,7 @@ class Run:
         except StoreError as exc:
             self.live.move(Phase.STALE)
             self.unclosed = UnclosedEnd(status, reason, error, rolls_back=back is not None)
-            self._error = exc
+            self._error = exc if isinstance(exc, ClaimLost) else RunUnsettled(self.live.id, self.id, exc)
             if isinstance(exc, StoreUnavailable):
                 logger.warning("the end of a run is stored when the database is back", extra={**self._names(), "error": str(exc)})
             elif isinstance(exc, ClaimLost):
@@ -434,8 +435,8 @@ class Run:
         self._end_trial()
         live.run = None
         self._is_over = True
-        _wake(self._for_begin)
-        _wake(self._for_end)
+        wake(self._for_begin)
+        wake(self._for_end)
         self._on_end(self)
 
     def _resting_status(self) -> SessionStatus:
@@ -443,17 +444,3 @@ class Run:
 
     def _names(self) -> dict[str, Any]:
         return {"machine": self.live.machine.name, "session_id": self.live.id, "run_id": self.id}
-
-
-def _turn_in(waiters: list[asyncio.Future[None]]) -> asyncio.Future[None]:
-    """Return a future that `_wake` settles. Each waiter has one of its own, or one that goes would take all along."""
-    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    waiters.append(waiter)
-    return waiter
-
-
-def _wake(waiters: list[asyncio.Future[None]]) -> None:
-    for waiter in waiters:
-        if not waiter.done():
-            waiter.set_result(None)
-    waiters.clear()

@@ -13,7 +13,7 @@ from app.persistence.store import KeyTaken, RunNotFound, SessionNotFound, Store,
 from app.sessions.active_runs import ActiveRuns
 from app.sessions.checks import check_request, check_waiting
 from app.sessions.endings import close_stored, fail_unreadable
-from app.sessions.errors import AnswerTrimmed, KeyReused, MachineNotHosted, SeqMismatch, SessionBusy, ShuttingDown
+from app.sessions.errors import AnswerTrimmed, KeyReused, MachineNotHosted, RunCancelled, SeqMismatch, SessionBusy, ShuttingDown
 from app.sessions.leftovers import Resumption
 from app.sessions.live import LiveSession
 from app.sessions.outcomes import PastRun
@@ -189,8 +189,9 @@ class RunDesk:
 
     async def cancel_waiting(self, run_id: str, reason: str) -> RunRecord:
         """End a run that is not under way, and return it; one that has ended stays as it is. Raises as `stored`."""
-        turn = self.turns.cancel(run_id, reason)
+        turn = self.turns.get(run_id)
         if turn is not None and turn.stored is None:
+            self.turns.cancel(run_id, reason)
             now_s = time.time()
             return replace(_waiting_record(turn), status=RunStatus.CANCELLED, reason=reason, finished_at_s=now_s)
         record = await self._store.get_run(run_id)
@@ -200,19 +201,28 @@ class RunDesk:
         async with self._deciding(live.id):
             run = self._runs.get(run_id)
             if run is None:
-                self.turns.cancel(run_id, reason)
-                record = await self._store.get_run(run_id)
-                if record.finished_at_s is not None:
-                    return record
-                steps = 0 if record.status is RunStatus.QUEUED else (await resumption_of(self._store, live, record)).steps
-                try:
-                    return await close_stored(self._store, live, record, steps, RunStatus.CANCELLED, reason)
-                except StoreError:
-                    self.resumer.left.add(live.id)
-                    raise
+                return await self._end_waiting(live, run_id, reason)
         run.cancel(reason)
         await run.ended()
+        run.require_settled()
         return run.journal.record() or record
+
+    async def _end_waiting(self, live: LiveSession, run_id: str, reason: str) -> RunRecord:
+        """End a run that nobody runs, nor begins meanwhile. Who waits for it is told when its end is stored."""
+        withdrawn = self.turns.withdraw(run_id)
+        try:
+            record = await self._store.get_run(run_id)
+            if record.finished_at_s is None:
+                steps = 0 if record.status is RunStatus.QUEUED else (await resumption_of(self._store, live, record)).steps
+                record = await close_stored(self._store, live, record, steps, RunStatus.CANCELLED, reason)
+        except StoreError as exc:
+            self.resumer.left.add(live.id)
+            if withdrawn is not None:
+                self.turns.send_away(withdrawn[1], exc)
+            raise
+        if withdrawn is not None:
+            withdrawn[1].fail(RunCancelled(live.id, run_id, reason, live.seq, record.steps))
+        return record
 
     def ended(self, run: Run) -> None:
         """A run has ended, one way or another."""

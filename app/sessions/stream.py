@@ -164,6 +164,7 @@ class EventStream:
 
     def forsake(self, run_id: str) -> None:
         """A run that was shown has come to nothing: whoever follows it has to ask for it again."""
+        self.undurable = [event for event in self.undurable if event.run_id != run_id]
         if self.followers:
             self.vanished.add(run_id)
             self._wake()

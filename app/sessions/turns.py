@@ -30,6 +30,12 @@ class Turn:
     asked_at_s: float = field(default_factory=time.time)
     began: asyncio.Future[Run] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
+    def fail(self, error: Exception) -> None:
+        """Tell whoever waits for the run that it does not begin here."""
+        if not self.began.done():
+            self.began.set_exception(error)
+            self.began.exception()  # seen: perhaps nobody waits for it
+
 
 class Turns:
     """The lines in front of the sessions of one host. `begin` starts a run on a session that is idle, or raises."""
@@ -83,19 +89,23 @@ class Turns:
             try:
                 run = self._begin(live, turn)
             except Exception as exc:  # the border to whoever waits for this turn
-                self._send_away(turn, exc)
+                self.send_away(turn, exc)
             else:
                 turn.began.set_result(run)
 
-    def cancel(self, run_id: str, reason: str) -> Turn | None:
-        """Take a run out of its line; return its turn, or None if it does not wait."""
+    def withdraw(self, run_id: str) -> tuple[LiveSession, Turn] | None:
+        """Take a run out of its line, of which somebody is to be told why; return its session and turn if it waits."""
         found = self._waiting.pop(run_id, None)
-        if found is None:
-            return None
-        live, turn = found
-        live.line.remove(turn)
-        _fail(turn, RunCancelled(live.id, run_id, reason, live.seq, 0))
-        return turn
+        if found is not None:
+            live, turn = found
+            live.line.remove(turn)
+        return found
+
+    def cancel(self, run_id: str, reason: str) -> None:
+        """Take a run that is not stored out of its line."""
+        if (found := self.withdraw(run_id)) is not None:
+            live, turn = found
+            turn.fail(RunCancelled(live.id, run_id, reason, live.seq, 0))
 
     def move(self, old: LiveSession, new: LiveSession) -> None:
         """Let all that wait for `old` wait for `new`, which is the same session, read again."""
@@ -110,20 +120,15 @@ class Turns:
         while live.line:
             turn = live.line.popleft()
             self._waiting.pop(turn.order.run_id, None)
-            self._send_away(turn, error())
+            self.send_away(turn, error())
 
     def fail_all(self, error: Callable[[], Exception]) -> None:
         """Send everybody away."""
         for live, _ in list(self._waiting.values()):
             self.fail(live, error)
 
-    def _send_away(self, turn: Turn, error: Exception) -> None:
-        _fail(turn, error)
+    def send_away(self, turn: Turn, error: Exception) -> None:
+        """Tell whoever waits for `turn`, which has left its line, that it does not begin; a stored run waits elsewhere then."""
+        turn.fail(error)
         if turn.stored is not None:
             self._return_stored(turn.order.run_id)
-
-
-def _fail(turn: Turn, error: Exception) -> None:
-    if not turn.began.done():
-        turn.began.set_exception(error)
-        turn.began.exception()  # seen: perhaps nobody waits for it

@@ -11,8 +11,8 @@ from typing import Any
 
 from app.engine.ports import Step
 from app.persistence.records import Commit, RunEnd, RunStart, StepCommit
-from app.persistence.store import ClaimLost, StepConflict, Store, StoreError, StoreUnavailable
-from app.sessions.events import Event, EventType
+from app.persistence.store import StepConflict, Store, StoreError, StoreUnavailable
+from app.sessions.events import Event
 from app.sessions.failures import type_of
 from app.sessions.live import LiveSession
 from app.sessions.requests import Durability
@@ -102,11 +102,8 @@ class Writes:
         last = next((step for step in steps if step is not None), None)
         return self._live.state if last is None else last.state
 
-    async def hand_in(self, entry: Callable[[], Entry], *, is_last: bool, shows_always: bool = False) -> None:
-        """Take what `entry` makes, when its turn has come.
-
-        With `shows_always` its events are shown even if it is refused, as long as no other replica may have the session.
-        """
+    async def hand_in(self, entry: Callable[[], Entry], *, is_last: bool) -> None:
+        """Take what `entry` makes, when its turn has come. Nothing of it is shown before it is stored."""
         if self._writing is not None:
             await self.previous()
         if self._durability is Durability.EXIT and not is_last:
@@ -122,10 +119,10 @@ class Writes:
             raise
         if self._durability is Durability.ASYNC and not is_last:
             # owned by this object: whoever hands something in next awaits it, and the end of the run does
-            self._writing = asyncio.get_running_loop().create_task(self._write([made], shows_always))
+            self._writing = asyncio.get_running_loop().create_task(self._write([made]))
         else:
             kept, self._kept = self._kept, []
-            await self._write([*kept, made], shows_always)
+            await self._write([*kept, made])
 
     async def previous(self) -> None:
         """Return when nothing is being stored. Raises what the store refused it with."""
@@ -144,7 +141,7 @@ class Writes:
             await self._live.stream.until_released()
             kept, self._kept = self._kept, []
             self._live.stream.hold()
-            await self._write(kept, False)
+            await self._write(kept)
 
     async def store_start(self, start: RunStart, run_id: str) -> None:
         """Store the start of the run by itself."""
@@ -161,7 +158,7 @@ class Writes:
         if len(self._kept) >= _MOST_KEPT:
             await self.settle()
 
-    async def _write(self, entries: list[Entry], shows_always: bool) -> None:
+    async def _write(self, entries: list[Entry]) -> None:
         last = entries[-1]
         self._is_storing = True
         try:
@@ -170,16 +167,12 @@ class Writes:
             else:
                 await self._store_all(entries)
             self._move(entries)
-            self._show(last, last.events)
+            self._show(last)
         except Exception as exc:
             # after a conflict, too, the store may hold more of a run that it knows than is known here
             self._is_elsewhere = isinstance(exc, StepConflict)
             is_conflict = self._is_elsewhere and self.has_stored_start
             self.is_in_doubt = len(entries) > 1 or is_conflict or (isinstance(exc, StoreUnavailable) and exc.in_doubt)
-            # whoever sees the end of a session that another replica has would pass over what happens there
-            is_ours = not (isinstance(exc, ClaimLost) or self._live.stream.is_late)
-            if shows_always and is_ours and not self.is_in_doubt:  # but for steps: what is told of as finished is stored
-                self._show(last, [event for event in last.events if event.type is not EventType.STEP_FINISHED])
             if isinstance(exc, StoreError):
                 raise
             raise StoreError(f"the commit failed: {type_of(exc)}") from exc  # so that the run comes to an end, whatever it is
@@ -218,11 +211,11 @@ class Writes:
         live.next_action = step.next_action
         live.forget_application()
 
-    def _show(self, last: Entry, events: list[Event]) -> None:
+    def _show(self, last: Entry) -> None:
         stream = self._live.stream
         was_shown = {event.id for event in stream.undurable} if self._durability is Durability.EXIT else ()
         stream.mark_durable(last.commit.run_id, last.events[-1].id)
-        for event in events:
+        for event in last.events:
             if event.id not in was_shown:
                 stream.append(event)
         self.end = last.end

@@ -107,7 +107,8 @@ async def followed(host: SessionHost, session_id: str) -> AsyncIterator[list[Eve
                     seen.append(event)  # noqa: PERF401  # each is wanted as it comes
 
     following = asyncio.create_task(follow())
-    await asyncio.sleep(0)
+    while not (host.residents.is_followed(session_id) or following.done()):  # noqa: ASYNC110  # the table gives no sign
+        await asyncio.sleep(0)
     try:
         yield seen
         await caught_up(host, session_id, seen)

@@ -8,7 +8,8 @@ import pytest
 
 from app.persistence.memory import MemoryStore
 from app.persistence.records import Commit, Key, RunStatus, SessionStatus, StepKind
-from app.persistence.store import StepConflict, StoreUnavailable
+from app.persistence.store import StoreUnavailable
+from app.sessions.errors import RunUnsettled
 from app.sessions.events import Event, EventType, StepDone
 from app.sessions.host import SessionHost
 from app.sessions.requests import Durability, OnBusy, RunRequest, SessionEdit
@@ -152,21 +153,21 @@ class Twofold(MemoryStore):
 
 
 @pytest.mark.parametrize("durability", [Durability.SYNC, Durability.ASYNC])
-async def test_a_run_whose_step_was_stored_and_refused_counts_it(durability: Durability) -> None:
+async def test_a_run_whose_step_was_stored_and_refused_counts_it_and_goes_on(durability: Durability) -> None:
     store = Twofold()
     async with hosting([counter()], store) as host:
         session = await create(host)
         told: list[Event] = []
         store.fails_at = 2
         run = await host.start(session, RunRequest(max_steps=4, durability=durability))
-        with pytest.raises(StepConflict):
+        with pytest.raises(RunUnsettled):
             await run.outcome()
         async with asyncio.timeout(60):
             await followed(host, session, told)
         record = await host.history.get_run(run.id)
         log = await host.history.steps(session, after_seq=-1, limit=100)
-        assert (record.status, record.steps, len(log), finished_in(told)) == (RunStatus.FAILED, 2, 2, [0, 1])
-        assert (await host.step(session, {})).seq == 2
+        assert (record.status, record.steps, len(log), finished_in(told)) == (RunStatus.FINISHED, 4, 4, [0, 1, 2, 3])
+        assert (await host.step(session, {})).seq == 4
 
 
 async def test_a_run_that_the_store_has_never_heard_of_ends_for_its_followers(doubtful: Doubtful) -> None:
