@@ -1,8 +1,12 @@
 """What differs between SQLite and PostgreSQL: how to connect, who may change the schema, and where a delete runs."""
 
 import asyncio
+import logging
+import sqlite3
 from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection
@@ -11,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.persistence import migrating
 from app.persistence.changes import Enqueue
-from app.persistence.engines import postgres_engine, sqlite_reader, sqlite_writer
+from app.persistence.engines import WAL_KEPT_BYTES, postgres_engine, sqlite_reader, sqlite_writer
 from app.persistence.migrating import SchemaMismatch
 from app.persistence.postgres_replicas import PostgresReplicas
 from app.persistence.postgres_writer import PostgresWriter
@@ -22,7 +26,7 @@ from app.persistence.sqlite_writer import SqliteWriter
 from app.persistence.store_stats import Connections, connections_of
 from app.persistence.tables import HEAD_REVISION
 from app.persistence.urls import Postgres, Sqlite
-from app.persistence.writer import Writer
+from app.persistence.writer import ConnectionLost, DatabaseLocked, Writer
 from app.system.host_threads import run_in_own_thread
 
 __all__ = ["Database", "PostgresDatabase", "SqliteDatabase"]
@@ -30,6 +34,9 @@ __all__ = ["Database", "PostgresDatabase", "SqliteDatabase"]
 T = TypeVar("T")
 
 _WRITE_TIMEOUT_S = 15.0
+_TRUNCATE_S = 0.1
+
+_log = logging.getLogger(__name__)
 _READERS = 5  # of an SQLite file
 _FOR_RUNS = 2  # connections of the pool that nobody gets who looks through histories
 _HELD = 2  # connections of PostgreSQL's pool that are in use all the time: the writer's and the queue's
@@ -85,6 +92,14 @@ class Database(Protocol):
         """Return what `change` does, in a transaction of its own. Raises StoreUnavailable."""
         ...
 
+    def wal_bytes(self) -> int | None:
+        """Return the size of the write-ahead log, if it is a file here."""
+        ...
+
+    async def tend(self) -> None:
+        """Do what has to be done from time to time."""
+        ...
+
     async def claim(self, session_id: str) -> Any:
         """Return the session's row with its newest snapshot, after claiming it. Raises SessionNotFound, ClaimedElsewhere."""
         ...
@@ -95,12 +110,16 @@ class Database(Protocol):
 class SqliteDatabase:
     """A file. It brings its schema up to date by itself."""
 
-    def __init__(self, database: Sqlite, *, is_power_safe: bool, busy_timeout_s: float, background_runs: int) -> None:
+    def __init__(
+        self, database: Sqlite, *, is_power_safe: bool, busy_timeout_s: float, lock_patience_s: float, background_runs: int
+    ) -> None:
         self._database = database
         self.reader = sqlite_reader(database, size=_READERS, busy_timeout_s=busy_timeout_s)
         self.browsers = _READERS - _FOR_RUNS
         self.probe = sqlite_reader(database, size=1, busy_timeout_s=busy_timeout_s)
-        self.writer = SqliteWriter(sqlite_writer(database, is_power_safe=is_power_safe, busy_timeout_s=busy_timeout_s))
+        self._lock_patience_s = lock_patience_s
+        engine = sqlite_writer(database, is_power_safe=is_power_safe, busy_timeout_s=busy_timeout_s)
+        self.writer = SqliteWriter(engine, database.path)
         self.replicas = FileReplica(database.path)
         self.queue = LocalQueue(background_runs)
 
@@ -114,8 +133,29 @@ class SqliteDatabase:
         return {"read": connections_of(self.reader)}
 
     async def run(self, change: Callable[[Connection], T]) -> T:
+        until = asyncio.get_running_loop().time() + self._lock_patience_s
         async with available():
-            return await self.writer.run(change)
+            while True:
+                try:
+                    return await self.writer.run(change)
+                except DatabaseLocked:  # nothing of the change was done
+                    if asyncio.get_running_loop().time() >= until:
+                        raise
+
+    def wal_bytes(self) -> int:
+        try:
+            return self._database.path.with_name(f"{self._database.path.name}-wal").stat().st_size
+        except OSError:
+            return 0
+
+    async def tend(self) -> None:
+        if self.wal_bytes() <= WAL_KEPT_BYTES:
+            return
+        # most of the work is done beside the commits, and the rest of it between two of them
+        await run_in_own_thread(_checkpoint, self._database.path)
+        with suppress(ConnectionLost):
+            if not await self.writer.truncate_log(_TRUNCATE_S):
+                _log.info("the write-ahead log is in use and stays as long as it is", extra={"bytes": self.wal_bytes()})
 
     async def claim(self, session_id: str) -> Any:
         raise NotImplementedError("nobody else is there to claim a session from")
@@ -124,6 +164,12 @@ class SqliteDatabase:
         await self.writer.close()
         await self.probe.dispose()
         await self.reader.dispose()
+
+
+def _checkpoint(path: Path) -> None:
+    """Bring into the database what can be brought there without holding up anybody."""
+    with closing(sqlite3.connect(path)) as connection, suppress(sqlite3.Error):
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
 def _single_connection(database: Postgres, *, is_pgbouncer: bool) -> AsyncEngine:
@@ -179,6 +225,12 @@ class PostgresDatabase:
                 raise
             await connection.commit()
         return changed
+
+    def wal_bytes(self) -> None:
+        return None
+
+    async def tend(self) -> None:
+        """The server does it."""
 
     async def claim(self, session_id: str) -> Any:
         return await self.replicas.claim(session_id)

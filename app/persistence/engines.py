@@ -11,7 +11,9 @@ from sqlalchemy.pool import NullPool
 from app.persistence.urls import Postgres, Sqlite
 from app.system.names import Names, ResolvingLoop
 
-__all__ = ["postgres_engine", "sqlite_reader", "sqlite_writer"]
+__all__ = ["WAL_KEPT_BYTES", "postgres_engine", "sqlite_reader", "sqlite_writer"]
+
+WAL_KEPT_BYTES = 16 * 1024 * 1024  # a write-ahead log that has grown beyond it is made small again
 
 
 def sqlite_writer(database: Sqlite, *, is_power_safe: bool, busy_timeout_s: float) -> Engine:
@@ -24,7 +26,12 @@ def sqlite_writer(database: Sqlite, *, is_power_safe: bool, busy_timeout_s: floa
         connect_args={"timeout": busy_timeout_s, "cached_statements": 512},
     )
     # in WAL mode NORMAL loses nothing when the process dies, FULL nothing when the power does: docs/adr/0003
-    pragmas = ("journal_mode = WAL", f"synchronous = {'FULL' if is_power_safe else 'NORMAL'}", "wal_autocheckpoint = 2000")
+    pragmas = (
+        "journal_mode = WAL",
+        f"synchronous = {'FULL' if is_power_safe else 'NORMAL'}",
+        "wal_autocheckpoint = 2000",
+        f"journal_size_limit = {WAL_KEPT_BYTES}",
+    )
     event.listen(engine, "connect", lambda connection, _: _set(connection, pragmas))
     return engine
 

@@ -15,7 +15,7 @@ from app.persistence.records import Commit, StepCommit
 from app.persistence.snapshots import pays_off, threshold_after
 from app.persistence.store import SessionExists, SessionNotFound, StepConflict, StoreError, StoreUnavailable
 from app.persistence.waves import Entry, Group, SnapshotNote, Wave, assemble, deflate_large
-from app.persistence.writer import ConnectionLost, Moved, WaveRefused, Writer, Written
+from app.persistence.writer import ConnectionLost, DatabaseLocked, Moved, WaveRefused, Writer, Written
 from app.system.host_threads import HostThreads
 
 __all__ = ["Committer"]
@@ -33,15 +33,17 @@ class Committer:
     """Writes the calls of many sessions in few transactions.
 
     What is large is deflated in threads before it waits for a flush: it holds up the calls of its own session, and no others.
-    While the database is away a flush tries again for `patience_s`; then all that waits fails with StoreUnavailable.
+    While the database is away a flush tries again for `patience_s`, and for `lock_patience_s` while another process has it
+    locked; then all that waits fails with StoreUnavailable.
     """
 
-    def __init__(self, writer: Writer, *, patience_s: float) -> None:
+    def __init__(self, writer: Writer, *, patience_s: float, lock_patience_s: float = 0.0) -> None:
         self._writer = writer
         self.most_entries = 1024  # of one flush
         self.flushes = 0
         self.commits = 0  # that went into them
         self._patience_s = patience_s
+        self._lock_patience_s = lock_patience_s
         self._waiting: list[Entry] = []
         self._deflating: dict[str, deque[Entry]] = {}  # by session: what is large, and all that came behind it
         self._threads = HostThreads("deflate", _DEFLATING_THREADS)
@@ -189,7 +191,8 @@ class Committer:
     async def _write(self, wave: Wave) -> Written:
         loop = asyncio.get_running_loop()
         # after one failure, try just once at a time: a service without its database should say so at once
-        until = loop.time() + (0.0 if self._was_lost else self._patience_s)
+        began = loop.time()
+        until = began + (0.0 if self._was_lost else self._patience_s)
         pause_s = _FIRST_PAUSE_S
         in_doubt = False
         while True:
@@ -201,6 +204,8 @@ class Committer:
                     written = _together(written, await self._writer.landed(wave))
             except ConnectionLost as exc:
                 in_doubt = in_doubt or exc.in_doubt
+                if isinstance(exc, DatabaseLocked) and not self._was_lost:
+                    until = max(until, began + self._lock_patience_s)
                 if loop.time() >= until:
                     self._was_lost = True
                     doubt = "; whether the last commits were stored is not known" if in_doubt else ""

@@ -118,6 +118,9 @@ class MemoryStore:
     async def open(self) -> None:
         pass
 
+    async def tend(self) -> None:
+        pass
+
     async def close(self) -> None:
         self._sessions.clear()
         self._runs.clear()

@@ -39,12 +39,12 @@ __all__ = ["SqlStore"]
 class SqlStore:
     """Sessions in SQLite or PostgreSQL; which of them is the `database`'s affair."""
 
-    def __init__(self, database: Database, *, patience_s: float = 2.0) -> None:
+    def __init__(self, database: Database, *, patience_s: float = 2.0, lock_patience_s: float = 0.0) -> None:
         self._database = database
         self.outbox = SqlOutbox(database)
         self.schedules = SqlSchedules(database)
         self._reader = Reader(database.reader, browsers=database.browsers)
-        self._committer = Committer(database.writer, patience_s=patience_s)
+        self._committer = Committer(database.writer, patience_s=patience_s, lock_patience_s=lock_patience_s)
 
     @property
     def replicas(self) -> Replicas:
@@ -56,12 +56,17 @@ class SqlStore:
 
     def stats(self) -> StoreStats:
         committer = self._committer
-        return StoreStats(committer.flushes, committer.commits, committer.waiting, self._database.pools())
+        return StoreStats(
+            committer.flushes, committer.commits, committer.waiting, self._database.pools(), self._database.wal_bytes()
+        )
 
     async def open(self) -> None:
         """Raises StoreUnavailable, SchemaMismatch."""
         await self._database.prepare()
         self._committer.start()
+
+    async def tend(self) -> None:
+        await self._database.tend()
 
     async def close(self) -> None:
         await self._committer.close()

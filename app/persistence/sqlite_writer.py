@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import chain
+from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
@@ -18,16 +19,18 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.persistence import wave_rows as columns
+from app.persistence.lock_holders import lock_message
 from app.persistence.wave_rows import Row
 from app.persistence.wave_sql import RUN_IS_THERE
 from app.persistence.waves import Rows, Wave
-from app.persistence.writer import ConnectionLost, Moved, WaveRefused, Written
+from app.persistence.writer import ConnectionLost, DatabaseLocked, Moved, WaveRefused, Written
 from app.system.gil import ShortTurns
 
 __all__ = ["SqliteWriter"]
 
 T = TypeVar("T")
 
+_LOCKED = ("SQLITE_BUSY", "SQLITE_BUSY_RECOVERY", "SQLITE_BUSY_TIMEOUT", "SQLITE_LOCKED")
 _MOST_ROWS = 256  # of one statement
 _TURN_S = 0.0001  # a busy loop keeps the thread for so long from each of its statements
 _EXACT_ROWS = 64  # up to which there is a statement for each number of rows
@@ -85,8 +88,9 @@ _UNLABEL = "DELETE FROM labels WHERE session_key = ?1"
 class SqliteWriter:
     """The only writer of an SQLite database in this process."""
 
-    def __init__(self, engine: Engine) -> None:
-        """`engine` is a sync one in autocommit mode: transactions are begun and ended here."""
+    def __init__(self, engine: Engine, path: Path) -> None:
+        """`engine` is a sync one in autocommit mode for the file at `path`: transactions are begun and ended here."""
+        self._path = path
         self.claimant: str | None = None  # there is nobody else
         self._engine = engine
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stepwell-sqlite")
@@ -116,10 +120,34 @@ class SqliteWriter:
         """Return what `change` does, in a transaction between two waves. Raises SQLAlchemyError, ConnectionLost."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, change)
 
+    async def truncate_log(self, most_s: float) -> bool:
+        """Bring all of the write-ahead log into the database and make its file empty, if nobody reads what is in it.
+
+        Between two waves, for at most about `most_s` seconds; False if it did not come to it. Raises ConnectionLost.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._truncate_log, most_s)
+
+    def _truncate_log(self, most_s: float) -> bool:
+        driver = _driver_of(self._connect())
+        ((before_ms,),) = driver.execute("PRAGMA busy_timeout").fetchall()
+        try:
+            driver.execute(f"PRAGMA busy_timeout = {round(most_s * 1e3)}")
+            ((is_busy, _, _),) = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error as exc:
+            raise ConnectionLost(f"SQLite cannot write ({_kind(exc)})", in_doubt=False) from None
+        finally:
+            driver.execute(f"PRAGMA busy_timeout = {before_ms}")
+        return not is_busy
+
     def _run(self, change: Callable[[Connection], T]) -> T:
         connection = self._connect()
         try:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            except SQLAlchemyError as exc:
+                if _kind(exc) in _LOCKED:
+                    raise DatabaseLocked(lock_message(self._path)) from None
+                raise
             result = change(connection)
             connection.exec_driver_sql("COMMIT")
         except BaseException:
@@ -132,6 +160,8 @@ class SqliteWriter:
             try:
                 self._connection = self._engine.connect()
             except SQLAlchemyError as exc:
+                if _kind(exc) in _LOCKED:
+                    raise DatabaseLocked(lock_message(self._path)) from None
                 raise ConnectionLost(f"cannot open the SQLite database ({_kind(exc)})", in_doubt=False) from None
         return self._connection
 
@@ -149,6 +179,8 @@ class SqliteWriter:
             driver.execute("COMMIT")
         except sqlite3.Error as exc:
             self._roll_back(driver)
+            if _kind(exc) in _LOCKED:
+                raise DatabaseLocked(lock_message(self._path)) from None
             # a full disk, a lock, a damaged file: the database's trouble; anything else lies in the wave.
             # `from None`: the driver's message may quote a value
             if isinstance(exc, sqlite3.OperationalError) or type(exc) is sqlite3.DatabaseError:

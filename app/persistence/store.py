@@ -193,6 +193,10 @@ class Store(Protocol):
         """Connect and bring the schema up to date (or refuse, when it is not ours to change)."""
         ...
 
+    async def tend(self) -> None:
+        """Do what has to be done from time to time. Raises StoreUnavailable."""
+        ...
+
     async def close(self) -> None:
         """Flush what waits, then disconnect."""
         ...

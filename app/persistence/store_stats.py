@@ -22,13 +22,14 @@ class Connections:
 class StoreStats:
     """A store as it is now. `commits` were stored in `flushes` transactions since it was opened; `waiting` ones are not yet.
 
-    `pools` are by what they are for.
+    `pools` are by what they are for. `wal_bytes` is the size of SQLite's write-ahead log.
     """
 
     flushes: int = 0
     commits: int = 0
     waiting: int = 0
     pools: Mapping[str, Connections] = field(default_factory=dict)
+    wal_bytes: int | None = None
 
 
 def connections_of(engine: AsyncEngine) -> Connections:

@@ -7,7 +7,10 @@ from app.engine.frozen import frozen
 from app.persistence.store import StoreError
 from app.persistence.waves import Wave
 
-__all__ = ["ConnectionLost", "Moved", "WaveRefused", "Writer", "Written"]
+__all__ = ["LOCK_PATIENCE_S", "ConnectionLost", "DatabaseLocked", "Moved", "WaveRefused", "Writer", "Written"]
+
+
+LOCK_PATIENCE_S = 20.0  # for another process to give up its lock: less than clients wait
 
 
 class ConnectionLost(StoreError):
@@ -16,6 +19,13 @@ class ConnectionLost(StoreError):
     def __init__(self, message: str, *, in_doubt: bool) -> None:
         super().__init__(message)
         self.in_doubt = in_doubt
+
+
+class DatabaseLocked(ConnectionLost):
+    """Another process holds the lock without which nothing can be written. Nothing was stored."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, in_doubt=False)
 
 
 class WaveRefused(StoreError):

@@ -169,6 +169,8 @@ def _store(stats: StoreStats) -> Iterator[Metric]:
     yield _counter("commit_transactions", "Transactions of the group commit.", _one(stats.flushes))
     yield _counter("commits", "Commits that went into them.", _one(stats.commits))
     yield _gauge("commits_waiting", "Commits that go with the next transaction.", _one(stats.waiting))
+    if stats.wal_bytes is not None:
+        yield _gauge("wal_bytes", "Size of SQLite's write-ahead log.", _one(stats.wal_bytes))
     pools = stats.pools.items()
     pool = ("pool",)
     yield _gauge("database_pool_size", "Connections that there may be.", [((name,), each.size) for name, each in pools], pool)

@@ -138,7 +138,7 @@ class SessionHost:
             for interval_s, chores in (
                 (_CARE_INTERVAL_S, [self.registry.expire, self.claims.release]),
                 (_RECOVERY_INTERVAL_S, [self._recovery.now_and_then, self.store.queue.tend]),
-                (_LOST_INTERVAL_S, [self._recovery.look_for_lost]),
+                (_LOST_INTERVAL_S, [self._recovery.look_for_lost, self.store.tend]),
                 (_SCHEDULE_INTERVAL_S, [self._fire_what_is_due]),
                 (self.settings.housekeeping_s, [self._housekeeping.purge, self._housekeeping.trim]),
                 (_KEYS_INTERVAL_S, [self._housekeeping.forget_keys]),

@@ -29,7 +29,7 @@ async def everyone_stands_at(store: Store, seq: int) -> None:
 
 async def test_a_locked_sqlite_is_unavailable_until_the_lock_is_gone(tmp_path: Path) -> None:
     path = tmp_path / "sessions.db"
-    async with opened(f"sqlite:///{path}", patience_s=0.1) as store:
+    async with opened(f"sqlite:///{path}", patience_s=0.1, lock_patience_s=0.1) as store:
         await asyncio.gather(*map(store.create_session, map(new, IDS)))
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
