@@ -1,4 +1,4 @@
-# The service with its examples: `docker run -p 8000:8000 stepwell`.
+# The service with its examples: `docker run -p 127.0.0.1:8000:8000 stepwell`.
 # For machines of your own build on it:
 #
 #   FROM stepwell
@@ -14,7 +14,7 @@ ENV PATH=/opt/stepwell/bin:$PATH
 WORKDIR /src
 COPY requirements.lock ./
 RUN python -m pip install --require-hashes -r requirements.lock
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY app/ app/
 COPY migrations/ migrations/
 RUN python -m pip install --no-deps --no-build-isolation .
@@ -25,13 +25,14 @@ RUN useradd --system --uid 10001 --home-dir /srv/stepwell --shell /usr/sbin/nolo
 COPY --from=build /opt/stepwell /opt/stepwell
 WORKDIR /srv/stepwell
 COPY examples/ examples/
+COPY LICENSE NOTICE ./
 ENV PATH=/opt/stepwell/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     STEPWELL_HOST=0.0.0.0 \
     STEPWELL_PORT=8000 \
     STEPWELL_DATABASE_URL=sqlite:////data/stepwell.db \
-    STEPWELL_MACHINES="examples/counter.py examples/chess_game.py examples/chat.py" \
+    STEPWELL_MACHINES="examples/counter.py examples/approval.py examples/chat.py" \
     STEPWELL_LOG_FORMAT=json
 USER stepwell
 VOLUME /data

@@ -5,7 +5,7 @@ PYTHON ?= $(shell for each in python3.11 python3 python3.12 python3.13 python3.1
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-EXAMPLES := examples/counter.py examples/chess_game.py examples/chat.py
+EXAMPLES := examples/counter.py examples/approval.py examples/chat.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup serve test check bench chaos demo docs lock clean
@@ -35,12 +35,17 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.serve
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
 	@touch $@
 
+# the chess library of the demo is GPL-3.0-or-later: it is installed for the demo and the tests alone
+$(VENV)/.demo: requirements-demo.lock $(VENV)/.serve
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-demo.lock
+	@touch $@
+
 setup: $(VENV)/.serve
 
 serve: $(VENV)/.serve
 	$(BIN)/stepwell serve $(EXAMPLES)
 
-demo: $(VENV)/.serve
+demo: $(VENV)/.demo
 	$(BIN)/python -m examples.demo
 
 test: check
@@ -64,7 +69,9 @@ docs: $(VENV)/.dev
 lock: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-		--extra build --extra examples pyproject.toml -o requirements.lock
+		--extra build pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--extra build --extra demo pyproject.toml -c requirements.lock -o requirements-demo.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		--extra dev pyproject.toml -c requirements.lock -o requirements-dev.lock
 

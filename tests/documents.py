@@ -76,7 +76,7 @@ def perform(line: str, address: str) -> str:
 
 def example_service(folder: Path) -> AbstractContextManager[ServiceProcess]:
     """What `make serve` starts, on a database of its own in `folder` and without a key."""
-    files = [str(ROOT / "examples" / name) for name in ("counter.py", "chess_game.py", "chat.py")]
+    files = [str(ROOT / "examples" / name) for name in ("counter.py", "approval.py", "chat.py")]
     return running_service(*files, cwd=folder, variables={"OPENAI_API_KEY": ""})
 
 

@@ -38,7 +38,12 @@ def wanted(*extras: str) -> list[Requirement]:
 
 
 @pytest.mark.parametrize(
-    ("lock", "extras"), [("requirements.lock", ("build", "examples")), ("requirements-dev.lock", ("build", "examples", "dev"))]
+    ("lock", "extras"),
+    [
+        ("requirements.lock", ("build",)),
+        ("requirements-demo.lock", ("build", "demo")),
+        ("requirements-dev.lock", ("build", "demo", "dev")),
+    ],
 )
 def test_a_lock_pins_every_dependency_within_its_bounds(lock: str, extras: tuple[str, ...]) -> None:
     pins = locked(lock)

@@ -51,7 +51,7 @@ async def test_requests_and_refusals_come_through(client: httpx.AsyncClient) -> 
         answer = await client.post(f"{path}/steps", json={}, headers={"Prefer": "return=minimal"})
         assert (answer.status_code, answer.json()["seq"], answer.headers["ETag"]) == (200, seq, f'"{seq}"')
     refusals = {
-        "/v1/sessions/no%2Fbody": (404, "urn:stepwell:problem:path-unknown"),
+        "/v1/sessions/no%2Fbody": (422, "urn:stepwell:problem:id-invalid"),
         "/v1/sessions/no%20body": (422, "urn:stepwell:problem:id-invalid"),
         "/v1/sessions/nobody": (404, "urn:stepwell:problem:session-not-found"),
         f"/v1/sessions/{'x' * 20_000}": (414, "about:blank"),
