@@ -94,14 +94,18 @@ def _change(before: Mapping[str, Any], operation: Set, after: Mapping[str, Any],
     if key not in before:
         return operation
     old, new = before[key], after[key]
-    walk = _Walk()
     try:
-        has_parts = walk.compare(old, new, None, 0)
+        return _smallest(operation, old, new, keeps_small=keeps_small)
     except KeyboardInterrupt:
         raise
     except BaseException:  # code of a value's own class: whoever stores the whole value says what is wrong with it
         return operation
-    if not has_parts:
+
+
+def _smallest(operation: Set, old: Any, new: Any, *, keeps_small: bool) -> StoredOperation:
+    key = operation.key
+    walk = _Walk()
+    if not walk.compare(old, new, None, 0):
         return operation
     edits = walk.edits
     if not edits:

@@ -68,5 +68,14 @@ def _find_in_state(
         for name, item in result.items():
             if name in found or type(name) is not str or not name.isascii():
                 continue
-            if item is value or (name == key and shapes.same(item, value)):
+            if item is value or (name == key and _are_same(item, value, shapes)):
                 found[name] = key
+
+
+def _are_same(item: Any, value: Any, shapes: Shapes) -> bool:
+    try:
+        return shapes.same(item, value)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # code of a value's own class: it is stored, or refused, as a part of the result
+        return False

@@ -1,5 +1,6 @@
 """What has changed from one value to the next is found, however it was written, and leads to exactly that value."""
 
+import dataclasses
 from collections import deque
 from typing import Any
 
@@ -137,6 +138,21 @@ def test_no_equality_of_the_users_is_asked() -> None:
     (change,) = refine({"k": old}, (Set("k", new),), {"k": new})
     assert isinstance(change, Patch)
     assert [edit.path for edit in change.edits] == [("odd",)]
+
+
+@dataclasses.dataclass
+class Raising:
+    items: list[Any]
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "items":
+            raise GeneratorExit("not now")
+        return super().__getattribute__(name)
+
+
+def test_a_value_whose_class_raises_is_left_to_those_who_store_it() -> None:
+    old, new = {"a": OLD, "x": Raising(items=[1])}, {"a": [*OLD, NEW], "x": Raising(items=[2])}
+    assert refine({"k": old}, (change := Set("k", new),), {"k": new}) == (change,)
 
 
 def test_a_list_that_contains_itself_is_left_to_those_who_refuse_it() -> None:
