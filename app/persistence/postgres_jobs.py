@@ -43,7 +43,8 @@ SEND_BACK = f"""
         UNION ALL
         SELECT id FROM {QUEUE_NAMES.queue_table} WHERE status = 'picked' AND entrypoint > '{ANYBODY}'
     ) AS owned
-    WHERE j.id = owned.id AND NOT EXISTS (SELECT FROM replicas AS r WHERE j.entrypoint = '{_OWNER}' || r.id)
+    WHERE j.id = owned.id
+        AND (j.entrypoint = :leaving OR NOT EXISTS (SELECT FROM replicas AS r WHERE j.entrypoint = '{_OWNER}' || r.id))
 """  # noqa: S608
 TRIM_LOG = f"DELETE FROM {QUEUE_NAMES.queue_table_log} WHERE created < now() - make_interval(secs => :age_s)"  # noqa: S608
 

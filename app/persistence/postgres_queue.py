@@ -70,10 +70,11 @@ class PostgresQueue:
             self._driver.wake()
 
     async def tend(self) -> None:
-        """Let anybody take the jobs that were for a replica which is gone; forget what was logged long ago."""
+        """Let anybody take the jobs of a replica which is gone, or of this one when it is closed; forget what was logged long ago."""
         self._know_own_jobs()
         async with available():
-            await answer(self._engine, text(SEND_BACK), {})
+            leaving = entrypoint_of(self._replicas.id) if self._is_closed else ""
+            await answer(self._engine, text(SEND_BACK), {"leaving": leaving})
             self._tended += 1
             if self._tended % _TRIM_EVERY == 1:
                 await answer(self._engine, text(TRIM_LOG), {"age_s": _LOG_KEPT_S})

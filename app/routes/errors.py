@@ -50,6 +50,7 @@ from app.sessions.errors import (
     PositionTrimmed,
     RunCancelled,
     RunFailed,
+    RunHandedOver,
     RunUnsettled,
     ScheduleInvalid,
     SeqMismatch,
@@ -128,6 +129,7 @@ TABLE: Mapping[type[Exception], Row] = {
     OwnerLate: Row(503, "owner-late", "The replica that has the session cannot answer now"),
     ClaimedElsewhere: Row(503, "claimed-elsewhere", "Another replica has the session", ("session_id",)),
     ClaimLost: Row(503, "claimed-elsewhere", "Another replica has the session", ("session_id",)),
+    RunHandedOver: Row(503, "shutting-down", "The service is shutting down, and the run goes on", ("session_id", "run_id")),
     ShuttingDown: Row(503, "shutting-down", "The service is shutting down"),
     RunUnsettled: Row(503, "store-unavailable", "The database cannot be reached", ("session_id", "run_id")),
     StoreUnavailable: Row(503, "store-unavailable", "The database cannot be reached"),
@@ -150,7 +152,7 @@ def problem_of(error: Exception) -> Response | None:
             if row.status == HTTPStatus.SERVICE_UNAVAILABLE:
                 after_s = getattr(error, "retry_after_s", None) or _RETRY_AFTER_S
                 headers = {"Retry-After": str(max(1, round(after_s)))}
-            if isinstance(error, RunUnsettled):
+            if isinstance(error, (RunUnsettled, RunHandedOver)):
                 headers = {**(headers or {}), "Location": f"/v1/runs/{error.run_id}"}
             return problem(row.status, row.slug, row.title, str(error), members, headers)
     return None

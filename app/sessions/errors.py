@@ -19,6 +19,7 @@ __all__ = [
     "PositionTrimmed",
     "RunCancelled",
     "RunFailed",
+    "RunHandedOver",
     "RunUnknown",
     "RunUnsettled",
     "ScheduleInvalid",
@@ -209,6 +210,15 @@ class ShuttingDown(SessionsError):
 
     def __init__(self) -> None:
         super().__init__("the service is shutting down and takes no new work")
+
+
+class RunHandedOver(ShuttingDown):
+    """The service is going down, and the run goes on: at another replica at once, or here at the next start."""
+
+    def __init__(self, session_id: str, run_id: str) -> None:
+        SessionsError.__init__(self, f"the service is shutting down; run {run_id!r} goes on when a replica takes it up")
+        self.session_id = session_id
+        self.run_id = run_id
 
 
 class WebhookInvalid(SessionsError):

@@ -365,7 +365,9 @@ class SessionHost:
             self.webhooks.look()
         if run.refusal is not None and run.order.request.is_background:
             self._errands.start(self.schedules.note_refusal(run.id, run.refusal))
-        if not live.is_stale:
+        if run.is_open and self.is_draining:
+            self._give_up(live)
+        elif not live.is_stale:
             live.stream.let_go()
             self.residents.touch(live, asyncio.get_running_loop().time())
         elif not self.residents.holds(live):
@@ -376,6 +378,11 @@ class SessionHost:
         else:
             self.residents.remove(live)
         self._let_next_begin(live)
+
+    def _give_up(self, live: LiveSession) -> None:
+        """Let another replica have a session at once: its followers go, and look for it there."""
+        self.residents.close_session(live.id)
+        self.claims.let_go(live.id)
 
     def _let_next_begin(self, live: LiveSession) -> None:
         if not live.is_stale:
@@ -413,8 +420,10 @@ class SessionHost:
             await self.schedules.fire_due()
 
     async def _drain(self) -> None:
+        if self.claims.is_shared:
+            for live in self.residents:
+                if not live.is_busy:
+                    self._give_up(live)
         await self.runs.drain(self.settings.shutdown_grace_s)
-        with contextlib.suppress(StoreError):  # then they count as interrupted
-            await self.desk.resumer.hand_over()
         self.has_drained.set()
         self.residents.end()

@@ -50,6 +50,8 @@ class Recovery:
 
     async def now_and_then(self) -> None:
         """Go on with what dead replicas have left behind, and with what this one had to leave. Raises StoreUnavailable."""
+        if self._desk.is_closed:  # others find what this replica leaves behind
+            return
         async with self._looking:
             await self._many(self.look_after, list(self._desk.resumer.left))
             before_s = time.time() - _QUEUED_TOO_LONG_S
@@ -62,6 +64,8 @@ class Recovery:
 
         The runs are looked through in parts, with every call the next one. Raises StoreUnavailable.
         """
+        if self._desk.is_closed:
+            return
         claimant = self._store.replicas.id
         found = await self._store.running_runs(claimed_by=claimant, after=self._looked_at, limit=_PAGE)
         self._looked_at = (found[-1].started_at_s, found[-1].id) if len(found) == _PAGE else _START
@@ -118,6 +122,8 @@ class Recovery:
 
     async def look_after(self, session_id: str) -> None:
         """Read a session again whose last run could not be brought to an end in the store: that does the rest."""
+        if self._desk.is_closed:
+            return
         live = None
         with contextlib.suppress(ClaimedElsewhere, SessionNotFound, SessionsError):
             live = await self._desk.alive(session_id)

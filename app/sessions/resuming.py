@@ -90,12 +90,6 @@ class Resumer:
             logger.info("an interrupted run goes on", extra={**names, "steps": resumption.steps, "attempt": attempt})
         self._start(live, stored_order(record), replace(resumption, is_counted=has_died, is_suspect=is_suspect))
 
-    async def hand_over(self) -> None:
-        """Take back the count of runs that this process has begun and leaves in order: it has not died with them."""
-        left = [(run.id, run.journal.steps) for run in self._runs_left.values() if run.is_handed_over]
-        if left:
-            await self._store.uncount_attempts(left)
-
     def ended(self, run: Run) -> None:
         """A run has ended, one way or another."""
         if run.is_left:

@@ -14,7 +14,7 @@ from app.executors.owner import current_owner
 from app.persistence.records import RunStatus, SessionStatus, StepCommit
 from app.persistence.store import ClaimLost, RunNotFound, StepConflict, Store, StoreError, StoreUnavailable
 from app.sessions.checks import refusal
-from app.sessions.errors import ActionFailed, RunCancelled, RunUnsettled, SessionsError, ShuttingDown
+from app.sessions.errors import ActionFailed, RunCancelled, RunHandedOver, RunUnsettled, SessionsError, ShuttingDown
 from app.sessions.failures import message_of, refused_end, traceback_of, type_of
 from app.sessions.journal import Journal
 from app.sessions.late_actions import LateActions
@@ -103,11 +103,6 @@ class Run:
     def is_pausing(self) -> bool:
         """Whether it waits for something else than its action: nothing is lost if it is left now."""
         return self._ports.is_pausing
-
-    @property
-    def is_handed_over(self) -> bool:
-        """Whether it was left because the service ends, by a process that is in order."""
-        return self.is_open and self._stop_reason == SHUTDOWN and self.store_error is None and self.journal.has_begun
 
     def start(self) -> None:
         """Begin. Must be called in the same breath as the check that the session is idle."""
@@ -289,8 +284,8 @@ class Run:
             await self._end_refused()
             return
         if self._is_to_be_told and journal.end is None:
-            if reason == SHUTDOWN and (self.order.is_promised or self.order.is_forwarded):
-                self.is_open = True
+            if reason == SHUTDOWN:
+                await self._leave_open()
             else:
                 if not journal.has_begun:
                     journal.begin()
@@ -304,7 +299,18 @@ class Run:
                 await self._close(RunStatus.CANCELLED, self._resting_status(), reason, back=back)
         if self._error is None:
             cancelled = RunCancelled(live.id, self.id, reason, live.seq, journal.steps)
-            self._error = ShuttingDown() if reason == SHUTDOWN else cancelled
+            gone = RunHandedOver(live.id, self.id) if self.is_open else ShuttingDown()
+            self._error = gone if reason == SHUTDOWN else cancelled
+
+    async def _leave_open(self) -> None:
+        """Leave the run as a crash would leave it, with its start stored: whoever reads the session next goes on with it."""
+        self.is_open = True
+        try:
+            await self.journal.secure_start()
+            if self.journal.has_begun:  # the process has not died with it
+                await self._store.uncount_attempts([(self.id, self.journal.steps)])
+        except StoreError as exc:
+            logger.warning("a run is left to others, but for what could not be stored", exc_info=exc, extra=self._names())
 
     async def _end_failed(self, exc: Exception) -> None:
         journal = self.journal

@@ -8,7 +8,7 @@ import pytest
 from app.persistence.factory import open_store
 from app.persistence.records import Key, RunStatus, SessionFilter, SessionStatus
 from app.persistence.store import SessionExists, StepNotFound, Store
-from app.sessions.errors import IdInvalid, MachineNotHosted, MachineUnknown, RunCancelled, ShuttingDown
+from app.sessions.errors import IdInvalid, MachineNotHosted, MachineUnknown, RunCancelled, RunHandedOver, ShuttingDown
 from app.sessions.events import Event
 from app.sessions.requests import ForkRequest, NewSessionRequest, RunRequest, SessionEdit
 from tests.machines import Gate, counter, gated, greeter, turns
@@ -155,7 +155,7 @@ async def test_the_list_of_what_runs_has_pages(store: Store) -> None:
         assert seen == sessions[::-1]
 
 
-async def test_a_service_that_ends_lets_steps_commit_and_tells_everybody(store: Store) -> None:
+async def test_a_service_that_ends_lets_steps_commit_and_leaves_the_run_open(store: Store) -> None:
     gate = Gate()
     async with hosting([gated(gate)], store, shutdown_grace_s=5.0) as host:
         session = await create(host, "gated")
@@ -168,11 +168,11 @@ async def test_a_service_that_ends_lets_steps_commit_and_tells_everybody(store: 
         with pytest.raises(ShuttingDown):
             await create(host, "gated")
         gate.open()
-        with pytest.raises(ShuttingDown):
+        with pytest.raises(RunHandedOver):
             await started.outcome()
         events = await following
-        assert types_of(events)[-2:] == ["step.finished", "run.cancelled"]
-        assert (await store.get_run(started.id)).reason == "shutdown"
+        assert types_of(events)[-1] == "step.finished"
+        assert (await store.get_run(started.id)).status is RunStatus.RUNNING
         assert (await store.get_session(session)).seq == 1
 
 
@@ -191,14 +191,16 @@ async def test_nothing_begins_any_more_on_a_session_that_was_being_read_when_the
             assert (await host.get(session)).record.seq == -1
 
 
-async def test_what_does_not_end_within_the_grace_is_cancelled(store: Store) -> None:
-    async with hosting([gated(Gate())], store, shutdown_grace_s=0.05) as host:
+async def test_a_run_that_does_not_end_within_the_grace_is_left_open(store: Store) -> None:
+    gate = Gate()
+    async with hosting([gated(gate)], store, shutdown_grace_s=0.05) as host:
         session = await create(host, "gated")
         following = asyncio.create_task(events_until(host, session))
         started = await host.start(session, RunRequest())
+        await gate.until_reached()
         await host.drain()
-        assert types_of(await following)[-1] == "run.cancelled"
-        assert (await store.get_run(started.id)).status is RunStatus.CANCELLED
+        assert types_of(await following)[-1] == "step.started"
+        assert (await store.get_run(started.id)).status is RunStatus.RUNNING
 
 
 async def test_followers_of_an_idle_session_are_let_go_at_the_end(store: Store) -> None:
