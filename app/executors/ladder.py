@@ -36,6 +36,7 @@ from app.system.gil import ShortTurns
 __all__ = ["ExecutorSettings", "Executors"]
 
 CORES = os.cpu_count() or 1
+RESERVED = 8
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +82,8 @@ class Executors:
         self._threads = FairThreadPool(
             "thread", size=chosen.threads, replacements=chosen.thread_replacements, max_queued=chosen.max_queued
         )
+        # hooks, persisters and quick actions do not wait behind actions that take long, or never return
+        self._reserve = FairThreadPool("reserve", size=RESERVED, replacements=RESERVED, max_queued=chosen.max_queued)
         self._quick = QuickLane(self._threads)
         self._compute = FairThreadPool(
             "compute",
@@ -137,7 +140,7 @@ class Executors:
         """Refuse new calls, give running ones `grace_s` seconds, then leave them behind, or kill their processes."""
         self._guard.stop()
         self._quick.close()
-        await asyncio.gather(*[pool.close(grace_s) for pool in (self._threads, self._compute, self._processes, self._dask)])
+        await asyncio.gather(*[pool.close(grace_s) for pool in self._pools])
         await asyncio.gather(*self._moves)
         self._guard.close()
 
@@ -187,7 +190,8 @@ class Executors:
 
     async def call_plain(self, call: Callable[[], T], *, owner: CallOwner) -> T:
         """Return what a sync hook or persister returns, carried out in a thread."""
-        return await self._threads.run(call, key=owner.session_id)
+        pool = self._threads if self._threads.has_room else self._reserve
+        return await pool.run(call, key=owner.session_id)
 
     def describe(self, machine: str) -> Mapping[str, Mapping[str, Any]]:
         """Return, per action of `machine`, the executor it asks for, where it runs now, and its mean times."""
@@ -216,20 +220,33 @@ class Executors:
 
     def stats(self) -> tuple[PoolStats, ...]:
         """Every pool as it is now."""
-        return tuple(pool.stats() for pool in (self._threads, self._compute, self._processes, self._dask))
+        return tuple(pool.stats() for pool in self._pools)
+
+    def require_room(self) -> None:
+        """Raises PoolExhausted if the threads of actions are all held by calls that were given up."""
+        for pool in (self._threads, self._compute):
+            if pool.is_exhausted:
+                raise pool.exhausted()
+
+    @property
+    def _pools(self) -> "tuple[FairThreadPool | ProcessRung | DaskRung, ...]":
+        return (self._threads, self._compute, self._reserve, self._processes, self._dask)
 
     async def _call_here(
         self, entry: Entry, call: BlockingCall, owner: CallOwner, observe: Callable[[Usage], None]
     ) -> ActionOutcome:
         self._tell_if_blocking(entry, owner)
         try:
-            pool = self._quick if entry.figures.is_quick else self._pool_for(entry)
+            pool = self._quick_pool() if entry.figures.is_quick else self._pool_for(entry)
             outcome = await pool.run(call.perform, key=owner.session_id, observe=observe)
         except PoolExhausted as exc:
             self._tell_if_exhausted(entry, owner, exc)
             raise
         self._settle(entry, call, outcome, owner)
         return outcome
+
+    def _quick_pool(self) -> QuickLane | FairThreadPool:
+        return self._reserve if self._threads.is_exhausted else self._quick
 
     def _pool_for(self, entry: Entry) -> FairThreadPool:
         """Threads for what waits; few threads for what computes: more of them would only share the GIL, and its misery."""

@@ -12,7 +12,8 @@ class PoolStats:
     """A pool at one moment, and its totals since it was made. Times in seconds.
 
     `busy` calls are being carried out for somebody; `abandoned` ones hold a thread for nobody; `late_results` came back
-    from such threads and were dropped. `died` counts worker processes that ended by themselves.
+    from such threads and were dropped. `is_exhausted` says that abandoned calls hold all threads that there may be.
+    `died` counts worker processes that ended by themselves.
     """
 
     name: str
@@ -29,6 +30,7 @@ class PoolStats:
     replaced: int
     refused: int
     died: int = 0
+    is_exhausted: bool = False
 
 
 @dataclass(slots=True)

@@ -134,6 +134,18 @@ class FairThreadPool:
         except TimeoutError:
             return
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a call would begin at once."""
+        with self._lock:
+            return bool(self._idle) or self._may_start_a_thread()
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether every thread that there may be is held by a call that was given up: no call can begin."""
+        with self._lock:
+            return self._usable() <= 0
+
     def stats(self) -> PoolStats:
         now_s = time.perf_counter()
         with self._lock:
@@ -146,6 +158,7 @@ class FairThreadPool:
                 queued=len(self._queue),
                 abandoned=self._abandoned,
                 oldest_wait_s=now_s - oldest_s,
+                is_exhausted=self._usable() <= 0,
                 **asdict(self._totals),
             )
 
@@ -174,7 +187,7 @@ class FairThreadPool:
             raise ExecutorsClosed(f"{self._name}: the service is going down")
         if self._usable() <= 0:
             self._totals.refused += 1
-            raise self._exhausted()
+            raise self.exhausted()
         if len(self._queue) >= self._max_queued:
             self._totals.refused += 1
             raise PoolExhausted(
@@ -183,7 +196,8 @@ class FairThreadPool:
                 retry_after_s=self._retry_after_s(),
             )
 
-    def _exhausted(self) -> PoolExhausted:
+    def exhausted(self) -> PoolExhausted:
+        """Return the error that says that no call can begin."""
         return PoolExhausted(
             f"{self._name}: all {self._size} threads and {self._replacements} replacements are held by abandoned calls",
             pool=self._name,
@@ -221,7 +235,7 @@ class FairThreadPool:
             self._busy -= 1
             self._abandoned += 1
             listeners = self._take_listeners()
-            error = self._exhausted() if self._usable() <= 0 else None
+            error = self.exhausted() if self._usable() <= 0 else None
             waiting = self._queue.clear() if error is not None else []
             self._totals.refused += len(waiting)
             successor = self._replace() if error is None else None

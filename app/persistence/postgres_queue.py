@@ -70,7 +70,7 @@ class PostgresQueue:
             self._driver.wake()
 
     async def tend(self) -> None:
-        """Let anybody take the jobs of a replica which is gone, or of this one when it is closed; forget what was logged long ago."""
+        """Let anybody take the jobs of a replica that is gone, or of this one when it is closed; forget old log entries."""
         self._know_own_jobs()
         async with available():
             leaving = entrypoint_of(self._replicas.id) if self._is_closed else ""

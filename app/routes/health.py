@@ -24,9 +24,10 @@ class HealthRoutes:
         return Response(b'{"status":"ok"}', media_type="application/json")
 
     async def readyz(self, _incoming: Incoming) -> ASGIApp:
-        """Say whether the service takes work: its database answers and it is not shutting down."""
+        """Say whether the service takes work: its database answers, it has threads for actions, and it is not shutting down."""
         if self._host.is_draining:
             raise ShuttingDown
+        self._host.executors.require_room()
         await self._host.store.ping()
         return json_answer({"status": "ready"})
 

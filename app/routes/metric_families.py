@@ -56,6 +56,7 @@ class HostFamilies(Collector):
         yield _gauge("pool_queued", "Calls that wait for their turn.", of("queued"), pool)
         yield _gauge("pool_oldest_wait_seconds", "For how long the oldest of these has waited.", of("oldest_wait_s"), pool)
         yield _gauge("pool_abandoned", "Calls that nobody waits for any more and that go on.", of("abandoned"), pool)
+        yield _gauge("pool_exhausted", "1 if these hold every thread that there may be.", of("is_exhausted"), pool)
         yield _counter("pool_calls", "Calls that were carried out.", of("calls"), pool)
         yield _counter("pool_wait_seconds", "Time that they waited for their turn.", of("waited_s"), pool)
         yield _counter("pool_work_seconds", "Time that they took.", of("worked_s"), pool)
@@ -106,6 +107,11 @@ class HostFamilies(Collector):
         yield _counter("loop_stall_seconds", "For how long.", seconds.items(), labels)
 
     def _sessions(self) -> Iterator[Metric]:
+        late = self._host.runs.late
+        yield _gauge("late_actions", "Async actions that go on although their run is over.", [(_ALONE, len(late))])
+        yield _counter(
+            "late_actions_left", "Async actions that were left behind when they did not end.", [(_ALONE, late.left_behind)]
+        )
         host = self._host
         machine = ("machine",)
         none = dict.fromkeys(((name,) for name in host.machines), 0)

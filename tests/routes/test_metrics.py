@@ -115,7 +115,7 @@ def test_executors_are_shown_by_pool_and_by_action(client: httpx.Client) -> None
         assert client.post(f"/v1/sessions/{session}/steps", json={}).status_code == 200
     figures = Figures(client)
 
-    assert {each["pool"] for each in figures.all("pool_size")} == {"thread", "compute", "process", "dask"}
+    assert {each["pool"] for each in figures.all("pool_size")} == {"thread", "compute", "reserve", "process", "dask"}
     assert figures.of("pool_size", pool="thread") == 64
     assert figures.of("pool_calls_total", pool="thread") == 2
     assert figures.of("pool_busy", pool="thread") == figures.of("pool_queued", pool="thread") == 0
