@@ -139,6 +139,7 @@ def _check_runs(
         name, status = names[run["session_key"]], run["status"]
         ended = status in ENDED and run["finished_at"] is not None and run["finished_event_id"] is not None
         verdict.expect(ended, f"run {run_id} of {name} is {status} for ever")
+        verdict.expect(run.get("reason") != "shutdown", f"run {run_id} of {name} was ended by the end of its replica")
         verdict.expect(
             taken[run_id] == run["steps"], f"run {run_id} of {name} counts {run['steps']} steps, and took {taken[run_id]}"
         )

@@ -20,6 +20,7 @@ __all__ = ["Cluster", "Replica", "running_cluster"]
 
 _HERE = Path(__file__).parent
 MACHINE = str(_HERE / "ledger.py")
+STUBBORN = str(Path(__file__).with_name("stubborn.py"))
 
 _ORPHANS = """
     SELECT runs.id FROM runs JOIN sessions AS s ON s.key = runs.session_key JOIN replicas AS r ON r.id = s.claimed_by
@@ -165,7 +166,7 @@ async def running_cluster(replicas: int = 2) -> AsyncIterator[Cluster]:
             sockets.mkdir()
             line = await asyncio.to_thread(Line, str(sockets), target)
             stack.callback(line.close)
-            arguments = ("--database-url", database.url.replace(target, str(sockets)), "--log-format", "json", MACHINE)
+            arguments = ("--database-url", database.url.replace(target, str(sockets)), "--log-format", "json", MACHINE, STUBBORN)
             replica = await asyncio.to_thread(Replica, arguments, variables, folder, line)
             stack.callback(replica.close)
             made.append(replica)

@@ -6,6 +6,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 
+import httpx
+
 from tests.chaos.cluster import Cluster, Replica
 from tests.chaos.witness import Witness
 
@@ -14,6 +16,9 @@ __all__ = ["HARMS", "Harm", "plan"]
 DEAD_AFTER_S = 4.0  # of silence, as ClaimSettings has it
 
 OUTAGE_S = 30.0
+REQUEST_LIMIT_S = 60.0
+CANCEL_LIMIT_S = 10.0  # on a machine that is busy; it takes half a second
+STOP_LIMIT_S = 40.0  # the grace of 10 s, and what a busy machine makes of it; the action takes 600
 
 Harm = Callable[[Cluster, Witness, random.Random], Awaitable[None]]
 
@@ -104,10 +109,39 @@ async def restart(cluster: Cluster, witness: Witness, chance: random.Random) -> 
     """A replica is replaced in order, as by a deployment."""
     replica = chance.choice(cluster.replicas)
     witness.set_back()
+    under_way = await cluster.runs_of(replica)
     code = await asyncio.to_thread(replica.stop)
+    witness.orphaned += [(run_id, time.time()) for run_id in under_way]
     if code != 0:
         witness.wrong.append(f"a replica that was asked to stop ended with {code}")
     await asyncio.to_thread(replica.start)
+
+
+async def defy(cluster: Cluster, witness: Witness, chance: random.Random) -> None:
+    """An action that cannot be cancelled: its run is cancelled, its replica is stopped, and killed if it does not end."""
+    replica = chance.choice(cluster.replicas)
+    witness.set_back()
+    async with httpx.AsyncClient(base_url=replica.url, timeout=REQUEST_LIMIT_S, verify=False) as http:
+        session = (await http.post("/v1/sessions", json={"machine": "stubborn"})).json()["id"]
+        path = f"/v1/sessions/{session}"
+        accepted = await http.post(f"{path}/runs", json={"max_steps": 1}, headers={"Prefer": "respond-async"})
+        run = f"/v1/runs/{accepted.json()['id']}"
+        while (await http.get(run)).json()["status"] != "running":  # noqa: ASYNC110  # polling is all that there is
+            await asyncio.sleep(0.05)
+        began_s = time.monotonic()
+        answer = await http.post(f"{run}/cancel")
+        took_s = time.monotonic() - began_s
+        if answer.json().get("status") != "cancelled" or took_s > CANCEL_LIMIT_S:
+            witness.wrong.append(f"a cancel of an action that swallows it was answered {answer.status_code} after {took_s:.1f} s")
+        began_s = time.monotonic()
+        code = await asyncio.to_thread(replica.stop)
+        if code != 0 or time.monotonic() - began_s > STOP_LIMIT_S:
+            witness.wrong.append(f"a replica with such an action ended with {code} after {time.monotonic() - began_s:.1f} s")
+        await asyncio.to_thread(replica.start)
+    async with httpx.AsyncClient(base_url=replica.url, timeout=REQUEST_LIMIT_S, verify=False) as http:
+        if (status := (await http.get(run)).json().get("status")) != "cancelled":
+            witness.wrong.append(f"a run that was cancelled is {status} after a restart")
+        await http.delete(path)
 
 
 async def outage(cluster: Cluster, witness: Witness, chance: random.Random) -> None:
@@ -118,7 +152,20 @@ async def outage(cluster: Cluster, witness: Witness, chance: random.Random) -> N
 HARMS: Mapping[str, Harm] = MappingProxyType(
     {
         harm.__name__: harm
-        for harm in (kill, freeze, stop_database, cut, lose_answers, crash_database, kill_all, terminate, hang, restart, outage)
+        for harm in (
+            kill,
+            freeze,
+            stop_database,
+            cut,
+            lose_answers,
+            crash_database,
+            kill_all,
+            terminate,
+            hang,
+            restart,
+            defy,
+            outage,
+        )
     }
 )
 
