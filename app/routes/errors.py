@@ -129,7 +129,7 @@ TABLE: Mapping[type[Exception], Row] = {
     OwnerLate: Row(503, "owner-late", "The replica that has the session cannot answer now"),
     ClaimedElsewhere: Row(503, "claimed-elsewhere", "Another replica has the session", ("session_id",)),
     ClaimLost: Row(503, "claimed-elsewhere", "Another replica has the session", ("session_id",)),
-    RunHandedOver: Row(503, "shutting-down", "The service is shutting down, and the run goes on", ("session_id", "run_id")),
+    RunHandedOver: Row(503, "shutting-down", "The service is shutting down", ("session_id", "run_id")),
     ShuttingDown: Row(503, "shutting-down", "The service is shutting down"),
     RunUnsettled: Row(503, "store-unavailable", "The database cannot be reached", ("session_id", "run_id")),
     StoreUnavailable: Row(503, "store-unavailable", "The database cannot be reached"),
