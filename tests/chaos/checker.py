@@ -20,7 +20,7 @@ import asyncpg
 from app.persistence.dictionary import DICTIONARY
 from tests.chaos.witness import Witness
 
-__all__ = ["Verdict", "check", "check_failover"]
+__all__ = ["Verdict", "check", "check_ends", "check_failover"]
 
 ENDED = ("finished", "failed", "cancelled")
 
@@ -145,6 +145,7 @@ def _check_runs(
         )
     for run_id, name in witness.accepted.items():
         verdict.expect(run_id in runs, f"run {run_id} of {name} was accepted, and is unknown")
+    check_ends(verdict, runs, witness)
     for run_id, told in witness.ended.items():
         found = (runs[run_id]["status"], runs[run_id]["steps"]) if run_id in runs else None
         verdict.expect(found == told, f"run {run_id} was told to have ended as {told}, and is {found}")
@@ -152,6 +153,19 @@ def _check_runs(
     verdict.figures["runs"] = dict(Counter(run["status"] for run in runs.values()))
     verdict.figures["runs that were taken up again"] = sum(run["attempts"] > 0 for run in runs.values())
     verdict.figures["most attempts at one run without getting on"] = max((run["attempts"] for run in runs.values()), default=0)
+
+
+def check_ends(verdict: Verdict, runs: dict[str, Any], witness: Witness) -> None:
+    """A run that is stored has the end that followers were told, under that id; no outage has ended one that had taken steps."""
+    for run_id, told in witness.ends.items():
+        run = runs.get(run_id)
+        if run is not None:  # else nothing of it was ever stored
+            found = (run["finished_event_id"], run["status"], run["steps"])
+            verdict.expect(found == told, f"the end of run {run_id} was told as {told}, and is {found}")
+    for run_id, run in runs.items():
+        error = None if run["status"] != "failed" or not run["steps"] else _document(run["error"])
+        kind = error["type"] if error else None
+        verdict.expect(kind in (None, "step-failed"), f"run {run_id} has taken {run['steps']} steps, and ended as {kind}")
 
 
 def check_failover(

@@ -180,6 +180,7 @@ class Callers:
     async def _follow(self, session: str) -> None:
         """Follow a session all the time, at one replica after the other; it must look like one unbroken stream."""
         seen, finished = self._witness.events[session], self._witness.followed[session]
+        over: set[str] = set()
         while True:
             headers = {"Last-Event-ID": str(seen[-1] if seen else 0)}
             try:
@@ -190,6 +191,7 @@ class Callers:
                         continue
                     async for event_id, kind, data in events(answer):
                         seen.append(event_id)
+                        self._witness.saw(over, event_id, kind, data)
                         if kind == "step.finished":
                             finished.append(data["seq"])
                         if self._chance.random() < 0.01:
@@ -202,6 +204,7 @@ class Callers:
     async def _look_back(self, session: str, through: int) -> None:
         """Follow a session from its beginning to where another follower is: it must look like one unbroken stream, too."""
         position, finished = 0, -1
+        over: set[str] = set()
         headers = {"Last-Event-ID": "0"}
         async with self._http.stream("GET", f"{self._any()}/v1/sessions/{session}/events", headers=headers) as answer:
             if answer.status_code != 200:
@@ -211,6 +214,7 @@ class Callers:
                 if event_id <= position:
                     self._witness.wrong.append(f"who looked back at {session} saw event {event_id} after {position}")
                 position = event_id
+                self._witness.saw(over, event_id, kind, data)
                 if kind == "step.finished":
                     # what was shown before it was stored, and was lost, is taken again
                     if data["seq"] != finished + 1 and not (session.startswith("quarrels") and data["seq"] <= finished):

@@ -28,6 +28,7 @@ class Witness:
     wanted: dict[str, int] = field(default_factory=Counter)  # steps of answered requests, in sessions of one careful client
     events: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))  # ids that a follower of a session saw
     followed: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))  # seqs of its `step.finished`
+    ends: dict[str, tuple[int, str, int]] = field(default_factory=dict)  # run id -> id, status and steps of its last event
     orphaned: list[tuple[str, float]] = field(default_factory=list)  # run id, and when it lost its replica
     setbacks: list[float] = field(default_factory=list)  # when somebody who may just go on with such a run was kept from it
     answers: Counter[str] = field(default_factory=Counter)
@@ -42,6 +43,20 @@ class Witness:
         known = self.steps[session].setdefault(seq, (action, result))
         if known != (action, result):
             self.wrong.append(f"step {seq} of {session} was told twice, and differently")
+
+    def saw(self, over: set[str], event_id: int, kind: str, data: dict[str, Any]) -> None:
+        """A follower of a session has seen an event, after the ends of the runs in `over`, to which that of its run is added."""
+        run_id = data.get("run_id")
+        if run_id is None:
+            return
+        if run_id in over:
+            self.wrong.append(f"a follower saw {kind} of run {run_id} after its end")
+        if kind in LAST:
+            over.add(run_id)
+            told = (event_id, kind.rpartition(".")[2], data["steps"])
+            known = self.ends.setdefault(run_id, told)
+            if known != told:
+                self.wrong.append(f"the end of run {run_id} was told as {known} and as {told}")
 
     def ran(self, run_id: str, status: str, steps: int) -> None:
         """A client has been told how a run ended."""
