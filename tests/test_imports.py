@@ -169,3 +169,18 @@ def _uses_the_default_executor(call: ast.Call) -> bool:
         case ((ast.Name(id=name) | ast.Attribute(attr=name)), _):
             return name in ("run_in_threadpool", "iterate_in_threadpool")
     return False
+
+
+def test_the_host_takes_the_time_of_day_from_nowhere_but_its_own_clock() -> None:
+    """Replicas have to agree on it: see docs/adr/0004."""
+    layers = ("sessions", "persistence", "routes")
+    alone = {APP / "persistence" / "persisters.py", APP / "persistence" / "postgres_queue.py"}  # in scripts; what a notice says
+    uses = [
+        f"{file.relative_to(ROOT)}:{node.lineno}"
+        for file in sorted(APP.rglob("*.py"))
+        if layer_of_file(file) in layers and file not in alone
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.Attribute)
+        and ast.unparse(node) in ("time.time", "time.time_ns", "datetime.now", "datetime.utcnow")
+    ]
+    assert uses == []

@@ -4,7 +4,6 @@ It keeps what a database would keep, the encoded blobs, so that a value which no
 can change what was stored.
 """
 
-import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -49,6 +48,7 @@ from app.persistence.store import (
 )
 from app.persistence.store_stats import StoreStats
 from app.persistence.transitions import after_commit, check_commit, check_new, created, ended_run, has_expired, started_run
+from app.system.clocks import current_time_s
 
 __all__ = ["MemoryStore"]
 
@@ -160,7 +160,7 @@ class MemoryStore:
             for session in newest_first
             if _matches(which, session)
             and (before is None or session.position < before)
-            and not self._has_expired(session, time.time())
+            and not self._has_expired(session, current_time_s())
         )
         page = list(islice(found, limit + 1))
         more = limit > 0 and len(page) > limit
@@ -384,7 +384,7 @@ class MemoryStore:
 
     def _found(self, session_id: str) -> _Session | None:
         session = self._sessions.get(session_id)
-        return None if session is None or self._has_expired(session, time.time()) else session
+        return None if session is None or self._has_expired(session, current_time_s()) else session
 
     def _has_expired(self, session: _Session, now_s: float) -> bool:
         if not has_expired(session.record, now_s):

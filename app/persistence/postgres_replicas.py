@@ -1,7 +1,6 @@
 """Replicas and their claims on PostgreSQL. All times are the server's: the replicas' own clocks may lie."""
 
 import math
-import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from app.persistence.replicas import Beat, BeatSettings, ClaimedElsewhere, Repli
 from app.persistence.rows import run_record
 from app.persistence.store import SessionNotFound, StoreUnavailable
 from app.persistence.writer import Writer
-from app.system.clocks import since_boot_s
+from app.system.clocks import current_time_s, since_boot_s, tell_time
 
 __all__ = ["PostgresReplicas"]
 
@@ -24,12 +23,12 @@ _LOOKED_AT = 1_000  # queued runs, at a time
 
 _JOIN = text("""
     INSERT INTO replicas (id, url, started_at, heartbeat_at)
-    SELECT :id, :url, now, now FROM extract(epoch FROM clock_timestamp()) AS now
+    SELECT :id, :url, now, now FROM extract(epoch FROM clock_timestamp()) AS now RETURNING heartbeat_at
 """)
 _BEAT = text("""
     UPDATE replicas SET heartbeat_at = now, late_since = now - CAST(:late_s AS double precision)
     FROM extract(epoch FROM clock_timestamp()) AS now WHERE id = :id
-    RETURNING (SELECT count(*) FROM replicas) AS living,
+    RETURNING heartbeat_at, (SELECT count(*) FROM replicas) AS living,
         ARRAY(SELECT r.url FROM replicas AS r WHERE r.id <> :id AND r.late_since IS NOT NULL ORDER BY r.url) AS late
 """)
 _BURY = text("""
@@ -109,7 +108,8 @@ class PostgresReplicas:
     async def join(self, url: str) -> None:
         name = str(uuid_utils.uuid7())
         began_s = since_boot_s()
-        await self._do(_JOIN, id=name, url=url)
+        (row,) = await self._do(_JOIN, id=name, url=url)
+        tell_time(row.heartbeat_at, began_s, since_boot_s())
         self.id = self._writer.claimant = name
         self._heard_s = began_s
 
@@ -131,8 +131,11 @@ class PostgresReplicas:
         return beat
 
     async def _say(self, engine: AsyncEngine, late_s: float | None) -> Beat:
+        asked_s = since_boot_s()
         async with available():
             found = await answer(engine, _BEAT, {"id": self.id, "late_s": late_s})
+        if found:
+            tell_time(found[0].heartbeat_at, asked_s, since_boot_s())
         return Beat(bool(found), found[0].living, found[0].late) if found else Beat(is_known=False, living=0)
 
     async def state_of(self, replica_id: str) -> ReplicaState:
@@ -163,10 +166,10 @@ class PostgresReplicas:
         Raises SessionNotFound, ClaimedElsewhere, and StoreUnavailable also if the others have buried this replica.
         """
         while True:
-            claimed = await self._do(_CLAIM, id=self.id, session_id=session_id, now=time.time())
+            claimed = await self._do(_CLAIM, id=self.id, session_id=session_id, now=current_time_s())
             if claimed:
                 return claimed[0]
-            found = await self._do(_OWNER, session_id=session_id, now=time.time())
+            found = await self._do(_OWNER, session_id=session_id, now=current_time_s())
             if not found:
                 raise SessionNotFound(session_id)
             if found[0].url is not None and found[0].claimed_by != self.id:

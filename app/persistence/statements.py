@@ -1,6 +1,5 @@
 """The SELECTs, built once; SQLAlchemy keeps them compiled. They read the same on SQLite and PostgreSQL."""
 
-import time
 from typing import Any
 
 from sqlalchemy import (
@@ -23,6 +22,7 @@ from sqlalchemy.sql.selectable import TextualSelect
 
 from app.persistence.records import RunStatus, StepKind
 from app.persistence.tables import METADATA, failures, keys, runs, sessions, snapshots, steps
+from app.system.clocks import current_time_s
 
 __all__ = [
     "CHILDREN",
@@ -70,7 +70,7 @@ def some(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
 # Every look at a session asks for this: one that has expired is gone, whenever its rows are deleted.
 IS_THERE = or_(
     sessions.c.ttl_s.is_(None),
-    sessions.c.updated_at + sessions.c.ttl_s > bindparam("now", callable_=time.time, type_=Double),
+    sessions.c.updated_at + sessions.c.ttl_s > bindparam("now", callable_=current_time_s, type_=Double),
     some(_unfinished.c.session_key == sessions.c.key, _unfinished.c.finished_event_id.is_(None)),
 )
 IS_IT = (sessions.c.id == bindparam("session_id")) & IS_THERE

@@ -4,7 +4,6 @@ The key belongs to the path that it is sent to. What is asked for is compared as
 """
 
 import json
-import time
 from hashlib import blake2b
 
 from pydantic import BaseModel
@@ -12,6 +11,7 @@ from pydantic import BaseModel
 from app.persistence.records import Key
 from app.routes.lean import Incoming
 from app.routes.requests import HeaderInvalid
+from app.system.clocks import current_time_s
 
 __all__ = ["key_of"]
 
@@ -29,7 +29,7 @@ def key_of(incoming: Incoming, body: BaseModel) -> Key | None:
     if not (0 < len(text) <= _LONGEST and text.isprintable()):
         raise HeaderInvalid("Idempotency-Key", f"1 to {_LONGEST} printable characters")
     asked = json.dumps(body.model_dump(), sort_keys=True)
-    return Key(_digest(f"{incoming.scope['path']}\n{text}"), _digest(asked), time.time())
+    return Key(_digest(f"{incoming.scope['path']}\n{text}"), _digest(asked), current_time_s())
 
 
 def _digest(text: str) -> bytes:

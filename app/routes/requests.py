@@ -5,7 +5,6 @@ checked by pydantic models; what is found wrong is told without the value that w
 """
 
 import re
-import time
 from collections.abc import Collection
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qs
@@ -21,6 +20,7 @@ from app.routes.lean import Incoming
 from app.routes.unrepresentable import unrepresentable
 from app.sessions.errors import PositionInvalid
 from app.sessions.ids import check_id
+from app.system.clocks import current_time_s
 
 __all__ = [
     "BodyInvalid",
@@ -117,7 +117,7 @@ def last_event_id(incoming: Incoming) -> int | None:
     if not _EVENT_ID.fullmatch(text):
         raise HeaderInvalid("Last-Event-ID", "the id of an event of this stream, or 0")
     event_id = int(text)
-    if event_id > (time.time() + _CLOCKS_DIFFER_BY_S) * 1e6:  # ids are times: whoever waits for this one would wait for ever
+    if event_id > (current_time_s() + _CLOCKS_DIFFER_BY_S) * 1e6:  # ids are times: whoever waits for this one would wait for ever
         raise PositionInvalid
     return event_id
 

@@ -1,7 +1,6 @@
 """New sessions and changes by hand: what to store for them. Reads the store, writes nothing."""
 
 import math
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ from app.sessions.errors import MachineChanged, StateInvalid
 from app.sessions.ids import check_id, new_id
 from app.sessions.live import LiveSession
 from app.sessions.requests import ForkRequest, NewSessionRequest, SessionEdit
+from app.system.clocks import current_time_s
 
 __all__ = ["edited", "forked", "made", "next_action", "prior_action_at", "unreadable_after"]
 
@@ -29,7 +29,7 @@ def made(request: NewSessionRequest, machine: Machine, ttl_s: float | None = Non
     blueprint = machine.blueprint
     _check_state(machine, request.state)
     state = {**blueprint.default_state, **request.state}
-    now_s = time.time()
+    now_s = current_time_s()
     return NewSession(
         id=new_id() if request.id is None else check_id(request.id, "id"),
         machine=machine.name,
@@ -50,7 +50,7 @@ async def forked(store: Store, parent: SessionRecord, request: ForkRequest, mach
     seq = parent.seq if request.seq is None else request.seq
     state = await store.state_at(parent.id, seq)
     prior_action = await prior_action_at(store, parent, seq)
-    now_s = time.time()
+    now_s = current_time_s()
     return NewSession(
         id=child_id,
         machine=machine.name,
@@ -87,7 +87,7 @@ def edited(live: LiveSession, edit: SessionEdit, event_id: int) -> StepCommit:
     )
     state = apply_all(values_of(live.state), operations)
     still = unreadable_after(live.unreadable, edit)
-    now_s = time.time()
+    now_s = current_time_s()
     return StepCommit(
         seq=live.seq + 1,
         action=live.prior_action or "",

@@ -1,7 +1,6 @@
 """What makes a store smaller: sessions that have expired go, and the beginnings of long histories."""
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +8,7 @@ from app.engine.machine import Machine
 from app.persistence.records import History
 from app.persistence.store import SessionNotFound, Store
 from app.sessions.residents import Residents
+from app.system.clocks import current_time_s
 
 __all__ = ["Housekeeping", "Retention", "cut_of"]
 
@@ -44,19 +44,19 @@ class Housekeeping:
 
     async def forget_keys(self) -> None:
         """Delete the idempotency keys that are old enough."""
-        await self._store.purge_keys(time.time() - self._key_ttl_s)
+        await self._store.purge_keys(current_time_s() - self._key_ttl_s)
 
     async def purge(self) -> None:
         """Delete the sessions that have expired."""
         for _ in range(_MOST_BATCHES):
-            now_s = time.time()
+            now_s = current_time_s()
             found = await self._store.maybe_expired(now_s, _BATCH)
             if not found or (not await self._purge(found, now_s) and len(found) < _BATCH):
                 return
 
     async def clear(self, session_id: str) -> bool:
         """Delete the session if it has expired; return whether it has gone."""
-        return await self._purge([session_id], time.time())
+        return await self._purge([session_id], current_time_s())
 
     async def trim(self) -> None:
         """Look at the next of all sessions, and cut off what need not be kept of their histories."""
@@ -64,7 +64,7 @@ class Housekeeping:
             return
         page = await self._store.histories(self._position, _PAGE)
         self._position = page[-1].position if len(page) == _PAGE else 0
-        now_s = time.time()
+        now_s = current_time_s()
         for history in page:
             before_seq, before_s = cut_of(history, self._retentions.get(history.machine, self._retention), now_s)
             if before_seq or before_s:

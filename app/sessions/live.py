@@ -1,7 +1,6 @@
 """A session in memory: where it stands after its last commit, and who works on it."""
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from app.persistence.records import LoadedSession, SessionRecord, SessionStatus
 from app.sessions.errors import MachineChanged, SessionBusy
 from app.sessions.phases import MOVES, IllegalMove, Phase
 from app.sessions.stream import EventStream
+from app.system.clocks import current_time_s
 
 if TYPE_CHECKING:
     from app.sessions.run import Run
@@ -93,7 +93,7 @@ class LiveSession:
     def has_expired(self) -> bool:
         """Whether nothing has happened in the session for as long as it was to live."""
         ttl_s = self.loaded.ttl_s
-        return ttl_s is not None and not self.is_busy and self.updated_at_s + ttl_s <= time.time()
+        return ttl_s is not None and not self.is_busy and self.updated_at_s + ttl_s <= current_time_s()
 
     def move(self, phase: Phase) -> None:
         """Change the phase. Raises IllegalMove."""

@@ -13,6 +13,7 @@ from app.persistence.replicas import ClaimedElsewhere
 from app.persistence.store import RunNotFound, SessionNotFound, Store, StoreUnavailable
 from app.sessions.errors import MachineNotHosted, SessionsError, ShuttingDown
 from app.sessions.run_desk import RunDesk
+from app.system.clocks import current_time_s
 
 __all__ = ["Recovery"]
 
@@ -54,7 +55,7 @@ class Recovery:
             return
         async with self._looking:
             await self._many(self.look_after, list(self._desk.resumer.left))
-            before_s = time.time() - _QUEUED_TOO_LONG_S
+            before_s = current_time_s() - _QUEUED_TOO_LONG_S
             found = await self._store.replicas.orphans(queued_before_s=before_s, limit=_PAGE)
             unhosted = {run.id: run for _, run in self._unhosted.values()}
             await self._many(self.take_up, list({**unhosted, **{run.id: run for run in found}}.values()))
@@ -136,7 +137,7 @@ class Recovery:
             session = await self._own(run.session_id)
         except (ClaimedElsewhere, SessionNotFound):
             return
-        now_s = time.time()
+        now_s = current_time_s()
         event_id = max(session.last_event_id + 1, int(now_s * 1e6))
         told = {"type": "machine-not-hosted", "message": str(error)}
         end = RunEnd(run.id, RunStatus.FAILED, event_id, now_s, run.steps, error=told)

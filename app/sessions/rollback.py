@@ -1,7 +1,6 @@
 """Taking a run back: the step that leads a session to where the run began. The log only ever grows: docs/adr/0022."""
 
 import logging
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ from app.sessions.branching import next_action, prior_action_at
 from app.sessions.errors import MachineChanged
 from app.sessions.leftovers import Resumption
 from app.sessions.live import LiveSession
+from app.system.clocks import current_time_s
 
 __all__ = ["Origin", "rollback_step", "way_back"]
 
@@ -66,7 +66,7 @@ def rollback_step(live: LiveSession, origin: Origin) -> StepCommit | None:
     """
     if live.seq == origin.seq:
         return None
-    now_s = time.time()
+    now_s = current_time_s()
     return StepCommit(
         seq=live.seq + 1,
         action=origin.prior_action or "",

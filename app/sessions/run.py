@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +24,7 @@ from app.sessions.requests import RunOrder, RunOutcome
 from app.sessions.rollback import Origin, way_back
 from app.sessions.run_ports import HostPorts
 from app.sessions.waiters import turn_in, wake
+from app.system.clocks import current_time_s
 
 __all__ = ["SHUTDOWN", "Run"]
 
@@ -112,7 +112,7 @@ class Run:
         if resumption is not None and resumption.record.status is RunStatus.RUNNING:
             self.journal.resume(resumption.record, resumption.steps)
             if timeout_s is not None:
-                timeout_s = max(0.0, resumption.record.started_at_s + timeout_s - time.time())
+                timeout_s = max(0.0, resumption.record.started_at_s + timeout_s - current_time_s())
         self.task = loop.create_task(self._main())
         if timeout_s is not None:
             self._timer = loop.call_later(timeout_s, self.cancel, "timeout")

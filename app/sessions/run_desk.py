@@ -1,7 +1,6 @@
 """Where runs are asked for: they begin at once or wait for their turn, come again under the same key, and go on after a crash."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from typing import Protocol
@@ -23,6 +22,7 @@ from app.sessions.requests import OnBusy, RunOrder, RunOutcome
 from app.sessions.resuming import Resumer, resumption_of, stored_order
 from app.sessions.run import Run
 from app.sessions.turns import Turn, Turns
+from app.system.clocks import current_time_s
 
 __all__ = ["RunDesk", "RunHandle", "require_seq"]
 
@@ -100,7 +100,7 @@ class RunDesk:
             check_waiting(machine, order.request)
         else:
             check_request(machine, order.request, session.next_action)
-        start = RunStart(order.run_id, 0, time.time(), order.parameters(), order.key, order.webhook)
+        start = RunStart(order.run_id, 0, current_time_s(), order.parameters(), order.key, order.webhook)
         try:
             await self._store.queue_run(session_id, start)
         except KeyTaken:
@@ -192,7 +192,7 @@ class RunDesk:
         turn = self.turns.get(run_id)
         if turn is not None and turn.stored is None:
             self.turns.cancel(run_id, reason)
-            now_s = time.time()
+            now_s = current_time_s()
             return replace(_waiting_record(turn), status=RunStatus.CANCELLED, reason=reason, finished_at_s=now_s)
         record = await self._store.get_run(run_id)
         if record.finished_at_s is not None:

@@ -6,7 +6,6 @@ nobody was there is made up for by one run.
 """
 
 import logging
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
@@ -27,6 +26,7 @@ from app.sessions.ids import check_id, new_id
 from app.sessions.requests import NewSessionRequest, OnBusy, RunRequest
 from app.sessions.rhythm import Rhythm
 from app.sessions.webhooks import Webhooks
+from app.system.clocks import current_time_s
 
 __all__ = ["ScheduleRequest", "Scheduler"]
 
@@ -72,7 +72,7 @@ class Scheduler:
         known = await self._known(key)
         if known is not None:
             return known
-        now_s = time.time()
+        now_s = current_time_s()
         plan = await self._plan_of(request)
         next_at_s = request.rhythm.next_after(now_s, now_s)
         if next_at_s is None:
@@ -102,7 +102,7 @@ class Scheduler:
         schedule = await self.get(schedule_id)
         if schedule.is_paused is is_paused:
             return schedule
-        next_at_s = None if is_paused else Rhythm.from_plan(schedule.plan).next_after(time.time(), schedule.created_at_s)
+        next_at_s = None if is_paused else Rhythm.from_plan(schedule.plan).next_after(current_time_s(), schedule.created_at_s)
         return await self._store.schedules.pause(schedule_id, is_paused, next_at_s)
 
     async def delete(self, schedule_id: str) -> None:
@@ -111,7 +111,7 @@ class Scheduler:
 
     async def fire_due(self) -> None:
         """Begin what is due. Raises StoreUnavailable."""
-        for schedule in await self._store.schedules.due(time.time(), list(self._machines), _PAGE):
+        for schedule in await self._store.schedules.due(current_time_s(), list(self._machines), _PAGE):
             try:
                 await self._fire(schedule)
             except (StoreUnavailable, ShuttingDown):
@@ -120,7 +120,7 @@ class Scheduler:
                 logger.exception("a schedule failed", extra={"schedule_id": schedule.id})
 
     async def _fire(self, schedule: ScheduleRecord) -> None:
-        now_s = time.time()
+        now_s = current_time_s()
         next_at_s = Rhythm.from_plan(schedule.plan).next_after(now_s, schedule.created_at_s)
         request = RunRequest.from_parameters(schedule.plan["run"])
         try:

@@ -4,11 +4,11 @@ Knows neither runs nor stores. A follower that asks for something older than `fl
 """
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
 from app.sessions.events import Body, Event, EventType
+from app.system.clocks import current_time_s
 
 __all__ = ["EventStream"]
 
@@ -82,7 +82,7 @@ class EventStream:
 
     def next_id(self) -> int:
         """Return a new id: microseconds since 1970, or one more than the last where the clock does not move on."""
-        now = time.time_ns() // 1000
+        now = int(current_time_s() * 1e6)
         last = self._last_id
         self._last_id = last = now if now > last else last + 1
         return last

@@ -1,14 +1,15 @@
 """Points in time as HTTP shows them."""
 
-import time
 from datetime import UTC, datetime
+
+from app.system.clocks import current_time_s
 
 __all__ = ["now_s", "rfc3339"]
 
 
 def now_s() -> float:
     """Return the time in Unix seconds, to the microsecond: beside an event id that is a small number, which is cheap to store."""
-    return time.time_ns() // 1000 / 1e6
+    return int(current_time_s() * 1e6) / 1e6
 
 
 def rfc3339(unix_s: float) -> str:

@@ -1,7 +1,6 @@
 """Runs that wait for their session because another one has it: first come, first served, but for those that push to the front."""
 
 import asyncio
-import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import assert_never
@@ -11,6 +10,7 @@ from app.sessions.errors import RunCancelled, SessionBusy
 from app.sessions.live import LiveSession
 from app.sessions.requests import OnBusy, RunOrder
 from app.sessions.run import Run
+from app.system.clocks import current_time_s
 
 __all__ = ["INTERRUPTED", "ROLLED_BACK", "Turn", "Turns"]
 
@@ -27,7 +27,7 @@ class Turn:
     order: RunOrder
     expected: Collection[int] | None = None
     stored: RunRecord | None = None
-    asked_at_s: float = field(default_factory=time.time)
+    asked_at_s: float = field(default_factory=current_time_s)
     began: asyncio.Future[Run] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def fail(self, error: Exception) -> None:

@@ -7,7 +7,6 @@ somebody tries again after that. So it may come more than once, always under the
 import asyncio
 import contextlib
 import logging
-import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,6 +20,7 @@ from app.persistence.records import Delivery, Undelivered
 from app.persistence.store import SessionNotFound, Store, StoreError
 from app.sessions.courier import AddressRefused, Courier
 from app.sessions.webhook_messages import WebhookSettings, checked, headers_of, is_allowed_host, message_of_run, pause_s
+from app.system.clocks import current_time_s
 
 __all__ = ["Webhooks"]
 
@@ -79,7 +79,7 @@ class Webhooks:
 
     async def _send_what_is_due(self) -> None:
         while (room := self._settings.at_once - len(self._on_their_way)) > 0:
-            now_s = time.time()
+            now_s = current_time_s()
             due = await self._store.outbox.claim(now_s, now_s + self._settings.timeout_s + _MARGIN_S, room)
             for each in due:
                 task = asyncio.get_running_loop().create_task(self._told(each))
@@ -98,7 +98,9 @@ class Webhooks:
         names = {"run_id": due.run.id, "session_id": due.run.session_id, "host": host}
         try:
             if self._hosts[host] >= self._settings.at_once_per_host:
-                delivery = replace(due.delivery, due_at_s=time.time() + _CROWDED_S)  # a host that is slow must not hold up others
+                delivery = replace(
+                    due.delivery, due_at_s=current_time_s() + _CROWDED_S
+                )  # a host that is slow must not hold up others
             else:
                 self._hosts[host] += 1
                 try:
@@ -123,7 +125,7 @@ class Webhooks:
         for later in await self._store.steps_after_event(run.session_id, run.finished_event_id or 0, limit=1):
             seq = later.seq - 1
         body = message_of_run(run, seq)
-        headers = headers_of(run.id, time.time(), body, due.secret or self._settings.secret)
+        headers = headers_of(run.id, current_time_s(), body, due.secret or self._settings.secret)
         if not is_allowed_host(host, self._settings):
             return AddressRefused.__name__
         try:
@@ -134,7 +136,7 @@ class Webhooks:
     def _after(self, delivery: Delivery, answer: str) -> Delivery:
         """Return how far a webhook has got with this answer to one more attempt."""
         attempts = delivery.attempts + 1
-        now_s = time.time()
+        now_s = current_time_s()
         is_delivered = answer.startswith("2")
         is_over = is_delivered or answer == str(HTTPStatus.GONE.value) or attempts >= self._settings.attempts
         due_at_s = None if is_over else now_s + pause_s(attempts, self._settings.first_pause_s)

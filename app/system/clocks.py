@@ -1,15 +1,85 @@
-"""The clock for intervals within a process. It never jumps, and it goes on while the machine sleeps.
+"""The two clocks of a process.
 
-`time.monotonic` stands still on Linux while a laptop is suspended: a process that wakes up would not see that it was away.
+For intervals `since_boot_s`: it never jumps, and it goes on while the machine sleeps. `time.monotonic` stands still on Linux
+while a laptop is suspended: a process that wakes up would not see that it was away.
+
+For the time of day `current_time_s`, and never `time.time`: replicas have to agree on it, and the machine's own clock may be
+wrong, or set while the process runs. See docs/adr/0004.
 """
 
+import contextlib
 import time
+from collections.abc import Callable, Iterator
 
-__all__ = ["since_boot_s"]
+__all__ = ["Clock", "current_time_s", "since_boot_s", "tell_time", "using_clock"]
 
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_DRIFT_S = 0.5  # how far the machine's clock is followed at once: it is steered, not set
+_BELIEVED_AFTER_S = 60.0  # how long a clock that was set has to stay as it is
 
 
 def since_boot_s() -> float:
     """Return seconds since some moment in the past, the same one for all of this process."""
-    return time.clock_gettime(_CLOCK)
+    return time.clock_gettime(_BOOT)
+
+
+class Clock:
+    """The time of day, as `ticks_s` measures it from when it was known: what another clock says, or else the machine's `wall_s`.
+
+    A jump of the machine's clock is followed when it has lasted for a minute. When another clock has told the time, the
+    machine's is not looked at any more.
+    """
+
+    def __init__(self, wall_s: Callable[[], float] = time.time, ticks_s: Callable[[], float] = since_boot_s) -> None:
+        self._wall_s = wall_s
+        self._ticks_s = ticks_s
+        self._offset_s = wall_s() - ticks_s()
+        self._is_told = False
+        self._jump: tuple[float, float] | None = None  # since when the machine's clock is elsewhere, and where
+
+    def now_s(self) -> float:
+        """Return seconds since 1970."""
+        ticks_s = self._ticks_s()
+        if not self._is_told:
+            self._follow(self._wall_s() - ticks_s, ticks_s)
+        return ticks_s + self._offset_s
+
+    def tell(self, time_s: float, asked_s: float, answered_s: float) -> None:
+        """Another clock showed `time_s` at some moment between these two, which are of `ticks_s`."""
+        low_s, high_s = time_s - answered_s, time_s - asked_s
+        self._offset_s = min(max(self._offset_s, low_s), high_s) if self._is_told else (low_s + high_s) / 2
+        self._is_told = True
+
+    def _follow(self, offset_s: float, ticks_s: float) -> None:
+        if abs(offset_s - self._offset_s) <= _DRIFT_S:
+            self._offset_s = offset_s
+            self._jump = None
+        elif self._jump is None or abs(offset_s - self._jump[1]) > _DRIFT_S:
+            self._jump = (ticks_s, offset_s)
+        elif ticks_s - self._jump[0] >= _BELIEVED_AFTER_S:
+            self._offset_s = offset_s
+            self._jump = None
+
+
+_clock = Clock()
+
+
+def current_time_s() -> float:
+    """Return seconds since 1970, by the clock of this process."""
+    return _clock.now_s()
+
+
+def tell_time(time_s: float, asked_s: float, answered_s: float) -> None:
+    """Set the clock of this process: the database's showed `time_s` between these two moments of `since_boot_s`."""
+    _clock.tell(time_s, asked_s, answered_s)
+
+
+@contextlib.contextmanager
+def using_clock(clock: Clock) -> Iterator[None]:
+    """Let `clock` be that of this process, for a test."""
+    global _clock
+    before, _clock = _clock, clock
+    try:
+        yield
+    finally:
+        _clock = before

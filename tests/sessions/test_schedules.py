@@ -1,7 +1,6 @@
 """Runs that begin at their time, over every store."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from app.sessions.host import SessionHost
 from app.sessions.requests import NewSessionRequest, OnBusy, RunRequest
 from app.sessions.rhythm import Rhythm
 from app.sessions.schedules import ScheduleRequest
+from app.system.clocks import current_time_s
 from tests.machines import Gate, counter, gated, greeter
 from tests.sessions.hosting import create, hosting
 
@@ -40,7 +40,7 @@ async def over(host: SessionHost, run_id: str) -> RunStatus:
 
 async def make_due(host: SessionHost, schedule: ScheduleRecord, late_s: float = 0.0) -> float:
     """Let the time of a schedule have come so long ago; return that time."""
-    due_s = time.time() - late_s
+    due_s = current_time_s() - late_s
     await host.store.schedules.pause(schedule.id, False, due_s)
     return due_s
 
@@ -122,7 +122,7 @@ async def test_a_moment_comes_once_and_that_is_the_end_of_it(store_url: str) -> 
         await make_due(host, schedule)
         # the year 2999 is still to come: this is what the time itself would leave
         await until(host, schedule.id, lambda each: each.last_run_id)
-        past = replace(schedule, id="past", plan={**schedule.plan, "at": "2001-01-01T00:00:00Z"}, next_at_s=time.time())
+        past = replace(schedule, id="past", plan={**schedule.plan, "at": "2001-01-01T00:00:00Z"}, next_at_s=current_time_s())
         await host.store.schedules.add(past)
         fired = await until(host, "past", lambda each: each.last_run_id or each.last_error)
         assert fired.next_at_s is None
@@ -164,10 +164,10 @@ async def test_what_falls_into_a_pause_is_left_out(store_url: str) -> None:
         assert schedule.next_at_s is None
         await host.schedules.fire_due()
         assert (await host.schedules.get(schedule.id)).last_at_s is None
-        resumed_at_s = time.time()
+        resumed_at_s = current_time_s()
         resumed = await host.schedules.pause(schedule.id, False)
         assert resumed.next_at_s is not None
-        assert resumed_at_s < resumed.next_at_s <= time.time() + 1.001
+        assert resumed_at_s < resumed.next_at_s <= current_time_s() + 1.001
         assert (await host.schedules.pause(schedule.id, False)).is_paused is False
         assert (await host.schedules.pause(schedule.id, True)).next_at_s is None
 
