@@ -5,8 +5,8 @@ that was not changed. So the cost is that of what the action touched, and what w
 """
 
 from collections.abc import Mapping
-from itertools import chain
-from operator import attrgetter, is_
+from itertools import chain, compress, count
+from operator import attrgetter, is_, is_not
 from typing import Any, Final
 
 from app.engine.frozen_values import IMMUTABLE, SETTLED, FlatDict, FlatList, FrozenDict, FrozenList, FrozenSet
@@ -102,33 +102,56 @@ class Freezer:
     def _list(self, value: Any, depth: int) -> FrozenList:
         items = list.copy(value)
         base = None if type(value) is list else getattr(value, "_base", None)
-        if base is not None and _are_same(items, base):
-            return base  # type: ignore[no-any-return]  # it is a frozen list
+        if base is not None:
+            return self._changed_list(items, base, depth)
         kinds = set(map(type, items))
         if kinds <= IMMUTABLE:
             return FlatList(items)
         if WorkingFlatDict in kinds and len(items) >= _MANY:
             items = _unchanged_replaced(items)
-            kinds = set(map(type, items))
-        if not kinds <= SETTLED:
-            items = self._items(items, depth)
-            if base is not None and _are_same(items, base):
-                return base  # type: ignore[no-any-return]  # as above
-        return FrozenList(items)
+        return FrozenList(self._items(items, depth))
+
+    def _changed_list(self, items: list[Any], base: FrozenList, depth: int) -> FrozenList:
+        """Return the items of a working copy of `base` frozen: `base` itself if they are the same."""
+        places = _differing(items, base)
+        if len(places) >= _MANY:
+            items = _unchanged_replaced(items)
+            places = _differing(items, base)
+        for place in places:
+            item = items[place]
+            if type(item) not in SETTLED:
+                items[place] = self._walk(item, depth)
+        if len(items) == len(base) and all(items[place] is base[place] for place in places):
+            return base
+        is_flat = type(base) is FlatList and all(type(items[place]) in IMMUTABLE for place in places)
+        return FlatList(items) if is_flat else FrozenList(items)
 
     def _dict(self, value: Any, depth: int) -> FrozenDict:
-        items = raw_dict(value)
         base = None if type(value) is dict else getattr(value, "_base", None)
-        if base is not None and _are_equal(items, base):
-            return base  # type: ignore[no-any-return]  # it is a frozen dict
-        kinds = set(map(type, items.values()))
-        if kinds <= IMMUTABLE:
+        if base is not None:
+            return self._changed_dict(value, base, depth)
+        items = raw_dict(value)
+        if set(map(type, items.values())) <= IMMUTABLE:
             return FlatDict(items)
-        if not kinds <= SETTLED:
-            items = dict(zip(items, self._items(items.values(), depth), strict=True))
-            if base is not None and _are_equal(items, base):
-                return base  # type: ignore[no-any-return]  # as above
-        return FrozenDict(items)
+        return FrozenDict(zip(items, self._items(items.values(), depth), strict=True))
+
+    def _changed_dict(self, value: Any, base: FrozenDict, depth: int) -> FrozenDict:
+        """Return a working copy of `base` frozen: `base` itself if it has the same keys and values."""
+        keys, values = list(dict.keys(value)), list(dict.values(value))
+        places = _differing(values, list(base.values()))
+        new = [values[place] for place in places]
+        new = self._items(new, depth)
+        if len(keys) < len(base) or not all(map(is_, keys, base)):  # some are gone, or elsewhere
+            for place, item in zip(places, new, strict=True):
+                values[place] = item
+            return FrozenDict(zip(keys, values, strict=True))
+        changed = {keys[place]: item for place, item in zip(places, new, strict=True)}
+        if len(keys) == len(base) and all(item is base[key] for key, item in changed.items()):
+            return base
+        items = base.copy()
+        items.update(changed)
+        is_flat = type(base) is FlatDict and all(type(item) in IMMUTABLE for item in new)
+        return FlatDict(items) if is_flat else FrozenDict(items)
 
 
 def _frozen_set(value: Any) -> Any:
@@ -145,12 +168,9 @@ def _frozen_set(value: Any) -> Any:
     return copy_object(items)  # its members could not be found any more if they were copied one by one
 
 
-def _are_same(items: list[Any], base: list[Any]) -> bool:
-    return len(items) == len(base) and all(map(is_, items, base))
-
-
-def _are_equal(items: dict[Any, Any], base: dict[Any, Any]) -> bool:
-    return len(items) == len(base) and all(map(is_, items.values(), base.values())) and all(map(is_, items, base))
+def _differing(items: list[Any], base: list[Any]) -> list[int]:
+    """Return the places at which `items` are not the same objects as in `base`, those behind its end included."""
+    return [*compress(count(), map(is_not, items, base)), *range(len(base), len(items))]
 
 
 def _unchanged_replaced(items: list[Any]) -> list[Any]:

@@ -7,6 +7,7 @@ import orjson
 
 from app.engine.serde import UnserializableValue, encode
 from app.engine.serde_plain import plain
+from app.engine.working_copies import DICTS
 
 __all__ = ["shown_item"]
 
@@ -23,6 +24,6 @@ def shown_item(action: str, index: int, item: Any) -> Any:
     except UnserializableValue as error:
         raise error.under(f"item {index}").of(f"action {action!r}") from None
     shown = item if document is item else plain(item)
-    if type(shown) is dict and all(type(value) in _UNCHANGING for value in shown.values()):
+    if type(shown) in DICTS and all(type(value) in _UNCHANGING for value in shown.values()):
         return dict(shown)
     return orjson.Fragment(orjson.dumps(shown))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 import sharing_machine
 from dask_cluster import DaskCluster
@@ -21,6 +22,7 @@ from app.executors.ladder import ExecutorSettings
 from app.persistence.factory import open_store
 from app.sessions.events import Event, EventType
 from app.sessions.host import SessionHost
+from app.sessions.items import shown_item
 from app.sessions.loading import load_machine
 from app.sessions.requests import Durability, ForkRequest, NewSessionRequest, RunRequest
 from tests.sessions.hosting import LIMIT_S, drop, events_until, hosting
@@ -241,8 +243,8 @@ async def _compare_history(host: SessionHost, session: str, expected: Expected) 
 
 
 def _compare_events(events: list[Event], expected: Expected, *, streams: bool) -> None:
-    items = [event.body.item for event in events if event.type is EventType.STEP_ITEM]
-    assert shown(items) == (shown(expected.items) if streams else ["list"])
+    given = [orjson.dumps(event.body.item) for event in events if event.type is EventType.STEP_ITEM]  # what clients get
+    assert given == [orjson.dumps(shown_item("act", 0, item)) for item in expected.items if streams]
     values: dict[str, Any] = expected.states[0]
     for event, state, result in zip(_finished(events), expected.states[1:], expected.results, strict=True):
         values = apply_all(values, event.body.operations)
