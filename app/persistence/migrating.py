@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy import Column, Connection, MetaData, String, Table, inspect, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.persistence.damage import damage_hint
 from app.persistence.engines import postgres_engine, sqlite_writer
 from app.persistence.store import StoreError, StoreUnavailable
 from app.persistence.tables import HEAD_REVISION
@@ -135,4 +136,6 @@ def migrations_folder() -> Path:
 
 def _reason(exc: BaseException) -> str:
     origin = getattr(exc, "orig", None) or exc
-    return f"{type(origin).__name__}: {origin}".splitlines()[0]
+    said = f"{type(origin).__name__}: {origin}".splitlines()[0]
+    hint = damage_hint(origin)
+    return said if hint is None else f"{said}; {hint}"

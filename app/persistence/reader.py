@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.persistence import statements as sql
 from app.persistence.codec import PayloadInvalid, Unreadable, decode_document, deflate, encode_state, refers_to_state
 from app.persistence.cursors import decode_cursor, encode_cursor
+from app.persistence.damage import damage_hint
 from app.persistence.ended_runs import run_in_step, run_key
 from app.persistence.expiry import DUE
 from app.persistence.poolers import pooler_hint
@@ -65,7 +66,7 @@ async def available() -> AsyncIterator[None]:
         raise StoreUnavailable(str(exc)) from None
     except (SQLAlchemyError, OSError, TimeoutError) as exc:
         found = getattr(exc, "orig", None) or exc
-        hint = pooler_hint(getattr(found, "sqlstate", None))
+        hint = pooler_hint(getattr(found, "sqlstate", None)) or damage_hint(found)
         raise StoreUnavailable(hint or f"the database does not answer ({type(found).__name__})") from exc
 
 

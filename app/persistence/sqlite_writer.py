@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.persistence import wave_rows as columns
+from app.persistence.damage import damage_hint
 from app.persistence.lock_holders import lock_message
 from app.persistence.wave_rows import Row
 from app.persistence.wave_sql import RUN_IS_THERE
@@ -184,7 +185,7 @@ class SqliteWriter:
             # a full disk, a lock, a damaged file: the database's trouble; anything else lies in the wave.
             # `from None`: the driver's message may quote a value
             if isinstance(exc, sqlite3.OperationalError) or type(exc) is sqlite3.DatabaseError:
-                raise ConnectionLost(f"SQLite cannot write ({_kind(exc)})", in_doubt=False) from None
+                raise ConnectionLost(damage_hint(exc) or f"SQLite cannot write ({_kind(exc)})", in_doubt=False) from None
             raise WaveRefused(f"SQLite refused what was to be stored ({_kind(exc)})") from None
         except (OverflowError, TypeError, ValueError) as exc:  # what sqlite3 says of a value that it cannot bind
             self._roll_back(driver)
