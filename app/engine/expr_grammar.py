@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.engine.errors import UnsafeExpression
+from app.engine.expr_budget import MAX_SIZE
 
 __all__ = ["COMPARISONS", "FULL", "METHODS", "PRIVATE", "STRICT", "UNARY", "Grammar"]
 
-MAX_SIZE = 1_000_000
-"""The longest sequence and the largest number of bits that an expression may make by `*`, `**`, `<<` and `range`."""
+MAX_BITS = 100_000
+"""The largest number of bits that an expression may make by `*`, `**` and `<<`."""
 
 
 def _range(*bounds: int) -> range:
@@ -104,8 +105,8 @@ def _modulo(left: Any, right: Any) -> Any:
 
 
 def _bound_bits(left: Any, right: Any, bits: Callable[[int, int], int]) -> None:
-    if isinstance(left, int) and isinstance(right, int) and bits(left, right) > MAX_SIZE:
-        raise UnsafeExpression(f"an expression may not make a number of more than {MAX_SIZE} bits")
+    if isinstance(left, int) and isinstance(right, int) and bits(left, right) > MAX_BITS:
+        raise UnsafeExpression(f"an expression may not make a number of more than {MAX_BITS} bits")
 
 
 _STRICT_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {

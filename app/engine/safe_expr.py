@@ -2,6 +2,7 @@
 
 An expression is checked against a list of allowed nodes and turned into nested closures when a condition is made. It cannot
 import, assign, define, reach private attributes, or call anything but the functions and the methods listed in `expr_grammar`.
+One that does more than compare has a budget of work, which travels with the names under a key that no name can have.
 """
 
 import ast
@@ -13,9 +14,13 @@ from operator import itemgetter
 from typing import Any, TypeAlias
 
 from app.engine.errors import UnsafeExpression
+from app.engine.expr_budget import Budget
 from app.engine.expr_grammar import COMPARISONS, METHODS, PRIVATE, UNARY, Grammar
 
 __all__ = ["Parsed", "parse"]
+
+_BUDGET = ""  # no name is empty
+_LONGEST = 10_000
 
 Names: TypeAlias = Mapping[str, Any]
 Evaluate: TypeAlias = Callable[[Names], Any]
@@ -33,18 +38,29 @@ class Parsed:
 @lru_cache(maxsize=1024)
 def parse(text: str, grammar: Grammar) -> Parsed:
     """Return `text` ready to be evaluated. Raises SyntaxError, or UnsafeExpression for what `grammar` does not have."""
-    tree = ast.parse(text.strip(), mode="eval")
-    compiler = _Compiler(grammar)
-    evaluate = compiler.compile(tree.body)
+    if len(text) > _LONGEST:
+        raise SyntaxError(f"an expression may have {_LONGEST} characters; this one has {len(text)}")
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+        compiler = _Compiler(grammar, is_metered=False)
+        evaluate = compiler.compile(tree.body)
+        if compiler.needs_budget:
+            compiler = _Compiler(grammar, is_metered=True)
+            evaluate = _metered(compiler.compile(tree.body), grammar, tuple(compiler.mentioned))
+    except (MemoryError, RecursionError):
+        raise SyntaxError("the expression is nested too deeply") from None
     return Parsed(text, tuple(sorted(compiler.keys)), evaluate)
 
 
 class _Compiler:
     """Turns nodes into closures over the names of the state, and collects those names."""
 
-    def __init__(self, grammar: Grammar) -> None:
+    def __init__(self, grammar: Grammar, *, is_metered: bool) -> None:
         self.grammar = grammar
+        self.needs_budget = False
+        self._is_metered = is_metered
         self.keys: set[str] = set()
+        self.mentioned: set[str] = set()  # these, and names of builtins, which may be keys too
         self._bound: list[str] = []  # targets of the comprehensions around the current node
 
     def compile(self, node: ast.expr) -> Evaluate:
@@ -72,6 +88,7 @@ class _Compiler:
         function = self.grammar.functions.get(name)
         if name in self._bound:
             return itemgetter(name)
+        self.mentioned.add(name)
         if not hasattr(builtins, name):
             self.keys.add(name)
             return itemgetter(name)
@@ -103,13 +120,16 @@ class _Compiler:
     def _compare(self, node: ast.Compare) -> Evaluate:
         first = self.compile(node.left)
         links = [(COMPARISONS[type(op)], self.compile(right)) for op, right in zip(node.ops, node.comparators, strict=True)]
-        if len(links) == 1:
+        if len(links) == 1 and not self._is_metered:
             return _comparison(first, *links[0], node.comparators[0])
+        is_metered = self._is_metered
 
         def compare(names: Names) -> Any:
             left, holds = first(names), True
             for test, right_of in links:
                 right = right_of(names)
+                if is_metered:
+                    names[_BUDGET].spend_comparison(left, right)
                 holds = test(left, right)
                 if not holds:
                     break
@@ -143,7 +163,8 @@ class _Compiler:
         if apply is None:
             raise self._refuse(f"operator {type(node.op).__name__}")
         left, right = self.compile(node.left), self.compile(node.right)
-        return lambda names: apply(left(names), right(names))
+        self.needs_budget = True
+        return lambda names: names[_BUDGET].operate(apply, left(names), right(names))
 
     def _ifexp(self, node: ast.IfExp) -> Evaluate:
         self._need_full("a conditional expression")
@@ -180,7 +201,10 @@ class _Compiler:
         function = self._callee(node.func)
         arguments = self._items(node.args)
         keywords = [(each.arg or "", self.compile(each.value)) for each in node.keywords]
-        return lambda names: function(names)(*arguments(names), **{name: value(names) for name, value in keywords})
+        self.needs_budget = True
+        return lambda names: names[_BUDGET].call(
+            function(names), tuple(arguments(names)), {name: value(names) for name, value in keywords}
+        )
 
     def _callee(self, node: ast.expr) -> Evaluate:
         if isinstance(node, ast.Name):
@@ -233,6 +257,7 @@ class _Compiler:
             loops.append((source, generator.target, [self.compile(test) for test in generator.ifs]))
         give = self.compile(element)
         del self._bound[depth:]
+        self.needs_budget = True
 
         def walk(names: Names, level: int) -> Iterator[Any]:
             if level == len(loops):
@@ -240,6 +265,7 @@ class _Compiler:
                 return
             source, target, tests = loops[level]
             for value in source(names):
+                names[_BUDGET].spend_round()
                 inner = {**names, **_assigned(target, value)}
                 if all(test(inner) for test in tests):
                     yield from walk(inner, level + 1)
@@ -251,7 +277,31 @@ class _Compiler:
         if any(isinstance(part, ast.FormattedValue) and part.format_spec is not None for part in node.values):
             raise self._refuse("a format specification")
         parts = [self.compile(part.value if isinstance(part, ast.FormattedValue) else part) for part in node.values]
-        return lambda names: "".join(str(part(names)) for part in parts)
+        self.needs_budget = True
+
+        def join(names: Names) -> str:
+            texts = []
+            for part in parts:
+                value = part(names)
+                names[_BUDGET].spend_text(value)
+                texts.append(str(value))
+            return "".join(texts)
+
+        return join
+
+
+def _metered(evaluate: Evaluate, grammar: Grammar, mentioned: tuple[str, ...]) -> Evaluate:
+    """Return `evaluate` with a budget for each evaluation."""
+    functions = frozenset(map(id, grammar.functions.values()))
+
+    def evaluate_within_budget(names: Names) -> Any:
+        try:
+            needed = {name: names[name] for name in mentioned if name in names}
+            return evaluate({**needed, _BUDGET: Budget(grammar.name, functions)})
+        except (MemoryError, RecursionError):
+            raise UnsafeExpression(f"{grammar.name}: the expression makes values that are too large") from None
+
+    return evaluate_within_budget
 
 
 def _comparison(first: Evaluate, test: Callable[[Any, Any], Any], second: Evaluate, node: ast.expr) -> Evaluate:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.engine import State, expr, safe_expr
 from app.engine.errors import UnsafeExpression
-from app.engine.expr_grammar import FULL, STRICT
+from app.engine.expr_grammar import FULL, STRICT, Grammar
 from app.engine.safe_expr import parse
 
 VALUES: dict[str, Any] = {
@@ -125,3 +125,68 @@ expressions = st.recursive(
 @settings(max_examples=300, deadline=None)
 def test_generated_expressions_give_what_python_gives(text: str) -> None:
     assert parse(text, FULL).evaluate(VALUES) == eval(text, dict(VALUES))
+
+
+HEAVY = [
+    "len(str([[0] * 1000000] * 1000000))",
+    "len(str([str([0] * 100000)] * 100000))",
+    "sum([[0] * 1000] * 100000, [])",
+    "[[0] * 1000000] * 1000000 == [[1] * 1000000] * 1000000",
+    "([0] * 1000000) in ([[1] * 1000000] * 1000)",
+    "len('a' * 1000000 + 'b' * 1000000)",
+    "max([[0] * 1000000] * 1000000)",
+    "2 ** 99999 * 2 ** 99999 * 2 ** 99999",
+]
+HEAVY_FULL = [
+    *HEAVY,
+    "sum(1 for a in range(100000) for b in range(100000))",
+    "[0 for a in range(1000000) for b in range(1000000)]",
+    "('a' * 1000000).replace('', 'b' * 1000000)",
+    "('a' * 1000000).replace('a', 'bb' * 500000)",
+    "('a' * 1000).join(['b' * 1000] * 1000000)",
+    "round(5, -1000000000)",
+    "f'{[[0] * 1000000] * 1000000}'",
+    "sorted([[0] * 1000000] * 100000)",
+    "set(range(1000000)) | set(range(1000000))",
+]
+
+
+@pytest.mark.parametrize(
+    ("grammar", "text"),
+    [*((STRICT, text) for text in HEAVY), *((FULL, text) for text in HEAVY_FULL)],
+    ids=lambda each: str(each)[:40],
+)
+def test_an_expression_cannot_hold_the_interpreter(grammar: Grammar, text: str) -> None:
+    with pytest.raises(UnsafeExpression):
+        parse(text, grammar).evaluate({})
+
+
+@pytest.mark.parametrize(
+    "text", ["max([5], key=items.append)", "sorted(words, key=form.format)", "min(items, key=call)", "str(call)"]
+)
+def test_nothing_that_a_value_holds_is_called(text: str) -> None:
+    called: list[Any] = []
+    values = {"items": called, "words": ["a"], "form": "{0.__class__}", "call": called.append}
+    with pytest.raises(UnsafeExpression):
+        parse(text, FULL).evaluate(values)
+    assert called == []
+
+
+def test_a_function_of_the_grammar_may_be_a_key() -> None:
+    assert parse("max(words, key=len)", FULL).evaluate({"words": ["a", "ccc", "bb"]}) == "ccc"
+    assert parse("isinstance(n, int | str)", FULL).evaluate({"n": 5})
+
+
+@pytest.mark.parametrize(
+    "text", ["(" * 5_000 + "1" + ")" * 5_000, "not " * 2_000 + "n", "-" * 5_000 + "1", "[" * 300 + "]" * 300, "1 +" * 9_000]
+)
+def test_an_expression_that_is_nested_too_deeply_is_a_syntax_error(text: str) -> None:
+    with pytest.raises(SyntaxError):
+        safe_expr(text)
+
+
+def test_a_comparison_costs_no_budget() -> None:
+    """Conditions that only compare are by far the most frequent ones."""
+    big = [[0] * 1_000] * 2_000
+    assert parse("items == other", FULL).evaluate({"items": big, "other": big})
+    assert parse("len(items) > 3", FULL).evaluate({"items": big})
