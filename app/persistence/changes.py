@@ -83,10 +83,11 @@ _UNCOUNT_ATTEMPT = (
 _PURGE_KEYS = delete(keys).where(keys.c.created_at < bindparam("before"))
 
 
-def delete_session(connection: Connection, session_id: str) -> None:
-    """Delete everything of a session. Raises SessionNotFound."""
+def delete_session(connection: Connection, session_id: str, claimant: str | None) -> None:
+    """Delete everything of a session. Raises SessionNotFound, also if it is not claimed by `claimant`, if one is given."""
     # the session first: its row's lock keeps out a commit, whose rows would otherwise stay behind
-    key = connection.execute(DELETE_SESSION, {"session_id": session_id}).scalar_one_or_none()
+    statement = DELETE_SESSION if claimant is None else DELETE_SESSION.where(sessions.c.claimed_by == claimant)
+    key = connection.execute(statement, {"session_id": session_id}).scalar_one_or_none()
     if key is None:
         raise SessionNotFound(session_id)
     delete_children(connection, [key])

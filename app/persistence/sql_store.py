@@ -101,7 +101,14 @@ class SqlStore:
     async def delete_session(self, session_id: str) -> None:
         if not is_storable(session_id):
             raise SessionNotFound(session_id)
-        await self._database.run(lambda connection: changes.delete_session(connection, session_id))
+        claimant = self._database.writer.claimant
+        try:
+            await self._database.run(lambda connection: changes.delete_session(connection, session_id, claimant))
+        except SessionNotFound:
+            claimed_by, _ = await self._reader.claim(session_id)  # raises SessionNotFound if that is the reason
+            if claimed_by != claimant:
+                raise ClaimLost(session_id) from None
+            raise
 
     async def get_session(self, session_id: str) -> SessionRecord:
         return await self._reader.session(session_id)

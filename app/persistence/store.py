@@ -225,7 +225,10 @@ class Store(Protocol):
         ...
 
     async def delete_session(self, session_id: str) -> None:
-        """Remove the session and everything that belongs to it."""
+        """Remove the session and everything that belongs to it.
+
+        Raises ClaimLost if this process has joined the replicas, and the session is not claimed by it.
+        """
         ...
 
     async def commit(self, commit: Commit) -> None:

@@ -50,6 +50,20 @@ async def test_a_claimed_session_belongs_to_one_replica(pair: tuple[Store, Store
         await second.claim_session("nobody")
 
 
+async def test_a_replica_that_has_lost_a_session_cannot_delete_it(pair: tuple[Store, Store]) -> None:
+    first, second = pair
+    await first.create_session(new(is_claimed=True))
+    await first.replicas.release(["s"])
+    await second.claim_session("s")
+    with pytest.raises(ClaimLost):
+        await first.delete_session("s")
+    assert (await second.load_session("s")).record.seq == -1
+    await second.delete_session("s")
+    for store in pair:
+        with pytest.raises(SessionNotFound):
+            await store.delete_session("s")
+
+
 async def test_a_claim_loads_what_was_committed_last(pair: tuple[Store, Store]) -> None:
     first, second = pair
     await first.create_session(new(is_claimed=True))
