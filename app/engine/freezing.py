@@ -174,17 +174,16 @@ def _differing(items: list[Any], base: list[Any]) -> list[int]:
 
 
 def _unchanged_replaced(items: list[Any]) -> list[Any]:
-    """Return `items` with the committed dict in place of each working copy, if none of these was changed. Loops in C."""
+    """Return `items` with the committed dict in place of each working copy that was not changed. Loops in C if none was."""
     copies = [item for item in items if type(item) is WorkingFlatDict]
     try:
         bases: list[Any] = list(map(_base_of, copies))
     except AttributeError:
         return items  # made by the action: they are no copies
-    if None in bases:
-        return items
     values = map(is_, chain.from_iterable(map(dict.values, copies)), chain.from_iterable(map(dict.values, bases)))
     if not (all(values) and all(map(dict.__eq__, copies, bases))):  # the first knows 1 from True, the second compares the keys
-        return items
+        pairs = zip(copies, bases, strict=True)
+        bases = [base if all(map(is_, one.values(), base.values())) and one == base else one for one, base in pairs]
     if len(copies) == len(items):
         return bases
     found = iter(bases)

@@ -384,6 +384,24 @@ def test_what_was_not_changed_stays_the_same_object() -> None:
     assert all(one is other for one, other in zip(before["x"], after["x"], strict=False))
 
 
+def test_of_many_items_that_were_looked_at_those_that_were_not_changed_stay_the_same_objects() -> None:
+    @action(reads=["x"], writes=["x"])
+    def act(state: State) -> State:
+        rows = [*state["x"]]
+        rows[7]["id"] = True  # equal to what it was
+        rows[8]["more"] = 1
+        del rows[9]["id"]
+        return state.update(x=rows)
+
+    builder = ApplicationBuilder().with_actions(act).with_state(x=[{"id": 1} for _ in range(50)])
+    app = builder.with_entrypoint("act").build()
+    before = app.state._values["x"]
+    app.step()
+    after = app.state._values["x"]
+    assert [index for index in range(50) if after[index] is not before[index]] == [7, 8, 9]
+    assert (after[7]["id"] is True, after[8], after[9]) == (True, {"id": 1, "more": 1}, {})
+
+
 def test_values_are_read_copied_and_written_like_plain_ones() -> None:
     value = {"a": [{"b": [1, {2}]}, ("x", [3])], "c": {"d": 1.5}, "e": [1, 2]}
     plain = {"a": [{"b": [1]}], "c": {"d": None}}
