@@ -9,12 +9,13 @@ import orjson
 import structlog
 
 from app.engine.mode_warnings import BlockingActionWarning
-from app.engine.serde_plain import plain
+from app.engine.serde_plain import TooLarge, plain
 from app.executors.notices import ExecutorWarning
 from app.settings import LogFormat, LogLevel
 
 __all__ = ["set_up_logging"]
 
+_MOST_VALUES = 50_000  # of the fields of a line
 _LIBRARY_LEVEL = logging.WARNING
 _TOLD_ALREADY = (BlockingActionWarning, ExecutorWarning)  # the executors log these, with the session, and warn besides
 
@@ -74,6 +75,8 @@ def _traceback_last(_logger: Any, _method: str, event: dict[str, Any]) -> dict[s
 
 
 def _to_json(event: dict[str, Any], **_options: Any) -> str:
-    return orjson.dumps(
-        plain(event, unknown=str)
-    ).decode()  # a field may hold anything, and the JSON library crashes on some objects
+    try:  # a field may hold anything, and the JSON library crashes on some objects
+        fields = plain(event, _MOST_VALUES, str)
+    except TooLarge:
+        fields = plain({name: value if isinstance(value, str | int | float) else type(value) for name, value in event.items()})
+    return orjson.dumps(fields).decode()

@@ -19,7 +19,15 @@ from weakref import WeakSet
 import pydantic
 from pydantic_core import PydanticUndefined
 
-from app.engine.serde_codec import UndecodableValue, UnserializableValue, decode, define_class_kind, encode_at, is_unicode
+from app.engine.serde_codec import (
+    TOO_DEEP,
+    UndecodableValue,
+    UnserializableValue,
+    decode,
+    define_class_kind,
+    encode_at,
+    is_unicode,
+)
 
 __all__ = [
     "class_at",
@@ -227,7 +235,9 @@ def _encode_model(value: pydantic.BaseModel, depth: int) -> list[Any]:
         _require_defaults(cls, fields)
     try:
         documents = _encode_fields(fields, depth + 1)
-    except UnserializableValue:
+    except UnserializableValue as error:
+        if error.reason == TOO_DEEP:  # its JSON form is as deep, and would be made at every level
+            raise
         document = _own_json(value)
         if document is None:
             raise

@@ -19,6 +19,7 @@ from app.engine.working_copies import DICTS, LISTS
 __all__ = [
     "MAX_DEPTH",
     "TAG",
+    "TOO_DEEP",
     "UndecodableValue",
     "UnserializableValue",
     "decode",
@@ -40,6 +41,7 @@ MAX_DEPTH = 230
 
 The JSON library stops at 254, and what is stored wraps values a few levels deep; Python's stack holds several times as many.
 """
+TOO_DEEP = "it is nested too deeply, or contains itself"
 _SHOWN_STEPS = 10  # of the path to a value, in a message
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 
@@ -275,7 +277,7 @@ def _encode_dict(value: dict[Any, Any], depth: int) -> Any:
 
 
 def _too_deep(value: Any) -> UnserializableValue:
-    return UnserializableValue(type(value).__name__, "it is nested too deeply, or contains itself")
+    return UnserializableValue(type(value).__name__, TOO_DEEP)
 
 
 def _raised_by(value: Any, error: BaseException) -> UnserializableValue:

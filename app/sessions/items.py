@@ -7,10 +7,13 @@ import orjson
 
 from app.engine.serde import UnserializableValue, encode
 from app.engine.serde_plain import plain
+from app.engine.serde_size import are_many
 from app.engine.working_copies import DICTS
 
-__all__ = ["shown_item"]
+__all__ = ["MOST_VALUES", "shown_item"]
 
+MOST_VALUES = 200_000
+"""Values that an item may hold: it is turned into text on the event loop."""
 _UNCHANGING = frozenset({NoneType, bool, int, float, str})
 
 
@@ -19,6 +22,9 @@ def shown_item(action: str, index: int, item: Any) -> Any:
 
     Raises UnserializableValue, which names the action and the item by its number.
     """
+    if are_many([item], MOST_VALUES):
+        reason = f"it holds more than {MOST_VALUES:,} values, or contains itself"
+        raise UnserializableValue(type(item).__name__, reason, (f"item {index}",), f"action {action!r}")
     try:
         document = encode(item)
     except UnserializableValue as error:

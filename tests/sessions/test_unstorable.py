@@ -230,3 +230,30 @@ async def test_sessions_that_met_such_a_value_can_be_deleted_and_runs_cancelled(
             await run.outcome()
         await host.delete(session_id)
         await host.delete(other)
+
+
+def doubled(levels: int) -> Any:
+    """A small object that stands for 2**levels values."""
+    value: Any = 1
+    for _ in range(levels):
+        value = [value, value]
+    return value
+
+
+@action(reads=[], writes=["v"])
+async def doubles(state: State[Any]) -> State[Any]:
+    return state.update(v=doubled(100))
+
+
+@streaming_action(reads=[], writes=["v"])
+async def doubled_item(state: State[Any]) -> AsyncGenerator[tuple[dict[str, Any], State[Any] | None], None]:
+    yield {"v": doubled(100)}, None
+    yield {}, state.update(v=1)
+
+
+@pytest.mark.parametrize("one", [doubles, doubled_item], ids=["state", "item"])
+async def test_a_small_object_that_stands_for_more_values_than_can_be_written_fails_its_step(store_url: str, one: Any) -> None:
+    async with hosting([looping_of(one, {})], open_store(store_url, migrate=True)) as host:
+        error = await failed(host, await create(host, one.__name__), RunRequest(max_steps=1))
+    assert "it holds more than" in error.message
+    assert error.error_type.endswith("UnserializableValue")
