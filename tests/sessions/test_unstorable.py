@@ -119,7 +119,7 @@ async def test_a_value_that_cannot_be_stored_fails_its_own_step(
     assert (error.seq, error.action, error.steps) == (2, machine, 2)
     assert error.error_type == "app.engine.serde_codec.UnserializableValue"
     place = {"step": "state", "sync_result": "result", "stream": "item 1"}[machine]
-    assert error.message.startswith(f"action '{machine}' cannot store {place}['v']")
+    assert error.message.startswith(f"action '{machine}' cannot store {place}")
     assert KINDS[kind][1] in error.message
     assert SECRET not in error.message
 
