@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from app.engine.difference import refine
 from app.engine.freezing import freeze
 from app.engine.machine import Machine
 from app.engine.operations import Delete, Operation, Set, apply_all
@@ -91,7 +90,7 @@ def edited(live: LiveSession, edit: SessionEdit, event_id: int) -> StepCommit:
     return StepCommit(
         seq=live.seq + 1,
         action=live.prior_action or "",
-        operations=refine(values_of(live.state), operations, state),
+        operations=operations,  # as the client has written them, whole: that is how a history of edits is read
         result=None,
         state=state,
         # what cannot be read no condition can judge: it is asked again when all of the state can

@@ -7,6 +7,7 @@ from typing import Any
 from app.engine.difference import difference
 from app.engine.freezing import freeze_all
 from app.engine.frozen import frozen
+from app.engine.operations import Patch, Set, StoredOperation
 from app.engine.serde import UnserializableValue
 from app.engine.state import values_of
 from app.persistence.handing_in import with_values_encoded
@@ -70,7 +71,7 @@ def rollback_step(live: LiveSession, origin: Origin) -> StepCommit | None:
     return StepCommit(
         seq=live.seq + 1,
         action=origin.prior_action or "",
-        operations=difference(values_of(live.state), values_of(origin.state)),
+        operations=_operations(values_of(live.state), values_of(origin.state)),
         result=None,
         state=origin.state,
         next_action=next_action(live.machine, live.id, origin.state, origin.prior_action),
@@ -80,3 +81,9 @@ def rollback_step(live: LiveSession, origin: Origin) -> StepCommit | None:
         event_id=0,
         kind=StepKind.ROLLBACK,
     )
+
+
+def _operations(now: Mapping[str, Any], then: Mapping[str, Any]) -> tuple[StoredOperation, ...]:
+    """Return what leads back from `now` to `then`; a value that changed in parts is set whole, as in other steps by hand."""
+    changes = difference(now, then)
+    return tuple([Set(change.key, then[change.key]) if isinstance(change, Patch) else change for change in changes])

@@ -8,7 +8,7 @@ import pytest
 from app.engine import ApplicationBuilder, State, action
 from app.engine.edits import Splice
 from app.engine.machine import Machine
-from app.engine.operations import Patch
+from app.engine.operations import Patch, Set
 from app.engine.serde import encode
 from app.persistence.factory import open_store
 from app.persistence.records import StepKind
@@ -77,7 +77,7 @@ async def test_every_step_of_one_run_stores_what_it_changed(url: str, durability
         ]
 
 
-async def test_what_is_changed_by_hand_or_taken_back_stores_what_changed(url: str) -> None:
+async def test_an_edit_is_kept_as_the_client_has_written_it(url: str) -> None:
     async with hosting([noting()], open_store(url, migrate=True)) as host:
         session = await create(host, "noting")
         await (await host.start(session, RunRequest(max_steps=TURNS))).outcome()
@@ -89,10 +89,10 @@ async def test_what_is_changed_by_hand_or_taken_back_stores_what_changed(url: st
         drop(host, session)
         assert (await host.get(session)).state == {"notes": {"all": [*notes, "by hand"]}}
         (edit,) = await host.history.steps(session, after_seq=TURNS - 1, limit=1)
-        assert edit.operations == (Patch("notes", (Splice(("all",), TURNS, 0, ("by hand",)),)),)
+        assert edit.operations == (Set("notes", {"all": [*notes, "by hand"]}),)
 
 
-async def test_a_rollback_stores_what_it_takes_back(url: str) -> None:
+async def test_a_rollback_sets_what_it_takes_back(url: str) -> None:
     gate = Gate()
     async with hosting([noting(gate)], open_store(url, migrate=True)) as host:
         session = await create(host, "noting")
@@ -105,7 +105,7 @@ async def test_a_rollback_stores_what_it_takes_back(url: str) -> None:
             await started.outcome()
         steps = await host.history.steps(session, after_seq=TURNS - 1, limit=10)
         (back,) = [step for step in steps if step.kind is StepKind.ROLLBACK]
-        assert back.operations == (Patch("notes", (Splice(("all",), TURNS, back.seq - TURNS, ()),)),)
+        assert back.operations == (Set("notes", {"all": [*map(_note, range(TURNS))]}),)
         drop(host, session)
         assert (await host.get(session)).state == {"notes": {"all": [*map(_note, range(TURNS)), _note(TURNS)]}}
 
