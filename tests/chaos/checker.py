@@ -10,6 +10,7 @@ import uuid
 import zlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from datetime import datetime
 from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
@@ -20,9 +21,11 @@ import asyncpg
 from app.persistence.dictionary import DICTIONARY
 from tests.chaos.witness import Witness
 
-__all__ = ["Verdict", "check", "check_ends", "check_failover"]
+__all__ = ["Verdict", "blocked_run_faults", "check", "check_calls", "check_ends", "check_failover", "check_robbed"]
 
 ENDED = ("finished", "failed", "cancelled")
+_TAKEN_FOR_DEAD = ("a replica is dead", "this replica was taken for dead")
+_ECHO_S = 5.0  # a harm is over when every replica is ready; what it has broken may show a little later
 
 
 @dataclass
@@ -82,6 +85,7 @@ async def check(url: str, witness: Witness, ledger: Path, failover_limit_s: floa
     _check_runs(verdict, runs, names, steps, witness)
     check_failover(verdict, runs, steps, witness, failover_limit_s)
     _check_effects(verdict, steps, ledger)
+    check_calls(verdict, (ledger / "calls").read_text().splitlines(), witness)
     verdict.figures |= {
         "sessions": len(sessions),
         "steps committed": sum(map(len, steps.values())),
@@ -195,7 +199,7 @@ def check_failover(
 def _check_effects(verdict: Verdict, steps: dict[str, list[Step]], ledger: Path) -> None:
     calls: Counter[tuple[str, int, str]] = Counter()
     for line in (ledger / "calls").read_text().splitlines():
-        action, session, seq, token, _ = line.split()
+        action, session, seq, token, *_ = line.split()
         verdict.expect(token == f"{session}:{seq}", f"step {seq} of {session} was called with the token {token}")
         calls[session, int(seq), action] += 1
     paid: dict[str, set[str]] = defaultdict(set)
@@ -217,6 +221,52 @@ def _check_effects(verdict: Verdict, steps: dict[str, list[Step]], ledger: Path)
             verdict.expect(not extra, f"{name} was paid without a step: {_brief(sorted(extra))}")
     verdict.figures["steps by the number of calls"] = dict(sorted(committed.items()))
     verdict.figures["payments"] = sum(map(len, paid.values()))
+
+
+def blocked_run_faults(
+    ended: dict[str, Any], before: tuple[Any, ...], after: tuple[Any, ...], calls: list[tuple[int, int]], attempts: int
+) -> list[str]:
+    """What is wrong with a run whose action has blocked its process for a while, and with the claim on its session.
+
+    `calls` are the steps and processes of the action's calls; `attempts` were counted because a replica was lost.
+    """
+    found = []
+    if before != after:
+        found.append(f"a session was robbed: {before} had it while its action was at work, and {after} after that")
+    if (ended["status"], ended["steps"]) != ("finished", 1):
+        found.append(f"run {ended['id']} was blocked for a while, and is {ended['status']} with {ended['steps']} steps")
+    if len(calls) > ended["steps"] + attempts:
+        found.append(f"an action was called {len(calls)} times for {ended['steps']} steps and {attempts} attempts: {calls}")
+    return found
+
+
+def check_robbed(verdict: Verdict, logs: list[str], witness: Witness) -> None:
+    """No replica was taken for dead but after a harm that had made it silent, or kept it from the database."""
+    for log in logs:
+        for line in log.splitlines():
+            said = json.loads(line) if line.startswith("{") else {}
+            if str(said.get("message")).startswith(_TAKEN_FOR_DEAD):
+                at_s = datetime.fromisoformat(said["timestamp"]).timestamp()
+                verdict.expect(_was_disturbed(witness, at_s, at_s), f"a replica that lived was robbed: {line[:300]}")
+
+
+def check_calls(verdict: Verdict, calls: list[str], witness: Witness) -> None:
+    """No step of a careful client was called twice but after a harm that had taken its first call away."""
+    first_s: dict[tuple[str, ...], float] = {}
+    for line in calls:
+        action, session, seq, _, run_id, called_at_s = line.split()
+        if session.startswith("quarrels"):
+            continue  # they interrupt each other, and go back
+        at_s = float(called_at_s)
+        began_s = first_s.setdefault((action, session, seq, run_id), at_s)
+        verdict.expect(
+            at_s == began_s or _was_disturbed(witness, began_s, at_s),
+            f"step {seq} of {session} was called twice, and nothing had happened",
+        )
+
+
+def _was_disturbed(witness: Witness, from_s: float, until_s: float) -> bool:
+    return any(began_s <= until_s and from_s <= over_s + _ECHO_S for began_s, over_s in witness.disturbances)
 
 
 async def _steps(connection: Any, key: int) -> list[Step]:
@@ -274,9 +324,24 @@ def _applied(state: dict[str, Any], operations: list[Any]) -> dict[str, Any]:
                 after[key] = after.get(key, 0) + value[0]
             case "d":
                 after.pop(key, None)
+            case "p":
+                after = {**after, key: _edited(after[key], value[0])}
             case _:
                 raise AssertionError(f"an operation of the unknown kind {kind!r}")
     return after
+
+
+def _edited(value: Any, edits: list[Any]) -> Any:
+    """The value after edits of what it holds. The machine of these tests has flat lists and texts."""
+    for edit in edits:
+        match edit:
+            case ["x", [], int(index), int(removed), [*items]]:
+                value = [*value[:index], *items, *value[index + removed :]]
+            case ["t", [], str(text)]:
+                value += text
+            case _:
+                raise AssertionError(f"an edit that is unknown here: {edit}")
+    return value
 
 
 def _unlike_a_count(seqs: list[int]) -> str:

@@ -20,11 +20,15 @@ __all__ = ["Cluster", "Replica", "running_cluster"]
 
 _HERE = Path(__file__).parent
 MACHINE = str(_HERE / "ledger.py")
-STUBBORN = str(Path(__file__).with_name("stubborn.py"))
+STUBBORN = str(_HERE / "stubborn.py")
+BLOCKING = tuple(f"{_HERE / 'blocking.py'}:{name}" for name in ("fills", "holds", "grows"))
 
 _ORPHANS = """
     SELECT runs.id FROM runs JOIN sessions AS s ON s.key = runs.session_key JOIN replicas AS r ON r.id = s.claimed_by
     WHERE r.url = $1 AND runs.finished_at IS NULL AND runs.status = 'running'
+"""
+_CLAIM = """
+    SELECT r.url, s.claimed_by, s.claim_no FROM sessions AS s LEFT JOIN replicas AS r ON r.id = s.claimed_by WHERE s.id = $1
 """
 _UNFINISHED = "SELECT count(*) FROM runs WHERE finished_at IS NULL"
 
@@ -130,6 +134,17 @@ class Cluster:
         """The runs that were under way there, as far as the database knows."""
         return [row["id"] for row in await self.ask(_ORPHANS, replica.url)]
 
+    async def claim_on(self, session: str) -> tuple[str | None, str | None, int]:
+        """Who has the session: the replica's address, its id and the number of its claim."""
+        row = (await self.ask(_CLAIM, session))[0]
+        return row["url"], row["claimed_by"], row["claim_no"]
+
+    def calls_of(self, session: str) -> list[tuple[int, int]]:
+        """The calls of the actions in `blocking.py`: the step, and the process that called."""
+        path = self.folder / "blocking-calls"
+        lines = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+        return [(int(seq), int(pid)) for name, seq, pid in lines if name == session]
+
     async def ids(self) -> list[str]:
         """The replicas that the database knows."""
         return [row["id"] for row in await self.ask("SELECT id FROM replicas ORDER BY id")]
@@ -166,7 +181,8 @@ async def running_cluster(replicas: int = 2) -> AsyncIterator[Cluster]:
             sockets.mkdir()
             line = await asyncio.to_thread(Line, str(sockets), target)
             stack.callback(line.close)
-            arguments = ("--database-url", database.url.replace(target, str(sockets)), "--log-format", "json", MACHINE, STUBBORN)
+            options = ("--database-url", database.url.replace(target, str(sockets)), "--log-format", "json")
+            arguments = (*options, MACHINE, STUBBORN, *BLOCKING)
             replica = await asyncio.to_thread(Replica, arguments, variables, folder, line)
             stack.callback(replica.close)
             made.append(replica)

@@ -1,23 +1,26 @@
 """What is done to a cluster, one thing at a time. Each harm returns when whatever it stopped has been started again."""
 
 import asyncio
+import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import httpx
 
+from tests.chaos.checker import blocked_run_faults
 from tests.chaos.cluster import Cluster, Replica
 from tests.chaos.witness import Witness
 
-__all__ = ["HARMS", "Harm", "plan"]
+__all__ = ["GENTLE", "HARMS", "Harm", "plan"]
 
 DEAD_AFTER_S = 4.0  # of silence, as ClaimSettings has it
 
 OUTAGE_S = 30.0
 REQUEST_LIMIT_S = 60.0
 CANCEL_LIMIT_S = 10.0  # on a machine that is busy; it takes half a second
+BLOCKED_LIMIT_S = 120.0  # for what takes 10 to 22 s, and then waits for its turn on a busy machine
 STOP_LIMIT_S = 40.0  # the grace of 10 s, and what a busy machine makes of it; the action takes 600
 
 Harm = Callable[[Cluster, Witness, random.Random], Awaitable[None]]
@@ -144,6 +147,25 @@ async def defy(cluster: Cluster, witness: Witness, chance: random.Random) -> Non
         await http.delete(path)
 
 
+async def fill(cluster: Cluster, witness: Witness, chance: random.Random) -> None:
+    """An action fills the default executor of its loop; a large step of another session is committed meanwhile."""
+    replica = chance.choice(cluster.replicas)
+    async with _session_at(replica, "grows") as (http, path), _blocked(cluster, witness, replica, "fills") as run:
+        began_s = time.monotonic()
+        answer = await http.post(f"{path}/steps", json={})
+        took_s = time.monotonic() - began_s
+        is_full = (await http.get(run)).json()["status"] == "running"
+        if answer.status_code != 200 or not is_full:
+            witness.wrong.append(f"beside a full executor a large step was answered {answer.status_code} after {took_s:.1f} s")
+
+
+async def hold(cluster: Cluster, witness: Witness, chance: random.Random) -> None:
+    """An async action holds the loop of its replica for longer than a replica may be silent."""
+    replica = chance.choice(cluster.replicas)
+    async with _blocked(cluster, witness, replica, "holds"):
+        pass
+
+
 async def outage(cluster: Cluster, witness: Witness, chance: random.Random) -> None:
     """The database is away for half a minute."""
     await _without_database(cluster, witness, "immediate", OUTAGE_S)
@@ -164,10 +186,49 @@ HARMS: Mapping[str, Harm] = MappingProxyType(
             hang,
             restart,
             defy,
+            fill,
+            hold,
             outage,
         )
     }
 )
+GENTLE = frozenset({"fill", "hold"})
+"""They take nothing away: no replica may be taken for dead, and no action may be called again because of them."""
+
+
+@contextlib.asynccontextmanager
+async def _session_at(replica: Replica, machine: str) -> AsyncIterator[tuple[httpx.AsyncClient, str]]:
+    """A session that this replica has claimed; it is deleted afterwards."""
+    async with httpx.AsyncClient(base_url=replica.url, timeout=BLOCKED_LIMIT_S, verify=False) as http:
+        path = f"/v1/sessions/{(await http.post('/v1/sessions', json={'machine': machine})).json()['id']}"
+        try:
+            await http.patch(path, json={"state": {"set": {"n": 0}}})
+            yield http, path
+        finally:
+            await http.delete(path)
+
+
+@contextlib.asynccontextmanager
+async def _blocked(cluster: Cluster, witness: Witness, replica: Replica, machine: str) -> AsyncIterator[str]:
+    """While an action of `machine` is at work there; the value is its run. Afterwards its end and its calls are checked."""
+    async with _session_at(replica, machine) as (http, path):
+        session = path.rpartition("/")[2]
+        accepted = await http.post(f"{path}/runs", json={"max_steps": 1}, headers={"Prefer": "respond-async"})
+        run = f"/v1/runs/{accepted.json()['id']}"
+        async with asyncio.timeout(BLOCKED_LIMIT_S):
+            while not cluster.calls_of(session):  # noqa: ASYNC110  # another process gives no sign
+                await asyncio.sleep(0.05)
+        claim = await cluster.claim_on(session)
+        yield run
+        until_s = time.monotonic() + BLOCKED_LIMIT_S
+        while (ended := (await http.get(run)).json()).get("finished_at") is None:
+            if time.monotonic() > until_s:
+                witness.wrong.append(f"{run} was blocked for a while, and is lost: {ended}")
+                return
+            await asyncio.sleep(0.1)
+        known = await cluster.ask("SELECT attempts FROM runs WHERE id = $1", ended["id"])
+        attempts = known[0]["attempts"] if known else 0  # else its end is stored with its last step
+        witness.wrong += blocked_run_faults(ended, claim, await cluster.claim_on(session), cluster.calls_of(session), attempts)
 
 
 async def _note_orphans(cluster: Cluster, witness: Witness, replica: Replica) -> None:

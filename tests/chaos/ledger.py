@@ -23,7 +23,7 @@ _calls = os.open(FOLDER / "calls", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
 def called(name: str, context: ApplicationContext) -> None:
     """Leave one line for this call; a single write of this size to the end of a file is not torn apart."""
-    line = f"{name} {context.app_id} {context.sequence_id} {context.idempotency_token} {context.run_id}\n"
+    line = f"{name} {context.app_id} {context.sequence_id} {context.idempotency_token} {context.run_id} {time.time()}\n"
     os.write(_calls, line.encode())
 
 

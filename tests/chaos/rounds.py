@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from tests.chaos.checker import Verdict, check
+from tests.chaos.checker import Verdict, check, check_robbed
 from tests.chaos.clients import Callers
 from tests.chaos.cluster import Cluster, running_cluster
-from tests.chaos.harms import HARMS, plan
+from tests.chaos.harms import GENTLE, HARMS, plan
 from tests.chaos.witness import Witness
 
 __all__ = ["Report", "survive"]
@@ -69,13 +69,15 @@ async def survive(
                     break
                 known = len(witness.wrong)
                 await asyncio.sleep(chance.uniform(0.3, 1.5))
-                harmed_s = time.monotonic()
+                harmed_s, harmed_at_s = time.monotonic(), time.time()
                 await HARMS[name](cluster, witness, chance)
                 over_s = time.monotonic()
                 try:
                     await _ready(cluster)
                 except TimeoutError:
                     witness.wrong.append(f"not every replica was ready again {RECOVERY_LIMIT_S} s after {name}")
+                if name not in GENTLE:
+                    witness.disturbances.append((harmed_at_s, time.time()))
                 steps = sum(map(len, witness.steps.values()))
                 times = f"{over_s - harmed_s:4.1f} s, ready after {time.monotonic() - over_s:4.1f} s"
                 done[name] += 1
@@ -90,6 +92,7 @@ async def survive(
         logs = [replica.text() for replica in cluster.replicas]
         verdict = await check(cluster.url, witness, cluster.folder, failover_limit_s)
         _look_into(logs, witness)
+        check_robbed(verdict, logs, witness)
     return Report(seed, done, verdict, witness, time.monotonic() - began_s, logs)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.checker import Verdict, check_ends, check_failover
+from tests.chaos.checker import Verdict, blocked_run_faults, check_calls, check_ends, check_failover, check_robbed
 from tests.chaos.witness import Witness
 
 LOST_AT_S = 100.0
@@ -66,3 +66,44 @@ def test_nothing_of_a_run_comes_after_its_end(events: list[tuple[int, str]], wro
     for event_id, kind in events:
         witness.saw(over, event_id, kind, {"run_id": "r", "steps": 1})
     assert len(witness.wrong) == wrong
+
+
+@pytest.mark.parametrize(
+    ("after", "status", "calls", "attempts", "faults"),
+    [
+        (("u", "a", 1), "finished", 1, 0, []),
+        (("u", "a", 1), "finished", 2, 1, []),  # its process was killed
+        (("u", "a", 1), "finished", 2, 0, ["called"]),
+        (("v", "b", 2), "finished", 2, 1, ["robbed"]),
+        (("u", "a", 2), "finished", 1, 0, ["robbed"]),  # it was lost, and taken back
+        (("u", "a", 1), "failed", 1, 0, ["blocked", "called"]),
+    ],
+)
+def test_an_action_that_blocks_its_process_is_called_once_and_its_session_stays(
+    after: tuple[str, str, int], status: str, calls: int, attempts: int, faults: list[str]
+) -> None:
+    ended = {"id": "r", "status": status, "steps": 1 if status == "finished" else 0}
+    found = blocked_run_faults(ended, ("u", "a", 1), after, [(0, 77)] * calls, attempts)
+    assert len(found) == len(faults)
+    assert all(fault in said for fault, said in zip(faults, found, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("disturbances", "violations"),
+    [
+        ([], 1),
+        ([(90.0, 110.0)], 0),
+        ([(104.0, 110.0)], 0),  # the first call was before it, the second after
+        ([(10.0, 20.0)], 1),
+        ([(300.0, 310.0)], 1),
+    ],
+)
+def test_a_replica_is_taken_for_dead_and_a_step_called_twice_only_after_a_harm(
+    disturbances: list[tuple[float, float]], violations: int
+) -> None:
+    witness = Witness(disturbances=disturbances)
+    buried = {"message": "a replica is dead; its sessions are free", "timestamp": "1970-01-01T00:01:45Z"}
+    robbed, doubled = Verdict(), Verdict()
+    check_robbed(robbed, ["Stepwell\n" + json.dumps(buried)], witness)
+    check_calls(doubled, ["note s 3 s:3 r 100.0", "note s 4 s:4 r 100.0", "note s 3 s:3 r 105.0"], witness)
+    assert (len(robbed.violations), len(doubled.violations)) == (violations, violations)

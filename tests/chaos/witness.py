@@ -31,6 +31,7 @@ class Witness:
     ends: dict[str, tuple[int, str, int]] = field(default_factory=dict)  # run id -> id, status and steps of its last event
     orphaned: list[tuple[str, float]] = field(default_factory=list)  # run id, and when it lost its replica
     setbacks: list[float] = field(default_factory=list)  # when somebody who may just go on with such a run was kept from it
+    disturbances: list[tuple[float, float]] = field(default_factory=list)  # from and until when replicas may lose what they have
     answers: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
 
