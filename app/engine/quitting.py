@@ -18,13 +18,13 @@ ENDS_A_SCRIPT = (KeyboardInterrupt, SystemExit)
 
 
 def quit_of(error: BaseException) -> ActionQuit:
-    """Return what to raise in place of `error`, which is its cause."""
+    """Return what to raise in place of `error`, which is its cause. Never fails."""
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     try:
         text = str(error)
-    except Exception:  # the error is a user's, and so is the method that makes its text
-        text = ""
+    except BaseException as exc:  # the error is a user's, and so is the method that makes its text; this must never fail
+        text = f"its text cannot be made: __str__ raised {type(exc).__name__}"
     replacement = ActionQuit(name, text)
     replacement.__cause__ = error
     replacement.__suppress_context__ = True

@@ -76,8 +76,6 @@ def text_of(error: BaseException) -> str:
             found = error.errors(include_url=False, include_context=False, include_input=False)
             return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'value'}: {each['msg']}" for each in found)
         return str(error.message if isinstance(error, ActionQuit) else error)
-    except KeyboardInterrupt:
-        raise
     except BaseException as exc:  # the class is a user's, and so is the method that makes its text
         return f"its text cannot be made: __str__ raised {type(exc).__name__}"
 

@@ -25,6 +25,18 @@ class PanicException(BaseException):
     """As extension modules written in Rust raise it."""
 
 
+class Unspeakable(BaseException):
+    """An error of which nobody can make a text."""
+
+    def __str__(self) -> str:
+        raise PanicException("in __str__")
+
+
+class Interrupting(BaseException):
+    def __str__(self) -> str:
+        raise KeyboardInterrupt("in __str__")
+
+
 ERRORS: list[Callable[[], BaseException]] = [
     lambda: PanicException("index out of bounds"),
     lambda: GeneratorExit("gone"),
@@ -32,6 +44,8 @@ ERRORS: list[Callable[[], BaseException]] = [
     lambda: asyncio.CancelledError("by itself"),
     lambda: SystemExit(3),
     lambda: KeyboardInterrupt("typed"),
+    Unspeakable,
+    Interrupting,
 ]
 Raise = Callable[[], None]
 Build = Callable[[Raise], ApplicationBuilder[Any]]
@@ -188,8 +202,9 @@ async def test_it_fails_the_step_under_its_own_name_and_the_next_run_begins(
         session = await create(host, "m")
         for _ in range(2):
             run = await host.start(session, RunRequest(max_steps=2))
-            with pytest.raises(ActionFailed) as failed:
-                await run.outcome()
+            async with asyncio.timeout(30):
+                with pytest.raises(ActionFailed) as failed:
+                    await run.outcome()
             assert failed.value.error_type == name_of(make)
             assert failed.value.seq == 0
             assert (await host.history.get_run(run.id)).status is RunStatus.FAILED
