@@ -11,6 +11,7 @@ import structlog
 from app.engine.mode_warnings import BlockingActionWarning
 from app.engine.serde_plain import TooLarge, plain
 from app.executors.notices import ExecutorWarning
+from app.logged_errors import format_error
 from app.settings import LogFormat, LogLevel
 
 __all__ = ["set_up_logging"]
@@ -35,14 +36,12 @@ def set_up_logging(level: LogLevel, log_format: LogFormat, stream: TextIO | None
         *([structlog.stdlib.add_logger_name] if is_json else []),
     ]
     look: list[Any] = [
-        structlog.processors.format_exc_info,
+        format_error,
         structlog.processors.EventRenamer("message"),
         structlog.processors.JSONRenderer(serializer=_to_json),
     ]
     if not is_json:
-        # a traceback with local variables would show states
-        plain = structlog.dev.plain_traceback
-        look = [_traceback_last, structlog.dev.ConsoleRenderer(colors=target.isatty(), pad_event_to=0, exception_formatter=plain)]
+        look = [format_error, _traceback_last, structlog.dev.ConsoleRenderer(colors=target.isatty(), pad_event_to=0)]
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=fields, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *look]
     )

@@ -30,6 +30,7 @@ from app.routes.http.limits import ConnectionLimits
 from app.serving import most_connections, told_of_signals
 from app.sessions.claims import ClaimSettings
 from app.sessions.errors import WebhookInvalid
+from app.sessions.failures import hide_messages
 from app.sessions.host import SessionHost
 from app.sessions.host_settings import HostSettings
 from app.sessions.housekeeping import Retention
@@ -57,6 +58,7 @@ def create_app(
     """
     if not machines:
         raise StartupError("no machine to host: name one, as in `stepwell serve examples/counter.py`, or set STEPWELL_MACHINES")
+    hide_messages(settings.hide_error_messages)
     try:
         host = SessionHost(machines, _store(settings), _host_settings(settings, address))
     except (ExecutorError, WebhookInvalid) as exc:

@@ -75,6 +75,9 @@ class Settings(BaseSettings):
     )
     log_level: LogLevel = Field(default="info", description="Least level of the service's own log lines.")
     log_format: LogFormat = Field(default="console", description="`console` for people, `json` for machines.")
+    hide_error_messages: bool = Field(
+        default=False, description="Never show what an error of an action says, only its type and where it was raised."
+    )
     threads: int = Field(default=64, ge=1, le=1000, description="Threads that run sync actions.")
     executor: ExecutorName = Field(
         default="thread",

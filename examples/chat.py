@@ -87,14 +87,14 @@ async def completion(key: str, messages: Sequence[Mapping[str, str]]) -> AsyncGe
             client.stream("POST", f"{base}/chat/completions", json=body, headers=headers) as response,
         ):
             if response.status_code != httpx.codes.OK:
-                raise EndpointError(_refusal(response.status_code, await response.aread()), response.status_code)
-            async for token in _tokens(response.aiter_bytes()):
+                raise EndpointError(_refusal(response.status_code, await response.aread(), key), response.status_code)
+            async for token in _tokens(response.aiter_bytes(), key):
                 yield token
     except httpx.HTTPError as exc:
         raise EndpointError(f"the chat endpoint could not be reached or broke off: {type(exc).__name__}") from exc
 
 
-async def _tokens(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
+async def _tokens(chunks: AsyncIterator[bytes], key: str) -> AsyncIterator[str]:
     """Yield the text in each event up to `[DONE]`. Raises EndpointError if that never comes."""
     is_complete = False
     async for data in event_data(chunks):
@@ -103,7 +103,7 @@ async def _tokens(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
         try:
             event = json.loads(data)
             if "error" in event:
-                raise EndpointError(f"the chat endpoint failed midway: {_message(event)}")
+                raise EndpointError(f"the chat endpoint failed midway: {_message(event, key)}")
             for choice in event.get("choices", [])[:1]:
                 if token := (choice.get("delta") or {}).get("content"):
                     yield token
@@ -136,16 +136,24 @@ def _tls() -> ssl.SSLContext:
     return httpx.create_ssl_context()  # costs tens of milliseconds: once, not for every answer
 
 
-def _refusal(status: int, body: bytes) -> str:
+def _refusal(status: int, body: bytes, key: str) -> str:
     try:
-        said = _message(json.loads(body))
+        said = _message(json.loads(body), key)
     except ValueError:
         said = "no explanation"
     return f"the chat endpoint answered {status}: {said}"
 
 
-def _message(body: Any) -> str:
-    """Return the protocol's error text, shortened; it may come from anywhere."""
+def _message(body: Any, key: str) -> str:
+    """Return the protocol's error text, shortened; it may come from anywhere, and repeat the key or its beginning."""
     error = body.get("error") if isinstance(body, dict) else None
     said = error.get("message") if isinstance(error, dict) else error
-    return str(said)[:200] if said else "no explanation"
+    if not said:
+        return "no explanation"
+    words = ("[withheld]" if _repeats(word, key) else word for word in str(said).split())
+    return " ".join(words)[:200]
+
+
+def _repeats(word: str, key: str) -> bool:
+    """Whether `word` holds the key, or its first or last four characters, as in `sk-p****1234`."""
+    return any(part in word for part in (key, key[:4], key[-4:]) if part)

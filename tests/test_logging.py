@@ -5,6 +5,12 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
+
+from app.executors.errors import RemoteActionError
+from app.logged_errors import error_lines
+from app.persistence.urls import DatabaseUrlInvalid, parse
+
 SCRIPT = """
     import logging, warnings
     from app.engine.mode_warnings import BlockingActionWarning, MixedModeWarning
@@ -19,7 +25,7 @@ SCRIPT = """
     warnings.warn("hooks ['h'] are skipped", MixedModeWarning)
     try:
         secret = " ".join(["ge", "heim"])  # so that no line of code shows it
-        raise KeyError("n")
+        raise KeyError(secret)
     except KeyError as exc:
         logger.error("it failed", exc_info=exc)
 """
@@ -54,11 +60,35 @@ def test_lines_for_machines_are_json_with_the_same_fields() -> None:
     assert failed["exception"].startswith("Traceback")
 
 
-def test_a_traceback_has_no_colours_without_a_terminal_and_never_shows_values() -> None:
-    text = "\n".join(lines_of("console"))
-    assert "KeyError: 'n'" in text
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_a_traceback_has_no_colours_without_a_terminal_and_never_shows_values(form: str) -> None:
+    text = "\n".join(lines_of(form))
+    assert "KeyError: [withheld]" in text
     assert "ge heim" not in text
     assert "\x1b" not in text
+
+
+def test_what_stepwell_and_its_libraries_say_of_an_error_is_logged() -> None:
+    with pytest.raises(DatabaseUrlInvalid) as caught:
+        parse("mysql://x")
+    own = caught.value.with_traceback(caught.tb.tb_next)  # without the frame of this test, which is a user's
+    assert "DatabaseUrlInvalid: a database url starts with" in error_lines(own)
+
+
+def test_what_user_code_says_is_not_logged_wherever_it_stands_in_a_chain() -> None:
+    secret = "hunter2-and-more"
+    try:
+        try:
+            raise KeyError(secret)
+        except KeyError as exc:
+            raise ExceptionGroup(secret, [ValueError(secret), RemoteActionError(secret, "X")]) from exc
+    except ExceptionGroup as exc:
+        exc.__context__ = None
+        lines = error_lines(exc)
+    assert secret not in lines
+    assert lines.count("[withheld]") == 4
+    for name in ("KeyError", "ExceptionGroup", "ValueError", "RemoteActionError"):
+        assert f"{name}: [withheld]" in lines
 
 
 def test_the_level_is_that_of_our_own_lines() -> None:

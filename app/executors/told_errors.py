@@ -5,21 +5,26 @@ A text may hold values of a state: `app.sessions.failures` withholds those that 
 
 import os
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 import app
 from app.engine.errors import ActionQuit
 from app.engine.quitting import original_of
+from app.executors.withheld_values import WITHHELD, WithheldValues
 
 __all__ = ["Frame", "Link", "RemoteTraceback", "ToldError", "chain_of", "text_of", "type_of"]
 
 _OWN = f"{Path(app.__file__).parent}{os.sep}"
 _MOST_ERRORS = 10
+_MOST_FINDINGS = 20  # of one pydantic error
+_LONGEST_NAME = 60
+_ABOUT_KEYS = frozenset({"extra_forbidden", "unexpected_keyword_argument"})
 _MOST_FRAMES = 50  # at each end of a traceback
 
 
@@ -73,11 +78,26 @@ def text_of(error: BaseException) -> str:
     """Return what the error says; of a pydantic error what was wrong and where, for it repeats the values it got. Never fails."""
     try:
         if isinstance(error, ValidationError):
-            found = error.errors(include_url=False, include_context=False, include_input=False)
-            return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'value'}: {each['msg']}" for each in found)
+            return "; ".join(map(_of_validation, error.errors(include_url=False, include_context=False)[:_MOST_FINDINGS]))
         return str(error.message if isinstance(error, ActionQuit) else error)
     except BaseException as exc:  # the class is a user's, and so is the method that makes its text
         return f"its text cannot be made: __str__ raised {type(exc).__name__}"
+
+
+def _of_validation(found: ErrorDetails) -> str:
+    """Return what pydantic found, without the value: a validator may have put it into its message, and keys into the place."""
+    place = ".".join(_places_of(found)) or "value"
+    return f"{place}: {WithheldValues({'input': found['input']}).taken_from(found['msg'])}"
+
+
+def _places_of(found: ErrorDetails) -> Iterator[str]:
+    """Yield each part of the place: names of fields and numbers of items, but no key that can be told to be a mapping's own."""
+    loc = found["loc"]
+    for index, part in enumerate(loc):
+        is_last = index == len(loc) - 1
+        is_key = loc[index + 1 : index + 2] == ("[key]",) or (is_last and found["type"] in _ABOUT_KEYS)
+        is_shown = isinstance(part, int) or part == "[key]" or (part.isidentifier() and len(part) <= _LONGEST_NAME)
+        yield str(part) if is_shown and not is_key else WITHHELD
 
 
 def chain_of(error: BaseException) -> tuple[ToldError, ...]:

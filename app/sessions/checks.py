@@ -39,7 +39,10 @@ def check_waiting(machine: Machine, request: RunRequest) -> None:
             raise InvalidInputs(None, unexpected=unexpected, accepted=accepted)
 
 
-def refusal(error: BaseException, state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is told of a run that could not begin: its `type` is that of the problem that a client would have got."""
+def refusal(error: BaseException, *sources: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is told of a run that could not begin: its `type` is that of the problem that a client would have got.
+
+    No value of `sources`, which are the state and the inputs, is repeated.
+    """
     kind = next((name for known, name in _TYPES.items() if isinstance(error, known)), "run-refused")
-    return {"type": kind, "error_type": type_of(error), "message": message_of(error, state)}
+    return {"type": kind, "error_type": type_of(error), "message": message_of(error, *sources)}

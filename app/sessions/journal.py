@@ -29,7 +29,7 @@ from app.persistence.records import (
 )
 from app.persistence.store import Store, StoreError
 from app.sessions.events import Event, EventType, ItemGiven, StepDone, StepStarted, end_type
-from app.sessions.failures import message_of, traceback_of, type_of
+from app.sessions.failures import Told, tell
 from app.sessions.items import shown_item
 from app.sessions.live import LiveSession
 from app.sessions.requests import RunOrder
@@ -184,21 +184,23 @@ class Journal:
         await self._writes.previous()
         if self.failure is not None:
             await self._writes.hand_in(self._entry_of_failure, is_last=False)
-        error = failure.error
         times = failure.started_at_s, failure.finished_at_s
-        message = message_of(error, self._writes.state)
-        self._note(failure.seq, failure.action, type_of(error), message, traceback_of(error, self._writes.state), *times)
+        self._note(failure.seq, failure.action, self.tell(failure.error), *times)
+
+    def tell(self, error: BaseException) -> Told:
+        """Return what may be told of an error, without the values of the session's state and of the run's inputs."""
+        return tell(error, self._writes.state, self._live.state, self._order.request.inputs or {})
 
     async def settle(self) -> None:
         """Return when all that was handed in is durable. Raises what the store refused it with."""
         await self._writes.settle()
 
-    def broken_off(self, error_type: str, message: str, frames: str = "") -> None:
+    def broken_off(self, told: Told) -> None:
         """Note that the step under way, if there is one, came to nothing through no doing of its action."""
         if self._begun is not None and self.failure is None:
             event_id, body = self._begun
             ended_s = now_s()
-            self._note(body.seq, body.action, error_type, message, frames, event_id / 1e6, ended_s)
+            self._note(body.seq, body.action, told, event_id / 1e6, ended_s)
 
     @property
     def needs_start(self) -> bool:
@@ -241,12 +243,21 @@ class Journal:
         parts["run_start"] = None if self._writes.has_start else self._start
         return Commit(live.id, status, live.stream.last_id, run_id=self._run_id, claim_no=live.claim_no, after_seq=seq, **parts)
 
-    def _note(self, seq: int, action: str, error_type: str, message: str, frames: str, began_s: float, ended_s: float) -> None:
+    def _note(self, seq: int, action: str, told: Told, began_s: float, ended_s: float) -> None:
         first_event_id = self._begun_id(seq, action)
         self._begun = None
         unnumbered = 0  # its id is given out when it is written, or a warning shown before that would come too late
         self.failure = FailureRecord(
-            seq, action, error_type, message, frames, began_s, ended_s, first_event_id, unnumbered, self._run_id
+            seq,
+            action,
+            told.error_type,
+            told.message,
+            told.traceback,
+            began_s,
+            ended_s,
+            first_event_id,
+            unnumbered,
+            self._run_id,
         )
 
     def _entry_of_failure(self) -> Entry:

@@ -14,7 +14,7 @@ from app.persistence.records import RunStatus, SessionStatus, StepCommit
 from app.persistence.store import ClaimLost, RunNotFound, StepConflict, Store, StoreError, StoreUnavailable
 from app.sessions.checks import refusal
 from app.sessions.errors import ActionFailed, RunCancelled, RunHandedOver, RunUnsettled, SessionsError, ShuttingDown
-from app.sessions.failures import message_of, refused_end, traceback_of, type_of
+from app.sessions.failures import Told, refused_end
 from app.sessions.journal import Journal
 from app.sessions.late_actions import LateActions
 from app.sessions.leftovers import Resumption, UnclosedEnd
@@ -289,7 +289,7 @@ class Run:
             else:
                 if not journal.has_begun:
                     journal.begin()
-                journal.broken_off("cancelled", f"the run was cancelled: {reason}")
+                journal.broken_off(Told("cancelled", f"the run was cancelled: {reason}", ""))
                 try:
                     back = await way_back(self._store, live, self._origin, self._resumption) if self._rolls_back else None
                 except StoreUnavailable as exc:
@@ -328,7 +328,7 @@ class Run:
         """End a run that was accepted, and that the session as it is now cannot begin: nothing has happened to the session."""
         if not self.journal.has_begun:
             self.journal.begin()
-        self.refusal = told = refusal(exc, self.live.state)
+        self.refusal = told = refusal(exc, self.live.state, self._request.inputs or {})
         logger.warning("a run cannot begin", extra={**self._names(), "error_type": told["error_type"], "error": told["message"]})
         await self._close(RunStatus.FAILED, self.live.status, None, told)
 
@@ -378,15 +378,16 @@ class Run:
 
     async def _end_with_failure(self, exc: Exception) -> None:
         journal, live = self.journal, self.live
-        error_type, message, frames = type_of(exc), message_of(exc, live.state), traceback_of(exc, live.state)
+        error = journal.tell(exc)
+        error_type, message = error.error_type, error.message
         if not journal.has_begun:
             journal.begin()
         if journal.failure is None:
-            journal.broken_off(error_type, message, frames)
+            journal.broken_off(error)
         failure = journal.failure
         seq, action = (failure.seq, failure.action) if failure else (live.seq + 1, getattr(exc, "action", None))
         told = {"type": "step-failed", "seq": seq, "action": action, "error_type": error_type, "message": message}
-        fields = {"seq": seq, "action": action, "error_type": error_type, "error": message, "traceback": frames}
+        fields = {"seq": seq, "action": action, "error_type": error_type, "error": message, "traceback": error.traceback}
         logger.warning("a step failed", extra={**self._names(), **fields})
         failed = ActionFailed(live.id, self.id, seq, action, error_type, message, journal.steps)
         self._error = exc if isinstance(exc, _UNAVAILABLE) else failed

@@ -1,5 +1,6 @@
 """The chat example against a real server that speaks the protocol, and without one."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -78,6 +79,17 @@ async def test_a_wrong_key_is_an_error_that_does_not_repeat_it(endpoint: ChatEnd
     with pytest.raises(example.EndpointError, match="answered 401") as caught:
         await said(example.chat().build(), "Hi")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "echo", ["no account has {key}", "{key}", "x" * 190 + " {key}", "Incorrect key: {head}****{tail}.", "({key})"]
+)
+async def test_an_endpoint_that_echoes_the_key_is_not_repeated(echo: str) -> None:
+    key = "sk-proj-Zq81XwTr0077"
+    said = echo.format(key=key, head=key[:7], tail=key[-4:])
+    message = example._refusal(401, json.dumps({"error": {"message": said}}).encode(), key)
+    assert message.startswith("the chat endpoint answered 401: ")
+    assert not any(key[at : at + 4] in message for at in (0, 4, 8, 12, 16))
 
 
 @pytest.mark.parametrize("fault", ["break_after", "stop_after", "fail_after"])

@@ -2,6 +2,7 @@
 
 import re
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ import orjson
 import pytest
 
 from tests.postgres import fresh_database
-from tests.service_process import ROOT, running_service
+from tests.service_process import ROOT, ServiceProcess, running_service
 
-COUNTER = str(ROOT / "tests" / "hostile" / "machine.py")
+_FILE = ROOT / "tests" / "hostile" / "machine.py"
+MACHINES = (f"{_FILE}:counter", f"{_FILE}:refuser")
 LIMIT_S = 60.0
 
 
@@ -43,6 +45,7 @@ class Target:
     url: str
     port: int
     session: str
+    service: ServiceProcess
 
     @property
     def steps(self) -> str:
@@ -60,6 +63,14 @@ class Target:
 
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=LIMIT_S)
+
+    def log(self, expected: str) -> str:
+        """Return all that the service has logged, as soon as `expected` is in it."""
+        deadline_s = time.monotonic() + LIMIT_S
+        while expected not in (found := "\n".join(self.service.errors)):
+            assert time.monotonic() < deadline_s, f"{expected!r} is not in {found}"
+            time.sleep(0.02)
+        return found
 
     def count(self) -> int:
         """How far the session has got: one for each step that was taken by 1."""
@@ -105,7 +116,7 @@ def is_closed(connection: socket.socket) -> bool:
 
 
 @pytest.fixture(scope="package", params=["httptools-sqlite", "h11-sqlite", "httptools-postgresql"])
-def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     parser, store = request.param.split("-")
     folder: Path = tmp_path_factory.mktemp(f"{parser}-{store}")
     server = request.getfixturevalue("postgres_server") if store == "postgresql" else None
@@ -117,12 +128,12 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     }
     with ExitStack() as stack:
         url = f"sqlite:///{folder}/sessions.db" if server is None else stack.enter_context(fresh_database(server))
-        service = running_service("--database-url", url, COUNTER, cwd=folder, variables=variables)
-        yield stack.enter_context(service).url
+        service = running_service("--database-url", url, *MACHINES, cwd=folder, variables=variables)
+        yield stack.enter_context(service)
 
 
 @pytest.fixture
-def target(running: str) -> Target:
+def target(running: ServiceProcess) -> Target:
     """A service, and a session of its counter that has taken no step."""
-    session = httpx.post(f"{running}/v1/sessions", json={"machine": "counter"}, timeout=LIMIT_S).json()["id"]
-    return Target(running, int(running.rpartition(":")[2]), session)
+    session = httpx.post(f"{running.url}/v1/sessions", json={"machine": "counter"}, timeout=LIMIT_S).json()["id"]
+    return Target(running.url, int(running.url.rpartition(":")[2]), session, running)
