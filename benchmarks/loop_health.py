@@ -33,13 +33,17 @@ NAMED_WITHIN_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """`sessions` of `machine` that step without a pause, on a service with `settings`; `bar_ms` is what health p99 may be."""
+    """`sessions` of `machine` that step without a pause, on a service with `settings`.
+
+    `bar_ms` is what the p99 of health checks may be, `step_bar_ms` that of other sessions' steps.
+    """
 
     label: str
     machine: str = ""
     sessions: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
     bar_ms: float | None = None
+    step_bar_ms: float | None = None
     settle_s: float = 3.0
 
 
@@ -64,14 +68,15 @@ class Finding:
 
 SCENES = (
     Scene("nothing"),
-    Scene("8 in time.sleep(0.2)", "sleeping", 8, bar_ms=10),
-    Scene("64 in time.sleep(0.2)", "sleeping", 64, bar_ms=10),
-    Scene("8 computing, in threads", "computing_in_threads", 8),
-    Scene("8 computing, auto", "computing_in_auto", 8, bar_ms=25, settle_s=12.0),
-    Scene("8 computing, in processes", "computing_in_processes", 8, bar_ms=25),
+    Scene("8 in time.sleep(0.2)", "sleeping", 8, bar_ms=5, step_bar_ms=20),
+    Scene("64 in time.sleep(0.2)", "sleeping", 64, bar_ms=10, step_bar_ms=20),
+    Scene("8 that fill the default executor", "filling", 8, bar_ms=10, step_bar_ms=20),
+    Scene("8 computing, in threads", "computing_in_threads", 8, bar_ms=10, step_bar_ms=20),
+    Scene("8 computing, auto", "computing_in_auto", 8, bar_ms=10, step_bar_ms=20, settle_s=12.0),
+    Scene("8 computing, in processes", "computing_in_processes", 8, bar_ms=10, step_bar_ms=20),
     Scene("8 computing, on local Dask", "computing_on_dask", 8, {"dask": "local:2"}, bar_ms=25, settle_s=8.0),
     Scene("8 async that block", "blocking", 8),
-    Scene("8 async that block, isolated", "blocking", 8, {"isolate_blocking": True}, bar_ms=10),
+    Scene("8 async that block, isolated", "blocking", 8, {"isolate_blocking": True}, bar_ms=10, step_bar_ms=20),
 )
 PEER_SCENES = (
     Scene("nothing"),
@@ -231,6 +236,10 @@ def bars(found: Finding) -> Iterator[Bar]:
     if limit_ms is not None:
         p99_ms = found.health.p99_ms
         yield Bar(f"health p99 beside {found.scene.label}", f"{p99_ms:.1f} ms", f"<= {limit_ms:g} ms", p99_ms <= limit_ms)
+    step_limit_ms = found.scene.step_bar_ms
+    if step_limit_ms is not None:
+        p99_ms = found.steps.p99_ms
+        yield Bar(f"step p99 beside {found.scene.label}", f"{p99_ms:.1f} ms", f"<= {step_limit_ms:g} ms", p99_ms <= step_limit_ms)
     if named is not None:
         place, limit_s = blocking_place(), NAMED_WITHIN_S
         yield Bar(

@@ -1,5 +1,7 @@
 """Machines that treat the event loop badly, each in one way, and one that only wants its own steps taken in time."""
 
+import asyncio
+import os
 import time
 from typing import Any
 
@@ -41,6 +43,13 @@ async def block(state: State[Any]) -> State[Any]:
     return state.increment(count=1)
 
 
+@action(reads=["count"], writes=["count", "blob"])
+async def fill(state: State[Any]) -> State[Any]:
+    """Fill the loop's default executor for a second, and commit a large step."""
+    await asyncio.gather(*(asyncio.to_thread(time.sleep, 0.1) for _ in range(64)))
+    return state.update(count=state["count"] + 1, blob=os.urandom(80_000).hex())
+
+
 def counting() -> ApplicationBuilder[Any]:
     return _loop("count", count)
 
@@ -71,6 +80,10 @@ def computing_on_dask() -> ApplicationBuilder[Any]:
 
 def blocking() -> ApplicationBuilder[Any]:
     return _loop("block", block)
+
+
+def filling() -> ApplicationBuilder[Any]:
+    return _loop("fill", fill)
 
 
 def _loop(name: str, function: Any) -> ApplicationBuilder[Any]:

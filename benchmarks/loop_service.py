@@ -21,6 +21,7 @@ MACHINES = (
     "computing_in_processes",
     "computing_on_dask",
     "blocking",
+    "filling",
 )
 
 
