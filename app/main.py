@@ -35,6 +35,7 @@ from app.sessions.host import SessionHost
 from app.sessions.host_settings import HostSettings
 from app.sessions.housekeeping import Retention
 from app.sessions.loading import MachineLoadError, load_machines
+from app.sessions.metadata import MetadataLimits
 from app.sessions.webhook_messages import WebhookSettings
 from app.settings import Settings, SettingsInvalid, read_settings
 
@@ -139,6 +140,7 @@ def _host_settings(settings: Settings, address: str | None) -> HostSettings:
         key_ttl_s=settings.idempotency_ttl_s,
         session_ttl_s=settings.session_ttl_s,
         retention=Retention(settings.history_steps, settings.history_days),
+        metadata=MetadataLimits(settings.max_metadata_names, settings.max_metadata_bytes),
         url=settings.replica_url or address or f"http://{settings.host}:{settings.port}",
         webhooks=WebhookSettings(
             secret=settings.webhook_secret,

@@ -120,6 +120,10 @@ class Settings(BaseSettings):
         ge=0,
         description="Connections above this number are answered with 503; 0 derives it from the file descriptors.",
     )
+    max_metadata_names: int = Field(default=64, ge=0, le=10_000, description="A session's metadata may have so many names.")
+    max_metadata_bytes: int = Field(
+        default=16_384, ge=2, le=10_000_000, description="A session's metadata may be so large as JSON."
+    )
     idle_ttl_s: float = Field(default=300.0, gt=0, description="A session without requests leaves memory after this.")
     max_live_sessions: int = Field(default=10_000, ge=1, description="Idle sessions above this number leave memory at once.")
     session_ttl_s: float | None = Field(

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -46,6 +47,7 @@ from app.sessions.errors import (
     MachineChanged,
     MachineNotHosted,
     MachineUnknown,
+    MetadataTooLarge,
     PositionInvalid,
     PositionTrimmed,
     RunCancelled,
@@ -112,6 +114,7 @@ TABLE: Mapping[type[Exception], Row] = {
     StateInvalid: Row(422, "state-invalid", "The state is not that of the machine", ("machine", "errors")),
     IdInvalid: Row(422, "id-invalid", "The id cannot be one"),
     CursorInvalid: Row(422, "cursor-invalid", "The cursor cannot be one"),
+    MetadataTooLarge: Row(422, "metadata-too-large", "There is too much metadata", ("most_names", "most_bytes")),
     TextUnstorable: Row(422, "text-unstorable", "A text holds characters that cannot be stored"),
     UnserializableValue: Row(422, "value-unstorable", "A value cannot be stored"),
     InvalidInputs: Row(
@@ -139,6 +142,9 @@ TABLE: Mapping[type[Exception], Row] = {
 }
 
 _RETRY_AFTER_S = 1
+_REPEATS_THE_REQUEST = frozenset({400, 404, 412, 413, 415, 422})
+_LONGEST_DETAIL = 1_000  # characters
+_MOST_ITEMS = 20
 _MOST_REPEATED = 100  # characters of what a client has sent
 
 
@@ -148,14 +154,30 @@ def problem_of(error: Exception) -> Response | None:
         row = TABLE.get(kind)
         if row is not None:
             members = {name: getattr(error, row.attributes.get(name, name)) for name in row.members}
+            detail = str(error)
+            if row.status in _REPEATS_THE_REQUEST:
+                members = {name: _cut(value) for name, value in members.items()}
+                detail = _cut(detail, _LONGEST_DETAIL)
             headers = None
             if row.status == HTTPStatus.SERVICE_UNAVAILABLE:
                 after_s = getattr(error, "retry_after_s", None) or _RETRY_AFTER_S
                 headers = {"Retry-After": str(max(1, round(after_s)))}
             if isinstance(error, (RunUnsettled, RunHandedOver)):
                 headers = {**(headers or {}), "Location": f"/v1/runs/{error.run_id}"}
-            return problem(row.status, row.slug, row.title, str(error), members, headers)
+            return problem(row.status, row.slug, row.title, detail, members, headers)
     return None
+
+
+def _cut(value: Any, characters: int = _MOST_REPEATED) -> Any:
+    """Return `value` without what is too much of it to be repeated: long texts, and items beyond the twentieth."""
+    match value:
+        case str() if len(value) > characters:
+            return f"{value[:characters]}…"
+        case list() | tuple():
+            return [_cut(item) for item in value[:_MOST_ITEMS]]
+        case dict():
+            return {_cut(key): _cut(item, _LONGEST_DETAIL) for key, item in list(value.items())[:_MOST_ITEMS]}
+    return value
 
 
 def answer_to(error: Exception, scope: Scope) -> Response:

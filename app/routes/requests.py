@@ -44,6 +44,8 @@ Model = TypeVar("Model", bound=BaseModel)
 _ETAG = re.compile(r'\s*(?:W/)?"([^"]*)"\s*')
 _EVENT_ID = re.compile(r"[0-9]{1,18}")
 _NUMBER = re.compile(r"0|-?[1-9][0-9]*")
+_MOST_ERRORS = 20
+_LONGEST_NAME = 100
 _CLOCKS_DIFFER_BY_S = 86_400.0
 _SEQ = re.compile(r"-1|0|[1-9][0-9]{0,18}")
 
@@ -182,6 +184,9 @@ def _validated(document: Any, model: type[Model]) -> Model:
         return model.model_validate(document)
     except ValidationError as exc:
         found = exc.errors(include_url=False, include_context=False, include_input=False)
-        raise BodyInvalid(
-            [{"where": ".".join(map(str, ("body", *each["loc"]))), "message": each["msg"]} for each in found]
-        ) from None
+        raise BodyInvalid([{"where": _place(each["loc"]), "message": each["msg"]} for each in found[:_MOST_ERRORS]]) from None
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    """Return where in a body something is; a name that the client has made up is cut."""
+    return ".".join(["body", *(str(part)[:_LONGEST_NAME] for part in loc)])

@@ -4,25 +4,30 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from app.routes.schemas import Body, Id, Metadata, StartRun, StateValues, Time
+from app.routes.schemas import Body, Id, MachineName, Metadata, PartitionKey, StartRun, StateValues, Time
 
 __all__ = ["CreateSchedule", "PauseSchedule", "Schedule", "SchedulePage"]
 
 Cron = Annotated[
     str | None,
-    Field(description="Five fields: minute, hour, day of the month, month, day of the week.", examples=["30 7 * * MON-FRI"]),
+    Field(
+        max_length=200,
+        description="Five fields: minute, hour, day of the month, month, day of the week.",
+        examples=["30 7 * * MON-FRI"],
+    ),
 ]
 TimeZone = Annotated[
-    str | None, Field(description="Of `cron`; UTC by default. Times that a change of the clock leaves out move behind it.")
+    str | None,
+    Field(max_length=64, description="Of `cron`; UTC by default. Times that a change of the clock leaves out move behind it."),
 ]
 Every = Annotated[float | None, Field(description="Seconds from one run to the next, counted from the schedule's creation.")]
-At = Annotated[str | None, Field(description="Once, at this time; RFC 3339, with an offset.")]
+At = Annotated[str | None, Field(max_length=64, description="Once, at this time; RFC 3339, with an offset.")]
 
 
 class ScheduledSession(Body):
-    machine: str
+    machine: MachineName
     state: StateValues = Field(default_factory=dict, description="Laid over the machine's own initial state.")
-    partition_key: str | None = None
+    partition_key: PartitionKey | None = None
     metadata: Metadata = Field(default_factory=dict)
 
 

@@ -14,8 +14,10 @@ __all__ = [
     "Fork",
     "Id",
     "Machine",
+    "MachineName",
     "MachinePage",
     "Metadata",
+    "PartitionKey",
     "Run",
     "RunAnswer",
     "RunPage",
@@ -44,7 +46,10 @@ def _without_position(state: dict[str, Any]) -> dict[str, Any]:
 
 
 StateValues = Annotated[dict[str, Any], AfterValidator(_without_position)]
-Metadata = Annotated[dict[str, Any], Field(description="Anything of yours; lists of sessions filter by its texts.")]
+Metadata = Annotated[
+    dict[str, Any],
+    Field(description="Anything of yours, up to 64 names and 16 kB as JSON; lists of sessions filter by its texts."),
+]
 SessionStatus = Literal["idle", "running", "ended", "failed"]
 RunStatus = Literal["queued", "running", "finished", "failed", "cancelled"]
 Reason = Literal["halt_before", "halt_after", "end", "max_steps"]
@@ -67,11 +72,15 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+MachineName = Annotated[str, Field(min_length=1, max_length=200)]
+PartitionKey = Annotated[str, Field(max_length=600)]
+
+
 class CreateSession(Body):
-    machine: str
+    machine: MachineName
     id: Id | None = None
     state: Annotated[StateValues, Field(description="Laid over the machine's own initial state.")] = {}
-    partition_key: str | None = None
+    partition_key: PartitionKey | None = None
     metadata: Metadata = {}
     ttl_s: Annotated[Ttl, Field(description="That of the machine, or of the service, by default.")] = None
 
@@ -91,7 +100,7 @@ class StateEdit(Body):
 class EditSession(Body):
     state: StateEdit = StateEdit()
     metadata: Annotated[dict[str, Any], Field(description="A merge patch (RFC 7396): null removes a name.")] = {}
-    partition_key: str | None = None
+    partition_key: PartitionKey | None = None
     ttl_s: Ttl = None
 
     @model_validator(mode="after")
@@ -104,7 +113,7 @@ class EditSession(Body):
 class Fork(Body):
     seq: Annotated[int | None, Field(ge=0, le=2**63 - 1, description="The step to begin after; the last one by default.")] = None
     id: Id | None = None
-    partition_key: Annotated[str | None, Field(description="That of the parent by default.")] = None
+    partition_key: Annotated[PartitionKey | None, Field(description="That of the parent by default.")] = None
     metadata: Annotated[dict[str, Any] | None, Field(description="That of the parent by default.")] = None
     ttl_s: Annotated[Ttl, Field(description="That of the parent by default.")] = None
 
@@ -115,17 +124,21 @@ class TakeStep(Body):
 
 
 class Webhook(Body):
-    url: Annotated[str, Field(description="Where to POST to, http or https.")]
+    url: Annotated[str, Field(max_length=2048, description="Where to POST to, http or https.")]
     secret: Annotated[
         str | None,
-        Field(repr=False, description="Signs the message: `whsec_` and the base64 of 24 to 64 bytes, or a text. Never shown."),
+        Field(
+            repr=False,
+            max_length=1024,
+            description="Signs the message: `whsec_` and the base64 of 24 to 64 bytes, or a text. Never shown.",
+        ),
     ] = None
 
 
 class StartRun(Body):
     inputs: Inputs = {}
-    halt_before: Annotated[list[str], Field(description="Actions, or `@tag:name` for all that have a tag.")] = []
-    halt_after: Annotated[list[str], Field(description="Actions, or `@tag:name` for all that have a tag.")] = []
+    halt_before: Annotated[list[str], Field(max_length=1000, description="Actions, or `@tag:name` for all that have a tag.")] = []
+    halt_after: Annotated[list[str], Field(max_length=1000, description="Actions, or `@tag:name` for all that have a tag.")] = []
     max_steps: Annotated[int | None, Field(ge=1, le=2**31 - 1)] = None
     timeout_s: Annotated[float | None, Field(gt=0, le=31_536_000, description="The run is cancelled after that.")] = None
     durability: Annotated[

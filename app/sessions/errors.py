@@ -15,6 +15,7 @@ __all__ = [
     "MachineChanged",
     "MachineNotHosted",
     "MachineUnknown",
+    "MetadataTooLarge",
     "PositionInvalid",
     "PositionTrimmed",
     "RunCancelled",
@@ -235,3 +236,15 @@ class ScheduleInvalid(SessionsError):
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"{field}: {reason}")
         self.field = field
+
+
+class MetadataTooLarge(SessionsError):
+    """The metadata of a session would have more names, or more bytes as JSON, than the service takes."""
+
+    def __init__(self, names: int, size_bytes: int, most_names: int, most_bytes: int) -> None:
+        super().__init__(
+            f"metadata may have {most_names} names and {most_bytes} bytes as JSON; "
+            f"it would have {names} names{f' and {size_bytes} bytes' if size_bytes else ''}"
+        )
+        self.most_names = most_names
+        self.most_bytes = most_bytes

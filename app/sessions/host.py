@@ -35,7 +35,7 @@ from app.sessions.branching import forked, made
 from app.sessions.caretaker import Caretaker
 from app.sessions.deleting import Deletions
 from app.sessions.dispatch import Dispatcher
-from app.sessions.editing import write_edit
+from app.sessions.editing import merged, write_edit
 from app.sessions.errands import Errands
 from app.sessions.errors import MachineUnknown, SeqMismatch, SessionEnded, ShuttingDown
 from app.sessions.events import Event, EventType, WarningGiven
@@ -186,6 +186,7 @@ class SessionHost:
         known = await recalled(self.store, key)
         if known is not None:
             return require_readable(known, self.machines)
+        self.settings.metadata.check(request.metadata)
         new = made(request, self.machine(request.machine), self.settings.session_ttl_s)
         return await self._newcomers.add(new, key)
 
@@ -198,6 +199,7 @@ class SessionHost:
         known = await recalled(self.store, key)
         if known is not None:
             return require_readable(known, self.machines)
+        self.settings.metadata.check(request.metadata or {})
         parent = await self.record(session_id)
         return await self._newcomers.add(await forked(self.store, parent, request, self.registry.hosted(parent)), key)
 
@@ -237,6 +239,8 @@ class SessionHost:
         live = await self._alive(session_id)
         live.require_idle()
         require_seq(live, expected)
+        if any(value is not None for value in edit.metadata.values()):
+            self.settings.metadata.check(merged(live.loaded.metadata, edit.metadata))
         try:
             await write_edit(self.store, live, edit)
         except StoreError:
@@ -313,6 +317,8 @@ class SessionHost:
     async def create_schedule(self, request: ScheduleRequest, key: Key | None = None) -> ScheduleRecord:
         """Let runs begin at given times. Raises as `Scheduler.create`, and ShuttingDown."""
         self._require_open()
+        if request.session is not None:
+            self.settings.metadata.check(request.session.metadata)
         return await self.schedules.create(request, key)
 
     async def cancel_run(self, run_id: str) -> RunRecord:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from app.executors.ladder import ExecutorSettings
 from app.sessions.claims import ClaimSettings
 from app.sessions.housekeeping import Retention
+from app.sessions.metadata import MetadataLimits
 from app.sessions.webhook_messages import WebhookSettings
 
 __all__ = ["HostSettings"]
@@ -31,5 +32,6 @@ class HostSettings:
     housekeeping_s: float = 2.0
     url: str = ""
     claims: ClaimSettings = field(default_factory=ClaimSettings)
+    metadata: MetadataLimits = field(default_factory=MetadataLimits)
     webhooks: WebhookSettings = field(default_factory=WebhookSettings)
     executors: ExecutorSettings = field(default_factory=ExecutorSettings)
