@@ -109,15 +109,15 @@ def gated(gate: Gate, name: str = "gated") -> Machine:
     )
 
 
-def streamer(items: int = 3, gate: Gate | None = None) -> Machine:
-    """`tell` gives `items` items and then its result; it waits at the gate after the first item."""
+def streamer(items: int = 3, *gates: Gate) -> Machine:
+    """`tell` gives `items` items and then its result; it waits at the first gate after the first item, and so on."""
 
     @streaming_action(reads=["told"], writes=["told"])
     async def tell(state: State) -> AsyncGenerator[tuple[dict[str, Any], State | None], None]:
         for number in range(items):
             yield {"number": number}, None
-            if number == 0 and gate is not None:
-                await gate.wait()
+            if number < len(gates):
+                await gates[number].wait()
         yield {"items": items}, state.increment(told=1)
 
     return Machine(

@@ -50,8 +50,10 @@ async def outcome_of(store: Store, run: RunRecord) -> RunOutcome:
 
 async def _last_seq(store: Store, run: RunRecord) -> int:
     """The `seq` at which the session stood when the run ended: event ids grow with it."""
+    # asked before the steps that follow: one that is taken in between is seen there, and does not count
+    now = (await store.get_session(run.session_id)).seq
     following = await store.steps_after_event(run.session_id, run.finished_event_id or 0, limit=1)
-    return following[0].seq - 1 if following else (await store.get_session(run.session_id)).seq
+    return following[0].seq - 1 if following else now
 
 
 def _error_of(run: RunRecord, seq: int) -> SessionsError:

@@ -7,7 +7,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from app.sessions.events import Body, Event, EventType
+from app.sessions.events import Body, Event, EventType, ItemGiven
 from app.system.clocks import current_time_s
 
 __all__ = ["EventStream"]
@@ -30,6 +30,7 @@ class EventStream:
         "_events",
         "_has_gap",
         "_is_late",
+        "_lacks_items",
         "_last_id",
         "_released",
         "_reserved",
@@ -47,6 +48,7 @@ class EventStream:
         """`is_late` says whether another replica may have the session by now, and tell of it under lower ids than ours."""
         self._is_late = is_late
         self._has_gap = False  # something durable was not shown: followers have to look into the store
+        self._lacks_items = False  # an item of the attempt under way was not shown
         self.floor = last_event_id
         self.followers = 0
         self.closed = False
@@ -97,11 +99,16 @@ class EventStream:
     def emit(self, type_: EventType, run_id: str | None, body: Body) -> None:
         """Append an event that is not stored, with a new id, or after `release` while ids are reserved for a commit.
 
-        While another replica may have the session it is dropped: who has seen it would pass over what happens there.
+        While another replica may have the session it is dropped: who has seen it would pass over what happens there. With an
+        item, those that follow it in its attempt are dropped too: a stream of items can end early, but has no hole.
         """
         if self.is_holding:
             self._deferred.append((type_, run_id, body))
-        elif not self._is_late():
+            return
+        is_left_out = self._is_late()
+        if isinstance(body, ItemGiven):
+            is_left_out = self._lacks_items = is_left_out or (self._lacks_items and body.number > 0)
+        if not is_left_out:
             self._ephemeral_id = self.next_id()
             self.append(Event(self._ephemeral_id, type_, run_id, body))
 

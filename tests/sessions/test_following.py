@@ -195,7 +195,7 @@ async def test_followers_of_any_pace_see_the_same(store: Store, seed: int) -> No
 
 async def test_a_follower_comes_in_while_a_step_is_under_way(store: Store) -> None:
     gate = Gate()
-    async with hosting([streamer(items=12, gate=gate)], store, event_buffer=2) as host:
+    async with hosting([streamer(12, gate)], store, event_buffer=2) as host:
         session = await create(host, "streamer")
         following = asyncio.create_task(events_until(host, session))
         started = await host.start(session, RunRequest(max_steps=1))

@@ -7,6 +7,7 @@ import asyncio
 import math
 
 from app.persistence.store import Store
+from app.sessions.events import ItemGiven
 from app.sessions.host import SessionHost
 from app.sessions.requests import RunRequest
 from tests.machines import Gate, streamer, turns
@@ -16,6 +17,11 @@ from tests.sessions.hosting import all_events, create, followed, hosting, types_
 def be_late(host: SessionHost) -> None:
     host.store.replicas.heard_s = -math.inf  # type: ignore[misc]  # of a store for one process alone
     assert host.claims.is_late
+
+
+def be_heard(host: SessionHost) -> None:
+    host.store.replicas.heard_s = math.inf  # type: ignore[misc]  # as above
+    assert not host.claims.is_late
 
 
 async def test_items_are_not_told_of_but_the_step_is_when_it_is_stored(store: Store) -> None:
@@ -43,3 +49,20 @@ async def test_what_was_not_told_early_is_told_when_it_is_stored(store: Store) -
             await run.outcome()
         assert types_of(live) == ["run.started", *["step.started", "step.finished"] * 4, "run.finished"]
         assert [event.id for event in live] == [event.id for event in await all_events(host, session)]
+
+
+async def test_no_item_is_told_of_after_one_that_was_not(store: Store) -> None:
+    gates = Gate(), Gate()
+    async with hosting([streamer(3, *gates)], store) as host:
+        session = await create(host, "streamer")
+        async with followed(host, session) as live:
+            run = await host.start(session, RunRequest(max_steps=2))
+            await gates[0].until_reached()  # item 0 was told
+            be_late(host)
+            gates[0].open()
+            await gates[1].until_reached()  # item 1 was not
+            be_heard(host)
+            gates[1].open()
+            await run.outcome()
+        items = [(event.body.seq, event.body.number) for event in live if isinstance(event.body, ItemGiven)]
+        assert items == [(0, 0), (1, 0), (1, 1), (1, 2)]
