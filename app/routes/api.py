@@ -7,7 +7,7 @@ from fastapi import FastAPI
 
 from app.routes import docs
 from app.routes.body_limit import BodyLimit
-from app.routes.errors import handle_errors
+from app.routes.errors import handle_errors, problem_types
 from app.routes.fast_lane import Api
 from app.routes.forwarding import Forwarder
 from app.routes.graphs import graph_routes
@@ -67,5 +67,5 @@ def build_api(
     api.add_middleware(LastResort)
     api.open_lane({"steps": forwarder.anywhere(runs.take_step), "runs": forwarder.anywhere(runs.start_run)})
     handle_errors(api)
-    docs.complete(api)
+    docs.complete(api, problem_types())
     return api

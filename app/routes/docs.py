@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from app.routes.openapi import complete_document
 from app.routes.problems import Problem
 from app.routes.schedule_schemas import CreateSchedule, PauseSchedule
 from app.routes.schemas import CreateSession, EditSession, Fork, StartRun, TakeStep
@@ -95,14 +96,14 @@ def described(body: type[BaseModel] | None = None, parameters: Sequence[Mapping[
     return extra
 
 
-def complete(api: FastAPI) -> None:
-    """Make the OpenAPI document of `api` hold the models that `answers` and `described` refer to."""
+def complete(api: FastAPI, problem_types: Mapping[int, Sequence[str]]) -> None:
+    """Make the OpenAPI document of `api` hold the models that `answers` and `described` refer to, and the problems by status."""
 
     def openapi() -> dict[str, Any]:
         if api.openapi_schema is None:
             document = FastAPI.openapi(api)
             _, models = models_json_schema([(each, "validation") for each in _REFERRED], ref_template=_REF)
-            document.setdefault("components", {}).setdefault("schemas", {}).update(models["$defs"])
+            complete_document(document, models["$defs"], problem_types)
         return api.openapi_schema or {}
 
     api.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend the document

@@ -63,7 +63,7 @@ from app.sessions.errors import (
     WebhookInvalid,
 )
 
-__all__ = ["answer_to", "handle_errors", "methods_at", "problem_of"]
+__all__ = ["answer_to", "handle_errors", "methods_at", "problem_of", "problem_types"]
 
 logger = logging.getLogger(__name__)
 
@@ -183,6 +183,16 @@ def _cut(value: Any, characters: int = _MOST_REPEATED) -> Any:
 def answer_to(error: Exception, scope: Scope) -> Response:
     """Return `error` as a problem, whatever it is; one that nobody has foreseen is logged."""
     return problem_of(error) or _failure(error, scope)
+
+
+def problem_types() -> dict[int, list[str]]:
+    """Return the slugs of all problems by status, each once."""
+    found: dict[int, set[str]] = {}
+    for row in TABLE.values():
+        found.setdefault(row.status, set()).add(row.slug)
+    found.setdefault(HTTPStatus.UNPROCESSABLE_ENTITY, set()).add("parameter-invalid")
+    found.setdefault(HTTPStatus.NOT_FOUND, set()).add("path-unknown")
+    return {status: sorted(slugs) for status, slugs in found.items()}
 
 
 def handle_errors(api: FastAPI) -> None:

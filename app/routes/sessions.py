@@ -149,7 +149,7 @@ def session_routes(host: SessionHost, anywhere: Callable[[Endpoint], Endpoint]) 
             methods=["DELETE"],
             status_code=204,
             tags=tags,
-            responses=answers(404, 412, 422, 503),
+            responses=answers(400, 404, 409, 412, 422, 503),
             openapi_extra=described(parameters=[SESSION_ID, IF_MATCH]),
         ),
         LeanRoute(

@@ -76,3 +76,35 @@ def _references(node: Any) -> list[str]:
         case list():
             return [found for each in node for found in _references(each)]
     return []
+
+
+def test_operations_have_short_names_of_their_own(client: httpx.Client) -> None:
+    document = client.get("/openapi.json").json()
+    operations = [each for path in document["paths"].values() for each in path.values()]
+    names = [each["operationId"] for each in operations]
+    assert len(set(names)) == len(names)
+    assert {"take_step", "start_run", "create_session", "list_sessions", "follow_run"} <= set(names)
+    tags = {each["name"] for each in document["tags"]}
+    assert all(set(each["tags"]) <= tags and each["summary"] for each in operations)
+
+
+def test_bounds_have_the_names_of_json_schema(client: httpx.Client) -> None:
+    text = client.get("/openapi.json").text
+    assert '"ge":' not in text
+    assert '"le":' not in text
+    parameters = client.get("/openapi.json").json()["paths"]["/v1/sessions"]["get"]["parameters"]
+    limit = next(each["schema"] for each in parameters if each["name"] == "limit")
+    assert (limit["minimum"], limit["maximum"]) == (1, 1000)
+
+
+def test_problems_are_named_by_status(client: httpx.Client) -> None:
+    responses = client.get("/openapi.json").json()["paths"]["/v1/sessions/{session_id}/steps"]["post"]["responses"]
+    types = responses["409"]["content"]["application/problem+json"]["schema"]["allOf"][1]["properties"]["type"]["enum"]
+    assert "urn:stepwell:problem:session-busy" in types
+    assert "default" in responses
+    assert set(responses["200"]["headers"]) == {"ETag", "Preference-Applied"}
+
+
+def test_an_event_is_described(client: httpx.Client) -> None:
+    event = client.get("/openapi.json").json()["components"]["schemas"]["SessionEvent"]
+    assert "step.finished" in event["properties"]["event"]["enum"]
