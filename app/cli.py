@@ -13,9 +13,9 @@ from app.banner import banner
 from app.executors.source_check import check_source
 from app.exiting import ExitWatch
 from app.logging_setup import set_up_logging
-from app.main import StartupError, connection_limits, create_app
+from app.main import StartupError, connection_limits, create_app, machines_of
 from app.serving import AddressUnavailable, address_for_others, address_of, listen, serve
-from app.sessions.loading import MachineLoadError, load_machines
+from app.sessions.loading import MachineLoadError
 from app.settings import Settings, SettingsInvalid, read_settings
 
 __all__ = ["main"]
@@ -129,7 +129,7 @@ def check_command(
 
 def _serve(settings: Settings) -> None:
     set_up_logging(settings.log_level, settings.log_format)
-    machines = load_machines(settings.machines)
+    machines = machines_of(settings)
     with listen(settings.host, settings.port) as listener:
         exits = ExitWatch(settings.shutdown_grace_s, leaves_by_signal=False)
         app = create_app(settings, machines, address_for_others(listener), exits)

@@ -15,6 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 from app.banner import without_password
 from app.collector import seldom_collecting
 from app.engine.machine import Machine
+from app.engine.serde import permit_modules
 from app.executors.errors import ExecutorError
 from app.executors.ladder import ExecutorSettings
 from app.executors.rungs import Rung
@@ -39,7 +40,7 @@ from app.sessions.metadata import MetadataLimits
 from app.sessions.webhook_messages import WebhookSettings
 from app.settings import Settings, SettingsInvalid, read_settings
 
-__all__ = ["StartupError", "connection_limits", "create_app"]
+__all__ = ["StartupError", "connection_limits", "create_app", "machines_of"]
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -106,12 +107,22 @@ def __getattr__(name: str) -> FastAPI:
         settings = read_settings()
         set_up_logging(settings.log_level, settings.log_format)
         exits = ExitWatch(settings.shutdown_grace_s, leaves_by_signal=True)
-        made = create_app(settings, load_machines(settings.machines), exits=exits)
+        made = create_app(settings, machines_of(settings), exits=exits)
     except (SettingsInvalid, MachineLoadError, StartupError) as exc:
         sys.stderr.write(f"stepwell: {exc}\n")
         raise SystemExit(2) from exc
     globals()["app"] = made
     return made
+
+
+def machines_of(settings: Settings) -> tuple[Machine, ...]:
+    """Load the machines, once in this process: classes of modules that are not loaded then are not read from its store.
+
+    Raises MachineLoadError.
+    """
+    machines = load_machines(settings.machines)
+    permit_modules(settings.state_modules)
+    return machines
 
 
 def _store(settings: Settings) -> Store:

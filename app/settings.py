@@ -44,6 +44,10 @@ class Settings(BaseSettings):
         description="Machines to host, each `package.module:name`, `path/to/file.py:name` or `path/to/file.py`; "
         "commas or blanks between them.",
     )
+    state_modules: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Modules whose classes states may hold although no machine imports them at the top; with those under them.",
+    )
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 lets the system choose one.")
     database_url: str = Field(
@@ -158,7 +162,7 @@ class Settings(BaseSettings):
         default=10.0, ge=0, le=86_400, description="Running steps have this long to commit at shutdown."
     )
 
-    @field_validator("machines", "webhook_hosts", "allowed_hosts", "allowed_origins", mode="before")
+    @field_validator("machines", "state_modules", "webhook_hosts", "allowed_hosts", "allowed_origins", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(filter(None, _SEPARATORS.split(value))) if isinstance(value, str) else value

@@ -12,7 +12,7 @@ import pydantic
 
 from app.engine import serde_types as _standard_types  # noqa: F401  # importing it fills the table of kinds
 from app.engine.errors import kind_of
-from app.engine.serde_classes import class_at, path_of, refuse_classes_of_main, set_allowlist, with_colon
+from app.engine.serde_classes import class_at, path_of, permit_modules, refuse_classes_of_main, set_allowlist, with_colon
 from app.engine.serde_codec import TAG, UndecodableValue, UnserializableValue, decode, encode
 from app.engine.serde_registry import (
     KEY,
@@ -44,6 +44,7 @@ __all__ = [
     "deserializer",
     "encode",
     "first_unreadable",
+    "permit_modules",
     "refuse_classes_of_main",
     "register_field_serde",
     "serialize",
@@ -124,7 +125,7 @@ def _serialize_model(value: pydantic.BaseModel, **kwargs: Any) -> dict[str, Any]
 
 @deserializer.register("pydantic")
 def _deserialize_model(value: Mapping[str, Any], allowlist: Iterable[str] | None = None, **kwargs: Any) -> pydantic.BaseModel:
-    cls = class_at(with_colon(value["__pydantic_class"]), allowlist)
+    cls = class_at(with_colon(value["__pydantic_class"], allowlist), allowlist)
     if not issubclass(cls, pydantic.BaseModel):
         raise UndecodableValue(f"{value['__pydantic_class']!r} is no pydantic model")
     fields = {name: deserialize(item, **kwargs) for name, item in value.items() if name not in (KEY, "__pydantic_class")}

@@ -1,7 +1,8 @@
 """How instances of a user's classes are written: enums, dataclasses, pydantic models and named tuples.
 
-A class is stored as the path under which it can be imported again. Only those four kinds of class are ever loaded from such
-a path, and only from modules that the allowlist permits when one is set; an instance is restored field by field, no
+A class is stored as the path under which it can be found again. Only those four kinds of class are ever taken from such a path,
+and reading a value imports no module: its classes are looked for in those that are loaded, or in those that were when a service
+started. An allowlist names modules instead, and these are imported if they have to be. An instance is restored field by field; no
 constructor is called, and nothing else of the class but its defaults for fields that it gained since.
 """
 
@@ -36,6 +37,7 @@ __all__ = [
     "is_plain_dataclass",
     "is_plain_named_tuple",
     "path_of",
+    "permit_modules",
     "refuse_classes_of_main",
     "set_allowlist",
     "with_colon",
@@ -44,12 +46,28 @@ __all__ = [
 _allowlist: tuple[str, ...] | None = None
 _opaque: WeakSet[type] = WeakSet()
 _main_is_refused = False
+_known: frozenset[str] | None = None
+_importable: tuple[str, ...] = ()
 
 
 def set_allowlist(allowlist: Iterable[str] | None) -> None:
-    """Permit classes of these modules and their sub-modules only, when values are read back. None permits all."""
+    """Permit classes of these modules and their sub-modules only, when values are read back; they are imported if need be.
+
+    None is the default: classes of modules that are loaded already, and no import.
+    """
     global _allowlist  # one process, one policy
     _allowlist = None if allowlist is None else tuple(allowlist)
+
+
+def permit_modules(importable: Iterable[str] | None = ()) -> None:
+    """Without an allowlist, permit classes of modules that are loaded now, and of `importable` with their sub-modules.
+
+    Values of other classes are neither read nor written from now on, so that the next process can read what this one writes.
+    None returns to the default, by which every loaded module will do.
+    """
+    global _known, _importable  # one process, one policy
+    _known = None if importable is None else frozenset(sys.modules)
+    _importable = tuple(importable or ())
 
 
 def refuse_classes_of_main() -> None:
@@ -71,6 +89,8 @@ def path_of(cls: type) -> str:
             path.replace(":", "."),
             f"no other process can import its module {cls.__module__!r}: define it in a file that can be",
         )
+    if _known is not None and not _is_permitted(cls.__module__, _allowlist):
+        raise UnserializableValue(path.replace(":", "."), _refusal(_allowlist))
     return path
 
 
@@ -84,9 +104,8 @@ def _is_lasting(module_name: str) -> bool:
 def class_at(path: str, allowlist: Iterable[str] | None = None) -> type:
     """Return the class at `module:qualified.name`, which must be of a kind that is stored. Raises UndecodableValue."""
     permitted = _allowlist if allowlist is None else tuple(allowlist)
-    module = path.partition(":")[0]
-    if permitted is not None and not any(module == name or module.startswith(f"{name}.") for name in permitted):
-        raise _gone(path, "whose module is not in the allowlist")
+    if not _is_permitted(path.partition(":")[0], permitted):
+        raise _gone(path, _refusal(permitted))
     found = _follow(path)
     kinds = _is_enum, _is_model, is_plain_dataclass, is_plain_named_tuple
     if isinstance(found, type) and any(is_of_kind(found) for is_of_kind in kinds):
@@ -94,15 +113,35 @@ def class_at(path: str, allowlist: Iterable[str] | None = None) -> type:
     raise _gone(path, "which is no dataclass, pydantic model, enum or named tuple")
 
 
-def with_colon(dotted: str) -> str:
-    """Return a path in Burr's form, dots only, in ours: the module is the longest beginning that can be imported."""
+def with_colon(dotted: str, allowlist: Iterable[str] | None = None) -> str:
+    """Return a path in Burr's form, dots only, in ours: the module is the longest beginning that is one, and is permitted."""
+    permitted = _allowlist if allowlist is None else tuple(allowlist)
     names, bracket, arguments = dotted.partition("[")
     parts = names.split(".")
     for count in range(len(parts) - 1, 0, -1):
+        module = ".".join(parts[:count])
+        if not _is_permitted(module, permitted):
+            continue
         with contextlib.suppress(ImportError, ValueError):
-            _module(".".join(parts[:count]))
-            return f"{'.'.join(parts[:count])}:{'.'.join(parts[count:])}{bracket}{arguments}"
-    raise UndecodableValue(f"a stored value is of class {dotted!r}, whose module cannot be imported")
+            _module(module)
+            return f"{module}:{'.'.join(parts[count:])}{bracket}{arguments}"
+    raise UndecodableValue(f"a stored value is of class {dotted!r}, {_refusal(permitted)}")
+
+
+def _refusal(allowlist: Iterable[str] | None) -> str:
+    if allowlist is not None:
+        return "whose module is not in the allowlist"
+    if _known is None:
+        return "whose module is not loaded: import it before, or name it with `set_allowlist`"
+    howto = "import it at the top of the machine's file, or name it in STEPWELL_STATE_MODULES"
+    return f"whose module was not loaded when the service started: {howto}"
+
+
+def _is_permitted(module: str, allowlist: Iterable[str] | None) -> bool:
+    """Whether classes of `module` may be read. Without an allowlist that takes no import, unless somebody has asked for it."""
+    if allowlist is None and module in (sys.modules if _known is None else _known):
+        return True
+    return any(module == name or module.startswith(f"{name}.") for name in (_importable if allowlist is None else allowlist))
 
 
 def _module(name: str) -> ModuleType:
@@ -117,12 +156,17 @@ def _follow(path: str) -> Any:
         raise _gone(path, "whose module cannot be imported") from None
     # a parametrized pydantic model has dots and brackets in one name, and stands in its module under all of it
     found = vars(module).get(qualified)
-    if found is None:
-        try:
-            found = functools.reduce(getattr, qualified.split("."), module)
-        except AttributeError:
-            raise _gone(path, "which does not exist any more") from None
-    return found
+    if found is not None:
+        return found
+    # what stands in a module or a class is looked up; asking for attributes could run code, which may import something
+    holder: Any = module
+    for name in qualified.split("."):
+        if holder is not module and not isinstance(holder, type):
+            raise _gone(path, "which is not in a class any more")
+        holder = vars(holder).get(name)
+    if holder is None:
+        raise _gone(path, "which does not exist any more")
+    return holder
 
 
 def _gone(path: str, why: str) -> UndecodableValue:
