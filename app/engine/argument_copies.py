@@ -13,7 +13,7 @@ from operator import is_
 from typing import Any
 
 from app.engine.frozen_values import IMMUTABLE
-from app.engine.object_copies import copy_object
+from app.engine.object_copies import copy_containers, copy_object
 from app.engine.working_copies import DICTS, LISTS, SETS
 
 __all__ = ["own_values", "with_own_attributes", "with_own_defaults"]
@@ -73,7 +73,7 @@ def _own(value: Any, known: dict[int, Any], depth: int) -> Any:
     if id(value) in known:
         return known[id(value)]
     if depth > _DEEPEST:
-        return value
+        return copy_containers(value, lambda other: _own(other, known, 0))
     copied: Any
     if kind in LISTS:
         known[id(value)] = copied = []

@@ -24,6 +24,7 @@ _SHORT_TEXT = 24
 _MOST_PAIRS = 8
 _MOST_SHIFTS = 4
 _SIMPLE: Final = frozenset({int, bool, float, type(None)})
+_TOLD_APART: Final = frozenset({str, int, bool, bytes, type(None)})
 _NOTHING = object()
 
 Path: TypeAlias = "tuple[Path, Any] | None"
@@ -283,6 +284,8 @@ class _Walk:
 
     def _pairs(self, old: Mapping[Any, Any], new: Mapping[Any, Any], path: Path, depth: int) -> bool:
         """Keys that stand in both in the same order stay where they are; all others are removed, or come last."""
+        if not (_are_told_apart(old) and _are_told_apart(new)):
+            return False
         kept: list[tuple[Any, Any, Any]] = []
         last: list[tuple[Any, Any]] = []
         gone: list[Any] = []
@@ -319,6 +322,13 @@ class _Walk:
             if fields[name] is not value:
                 self._replace(fields[name], value, name, path, depth)
         return True
+
+
+def _are_told_apart(keys: Mapping[Any, Any]) -> bool:
+    """Whether no two keys are stored as the same: a dict may have several that are NaN."""
+    if set(map(type, keys)) <= _TOLD_APART:
+        return True
+    return len({repr(encode(key)) for key in keys}) == len(keys)
 
 
 def _steps(path: Path) -> tuple[Any, ...]:

@@ -15,7 +15,7 @@ import uuid
 import zoneinfo
 from typing import Any, Final, NoReturn, SupportsIndex
 
-__all__ = ["FROZEN", "IMMUTABLE", "SETTLED", "FlatDict", "FlatList", "FrozenDict", "FrozenList", "FrozenSet"]
+__all__ = ["FROZEN", "IMMUTABLE", "PLAIN", "SETTLED", "FlatDict", "FlatList", "FrozenDict", "FrozenList", "FrozenSet"]
 
 IMMUTABLE: Final[frozenset[type]] = frozenset(
     {
@@ -126,3 +126,10 @@ class FrozenSet(set[Any]):
 FROZEN: Final[frozenset[type]] = frozenset({FrozenList, FlatList, FrozenDict, FlatDict, FrozenSet})
 SETTLED: Final[frozenset[type]] = IMMUTABLE | FROZEN
 """Types of which every value can be part of a committed state as it is."""
+
+PLAIN: Final[dict[type, type]] = {
+    **dict.fromkeys((list, FrozenList, FlatList), list),
+    **dict.fromkeys((dict, FrozenDict, FlatDict), dict),
+    **dict.fromkeys((set, FrozenSet), set),
+}
+"""The plain type of each form that a list, dict or set has in a state; `working_copies` adds its own."""

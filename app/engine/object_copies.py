@@ -1,14 +1,15 @@
 """Values that are no plain containers: which of them never change and can be shared, and how the others are copied."""
 
 import copy
+from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
 from pydantic import BaseModel
 
-from app.engine.frozen_values import IMMUTABLE
+from app.engine.frozen_values import IMMUTABLE, PLAIN
 
-__all__ = ["copy_flat_model", "copy_object", "is_immutable"]
+__all__ = ["copy_containers", "copy_flat_model", "copy_object", "is_immutable"]
 
 _new, _set = object.__new__, object.__setattr__
 _DEEPEST = 20  # how far into tuples and frozen objects it is worth looking
@@ -56,7 +57,51 @@ def copy_object(value: Any) -> Any:
         return copied
     if is_immutable(value):
         return value
+    if PLAIN.get(type(value)) in (list, dict):
+        return copy_containers(value)
     try:
         return copy.deepcopy(value)
     except Exception:  # whatever a user's __deepcopy__ raises; a value that is nested too deeply, too
         return value
+
+
+def copy_containers(value: Any, copy_other: Callable[[Any], Any] = copy_object) -> Any:
+    """Return a deep copy of lists, dicts and tuples however deep they are nested, also if they contain themselves.
+
+    `copy_other` copies sets and everything else. The keys of dicts are shared.
+    """
+    made: dict[int, Any] = {}
+    kept: list[Any] = []  # the originals: while they live no other object has an id that is in `made`
+    waiting = [value]
+    while waiting:
+        each = waiting[-1]
+        plain = PLAIN.get(type(each))
+        if type(each) is tuple and (missing := [item for item in each if not _is_made(item, made)]) and id(each) not in made:
+            waiting.extend(missing)
+            continue
+        waiting.pop()
+        if id(each) in made:
+            continue
+        kept.append(each)
+        if type(each) is tuple:
+            made[id(each)] = tuple([made.get(id(item), item) for item in each])
+        elif plain is list or plain is dict:
+            made[id(each)] = plain()  # filled below
+            waiting.extend(item for item in _raw_items(each) if not _is_made(item, made))
+        else:
+            made[id(each)] = copy_other(set(each) if plain is set else each)
+    for each in kept:
+        plain = PLAIN.get(type(each))
+        if plain is list:
+            made[id(each)] += [made.get(id(item), item) for item in _raw_items(each)]
+        elif plain is dict:
+            made[id(each)].update(zip(dict.keys(each), [made.get(id(item), item) for item in _raw_items(each)], strict=True))
+    return made[id(value)]
+
+
+def _raw_items(container: Any) -> list[Any]:
+    return list.copy(container) if isinstance(container, list) else list(dict.values(container))
+
+
+def _is_made(item: Any, made: dict[int, Any]) -> bool:
+    return type(item) in IMMUTABLE or id(item) in made

@@ -12,10 +12,10 @@ from typing import Any, Final, Literal, TypeAlias
 import pydantic
 
 from app.engine.frozen import frozen
+from app.engine.frozen_values import PLAIN
 from app.engine.serde_classes import is_cache, is_opaque, is_plain_dataclass, is_plain_named_tuple
 from app.engine.serde_codec import UnserializableValue, encode, is_standard_type
 from app.engine.serde_registry import registered_serializer
-from app.engine.working_copies import DICTS, LISTS, SETS
 
 __all__ = ["Shape", "Shapes", "plain_type", "same_key"]
 
@@ -67,17 +67,10 @@ _KNOWN: Final[dict[type, Shape]] = {
 _HASHED_BY_VALUE: Final = frozenset({str, int, bool, float, bytes, type(None)})
 
 
-_PLAIN: Final[dict[type, type]] = {
-    **dict.fromkeys(LISTS, list),
-    **dict.fromkeys(DICTS, dict),
-    **dict.fromkeys(SETS, set),
-}
-
-
 def plain_type(value: Any) -> type:
     """Return the type of a value as it is stored."""
     cls = type(value)
-    return _PLAIN.get(cls, cls)
+    return PLAIN.get(cls, cls)
 
 
 class Shapes:

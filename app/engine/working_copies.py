@@ -10,9 +10,9 @@ C code that passes over these methods sees frozen values, which refuse to be cha
 import copy
 from collections import deque
 from collections.abc import Callable, ItemsView, Iterable, Iterator, ValuesView
-from typing import Any, Final, SupportsIndex, TypeVar
+from typing import Any, Final, SupportsIndex
 
-from app.engine.frozen_values import IMMUTABLE, FlatDict, FlatList, FrozenDict, FrozenList, FrozenSet
+from app.engine.frozen_values import IMMUTABLE, PLAIN, FlatDict, FlatList, FrozenDict, FrozenList, FrozenSet
 from app.engine.object_copies import copy_object, is_immutable
 
 __all__ = [
@@ -33,9 +33,6 @@ __all__ = [
 ]
 
 
-T = TypeVar("T")
-
-
 class WorkingFlatList(list[Any]):
     """A copy of a list in which nothing else can be changed."""
 
@@ -47,10 +44,12 @@ class WorkingFlatList(list[Any]):
         return self.copy()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> list[Any]:
-        return _deep(self, list.copy(self), memo)
+        memo[id(self)] = copied = []  # before its items: one of them may be, or contain, the list itself
+        copied += [copy.deepcopy(item, memo) for item in list.copy(self)]
+        return copied
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
-        return list, (list.copy(self),)
+        return list, (), None, iter(list.copy(self))
 
 
 class WorkingList(WorkingFlatList):
@@ -60,6 +59,11 @@ class WorkingList(WorkingFlatList):
 
     _is_open: bool
     _objects: frozenset[int]  # ids of the committed objects among the items
+
+    def __init__(self, items: Iterable[Any] = ()) -> None:
+        """Make a list of the action's own: `type(value)(items)`, as `dataclasses.asdict` writes it."""
+        self._is_open = True
+        super().__init__(items)
 
     def _open(self) -> None:
         """Replace every committed item by a working copy."""
@@ -141,10 +145,13 @@ class WorkingFlatDict(dict[Any, Any]):
         return self.copy()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> dict[Any, Any]:
-        return _deep(self, raw_dict(self), memo)
+        memo[id(self)] = copied = {}  # before its values: one of them may be, or contain, the dict itself
+        for key, value in raw_dict(self).items():
+            copied[copy.deepcopy(key, memo)] = copy.deepcopy(value, memo)
+        return copied
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
-        return dict, (raw_dict(self),)
+        return dict, (), None, None, iter(raw_dict(self).items())
 
 
 class WorkingDict(WorkingFlatDict):
@@ -154,6 +161,11 @@ class WorkingDict(WorkingFlatDict):
 
     _is_open: bool
     _objects: frozenset[int]  # ids of the committed objects among the values
+
+    def __init__(self, /, *given: Any, **more: Any) -> None:
+        """Make a dict of the action's own: `type(value)(pairs)`, as `dataclasses.asdict` writes it."""
+        self._is_open = True
+        super().__init__(*given, **more)
 
     def _open(self) -> None:
         """Replace every committed value by a working copy."""
@@ -232,7 +244,7 @@ class WorkingSet(set[Any]):
     __copy__ = copy
 
     def __deepcopy__(self, memo: dict[int, Any]) -> set[Any]:
-        return _deep(self, set(self), memo)
+        return copy.deepcopy(set(self), memo)
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         return set, (list(self),)
@@ -317,7 +329,7 @@ def _lend_flat_list(value: FrozenList) -> WorkingFlatList:
 
 
 def _lend_list(value: FrozenList) -> WorkingList:
-    copied = WorkingList()
+    copied = list.__new__(WorkingList)
     copied._is_open = False
     list.__iadd__(copied, value.copy())
     copied._base = value
@@ -325,7 +337,7 @@ def _lend_list(value: FrozenList) -> WorkingList:
 
 
 def _lend_grown_list(value: GrownList) -> WorkingList:
-    copied = WorkingList()
+    copied = list.__new__(WorkingList)
     copied._is_open = False
     list.__iadd__(copied, value.copy())
     copied._base = value._base
@@ -345,8 +357,9 @@ def _lend_flat_dicts(values: list[Any]) -> list[WorkingFlatDict]:
 
 
 def _lend_dict(value: FrozenDict) -> WorkingDict:
-    copied = WorkingDict(value)
+    copied = dict.__new__(WorkingDict)
     copied._is_open = False
+    dict.update(copied, value)
     copied._base = value
     return copied
 
@@ -357,14 +370,12 @@ def _lend_set(value: FrozenSet) -> WorkingSet:
     return copied
 
 
-def _deep(value: Any, plain: T, memo: dict[int, Any]) -> T:
-    memo[id(value)] = copied = copy.deepcopy(plain, memo)
-    return copied
-
-
-LISTS: Final = frozenset({list, FlatList, FrozenList, WorkingFlatList, WorkingList, GrownList})
-DICTS: Final = frozenset({dict, FlatDict, FrozenDict, WorkingFlatDict, WorkingDict})
-SETS: Final = frozenset({set, FrozenSet, WorkingSet})
+PLAIN.update(dict.fromkeys((WorkingFlatList, WorkingList, GrownList), list))
+PLAIN.update(dict.fromkeys((WorkingFlatDict, WorkingDict), dict))
+PLAIN[WorkingSet] = set
+LISTS: Final = frozenset(cls for cls, plain in PLAIN.items() if plain is list)
+DICTS: Final = frozenset(cls for cls, plain in PLAIN.items() if plain is dict)
+SETS: Final = frozenset(cls for cls, plain in PLAIN.items() if plain is set)
 """The plain containers with all forms that they have in a state: what is none of these is a subclass of the user's."""
 
 LENDERS: Final[dict[type, Callable[[Any], Any]]] = {

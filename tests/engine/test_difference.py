@@ -163,6 +163,15 @@ def test_a_list_that_contains_itself_is_left_to_those_who_refuse_it() -> None:
     assert refine({"k": old}, (change := Set("k", new),), {"k": new}) == (change,)
 
 
+@pytest.mark.parametrize("wrap", [lambda key: key, lambda key: (key,)])
+def test_keys_that_are_stored_as_the_same_are_not_taken_for_each_other(wrap: Any) -> None:
+    one, other = wrap(float("nan")), wrap(float("nan"))
+    old = {one: LONG, other: LONG}
+    new = {one: LONG + "more", other: LONG}
+    operations = refine({"k": old}, (Set("k", new),), {"k": new})
+    assert list(apply_all({"k": old}, operations)["k"].values()) == [LONG + "more", LONG]
+
+
 def test_every_key_that_was_written_is_said() -> None:
     before = {"n": 1, "list": OLD, "gone": OLD}
     operations = (Set("n", 1), Set("list", list(OLD)), Increment("m", 2), Delete("gone"), Set("gone", [*OLD, NEW]))

@@ -52,6 +52,9 @@ CHANGES: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "a slice": ([{"b": 1}], lambda value: value[:1][0].update(b=2)),
     "list()": ([{"b": 1}], lambda value: list(value)[0].update(b=2)),  # noqa: RUF015  # as above
     "copy.copy": ([{"b": 1}], lambda value: copy.copy(value)[0].update(b=2)),
+    "a list of its type": ([{"b": 1}], lambda value: type(value)(value)[0].update(b=2)),
+    "a dict of its type": ({"a": {"b": 1}}, lambda value: type(value)(value)["a"].update(b=2)),
+    "a dict of its type with keywords": ({"a": {"b": 1}}, lambda value: type(value)(**value).popitem()[1].update(b=2)),
     "reversed": ([{"b": 1}], lambda value: next(reversed(value)).update(b=2)),
     "sorted by key": ([{"b": 1}], lambda value: value.sort(key=lambda each: each.update(b=2) or 0)),
     "a heap": ([1, 2], lambda value: heapq.heappush(value, 0)),
@@ -459,3 +462,119 @@ def test_a_value_that_is_nested_deeply_or_contains_itself_is_kept(depth: int) ->
     while value:
         value, levels = value[0], levels + 1
     assert levels == depth + 2
+
+
+def looped_list() -> list[Any]:
+    value: list[Any] = [[0]]
+    value.append((value,))
+    return value
+
+
+def looped_dict() -> dict[Any, Any]:
+    value: dict[Any, Any] = {0: [0], "others": [{1}, Box([1])]}
+    value["children"] = [{"parent": value}]
+    return value
+
+
+def deep_value(levels: int) -> list[Any]:
+    value: Any = ()
+    for level in range(levels):
+        value = [value] if level % 3 == 0 else {"in": value} if level % 3 == 1 else (value,)
+    return [[0], value]
+
+
+@pytest.mark.parametrize("make", [looped_list, looped_dict, lambda: deep_value(900), lambda: deep_value(100_000)])
+def test_a_value_that_contains_itself_or_is_very_deep_is_shared_with_nobody_either(make: Callable[[], Any]) -> None:
+    kept: list[Any] = []
+
+    def grow(value: Any, mark: Any) -> None:
+        value[0].append(mark)
+
+    @action(reads=["x"], writes=["x", "y"])
+    def act(state: State) -> State:
+        for value in kept:
+            grow(value, "kept")
+        kept.append(state["x"])
+        grow(state["x"], 1)
+        return state.update(x=state["x"], y=state["x"])
+
+    given = make()
+    builder = ApplicationBuilder().with_actions(act).with_transitions(("act", "act")).with_state(x=given, y=None)
+    app = builder.with_entrypoint("act").build()
+    grow(given, "given")
+    states = []
+    for _ in range(3):
+        app.step()
+        states.append(app.state)
+        grow(app.state["x"], "outside")
+    assert [state["x"][0] for state in states] == [[0, 1], [0, 1, 1], [0, 1, 1, 1]]
+    assert app.state["y"][0] == [0, 1, 1, 1]
+    assert list(given[0]) == [0, "given"]
+
+
+def test_a_value_that_contains_itself_stays_one_that_does() -> None:
+    @action(reads=["list", "dict"], writes=["list", "dict", "copies"])
+    def act(state: State) -> State:
+        state["dict"]["self"] = state["dict"]  # a working copy in itself
+        copies = copy.deepcopy(state["list"]), copy.deepcopy(state["dict"]), pickle.loads(pickle.dumps(state["dict"]))
+        return state.update(list=state["list"], dict=state["dict"], copies=copies)
+
+    builder = ApplicationBuilder().with_actions(act).with_transitions(("act", "act"))
+    app = builder.with_state(list=looped_list(), dict={"a": [1]}).with_entrypoint("act").build()
+    app.step()
+    app.step()
+    in_list, in_dict, (copied_list, copied_dict, pickled) = app.state["list"], app.state["dict"], app.state["copies"]
+    assert in_list[1][0] is in_list
+    assert copied_list[1][0] is copied_list
+    assert [each["self"] is each for each in (in_dict, copied_dict, pickled)] == [True] * 3
+
+
+def test_a_dataclass_with_values_of_the_state_is_made_a_dict_as_any_other() -> None:
+    @action(reads=["items"], writes=["items", "made"])
+    def act(state: State) -> State:
+        made = dataclasses.asdict(Box(state["items"]))
+        made["items"][0]["tags"].append("new")
+        return state.update(items=state["items"], made=made)
+
+    builder = ApplicationBuilder().with_actions(act).with_transitions(("act", "act"))
+    app = builder.with_state(items=[{"tags": ["old"]}], made={}).with_entrypoint("act").build()
+    for _ in range(2):
+        app.step()
+        assert app.state["items"] == [{"tags": ["old"]}]
+        assert app.state["made"] == {"items": [{"tags": ["old", "new"]}]}
+
+
+def test_inputs_that_are_very_deep_stay_the_callers() -> None:
+    @action(reads=[], writes=["n"])
+    def act(state: State, value: Any) -> State:
+        while value:
+            value.append(1)
+            value = value[0]
+        return state.update(n=1)
+
+    given: list[Any] = []
+    inner = given
+    for _ in range(500):
+        inner.append([])
+        inner = inner[0]
+    builder = ApplicationBuilder().with_actions(act).with_transitions(("act", "act")).with_state(n=0)
+    builder.with_entrypoint("act").build().step(inputs={"value": given})
+    lengths = set()
+    while given:
+        lengths.add(len(given))
+        given = given[0]
+    assert lengths == {1}
+
+
+def test_a_list_that_is_added_to_itself_has_each_of_its_items_twice() -> None:
+    @action(reads=["x"], writes=["x"])
+    def act(state: State) -> State:
+        value = state["x"]
+        value += value
+        value[0].append(1)
+        return state.update(x=value)
+
+    builder = ApplicationBuilder().with_actions(act).with_transitions(("act", "act")).with_state(x=[[0]])
+    app = builder.with_entrypoint("act").build()
+    app.step()
+    assert app.state["x"] == [[0, 1], [0, 1]]
