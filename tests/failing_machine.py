@@ -29,6 +29,11 @@ def fail(kind: str, secret: str) -> None:
         raise KeyError("missing")
     if kind == "unspeakable":
         raise Unspeakable
+    if kind == "endless":
+        wide: list[Any] = [1]
+        for _ in range(40):
+            wide = [wide, wide]
+        raise ValueError(wide) from KeyError(wide)
     if kind == "untravelling":
         raise Untravelling("first", "second")
     try:

@@ -7,6 +7,7 @@ groups of such errors. The core never sees them: whoever calls a user's code tur
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from app.engine.error_texts import said_by
 from app.engine.errors import ActionQuit
 
 __all__ = ["ENDS_A_SCRIPT", "asked", "failure_of", "is_one_of", "original_of", "quit_of"]
@@ -21,11 +22,7 @@ def quit_of(error: BaseException) -> ActionQuit:
     """Return what to raise in place of `error`, which is its cause. Never fails."""
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    try:
-        text = str(error)
-    except BaseException as exc:  # the error is a user's, and so is the method that makes its text; this must never fail
-        text = f"its text cannot be made: __str__ raised {type(exc).__name__}"
-    replacement = ActionQuit(name, text)
+    replacement = ActionQuit(name, said_by(error))
     replacement.__cause__ = error
     replacement.__suppress_context__ = True
     return replacement

@@ -5,7 +5,7 @@ A text may hold values of a state: `app.sessions.failures` withholds those that 
 
 import os
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -14,11 +14,12 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 import app
+from app.engine.error_texts import said_by
 from app.engine.errors import ActionQuit
 from app.engine.quitting import original_of
 from app.executors.withheld_values import WITHHELD, WithheldValues
 
-__all__ = ["Frame", "Link", "RemoteTraceback", "ToldError", "chain_of", "text_of", "type_of"]
+__all__ = ["Frame", "Link", "RemoteTraceback", "ToldError", "chain_of", "text_of", "type_of", "written"]
 
 _OWN = f"{Path(app.__file__).parent}{os.sep}"
 _MOST_ERRORS = 10
@@ -79,8 +80,8 @@ def text_of(error: BaseException) -> str:
     try:
         if isinstance(error, ValidationError):
             return "; ".join(map(_of_validation, error.errors(include_url=False, include_context=False)[:_MOST_FINDINGS]))
-        return str(error.message if isinstance(error, ActionQuit) else error)
-    except BaseException as exc:  # the class is a user's, and so is the method that makes its text
+        return error.message if isinstance(error, ActionQuit) else said_by(error)
+    except BaseException as exc:  # a validator's error is a user's
         return f"its text cannot be made: __str__ raised {type(exc).__name__}"
 
 
@@ -121,6 +122,20 @@ def chain_of(error: BaseException) -> tuple[ToldError, ...]:
         else:
             break
     return tuple(reversed(chain))
+
+
+def written(chain: Iterable[ToldError], say: Callable[[str], str] = str) -> str:
+    """Return a chain as Python shows it, each text as `say` gives it."""
+    parts = []
+    for told in chain:
+        frames = [traceback.FrameSummary(each.file, each.line_no, each.function, line=each.line) for each in told.frames]
+        text = say(told.text)
+        if frames:
+            parts += ["Traceback (most recent call last):\n", *traceback.StackSummary.from_list(frames).format()]
+        parts.append(f"{told.type_name}{': ' if text else ''}{text}\n")
+        if told.link is not None:
+            parts.append(f"\n{told.link.value}\n\n")
+    return "".join(parts)
 
 
 def _frames_of(error: BaseException) -> tuple[Frame, ...]:

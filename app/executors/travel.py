@@ -8,7 +8,6 @@ import importlib
 import io
 import pickle
 import sys
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import FunctionType
@@ -20,7 +19,7 @@ from app.engine.ports import ActionOutcome
 from app.engine.state import State
 from app.engine.view import travelling_values
 from app.executors.errors import CannotTravel, RemoteActionError
-from app.executors.told_errors import RemoteTraceback, ToldError, chain_of, text_of, type_of
+from app.executors.told_errors import RemoteTraceback, ToldError, chain_of, text_of, written
 
 __all__ = ["Errand", "Failure", "Item", "MachineSource", "Reply", "describe_failure", "pack", "rebuild", "unpack"]
 
@@ -142,14 +141,8 @@ def describe_failure(error: Exception) -> Failure:
         pickle.loads(dumped)  # noqa: S301 - our own bytes; many exceptions dump and do not load
     except BaseException:  # the border to the user's class
         dumped = None
-    return Failure(dumped, type(error).__qualname__, text_of(error), _formatted(error), chain_of(error))
-
-
-def _formatted(error: Exception) -> str:
-    try:
-        return "".join(traceback.format_exception(error))
-    except BaseException as exc:  # the border to the user's class
-        return f"{type_of(error)}: its traceback cannot be shown: {type(exc).__name__}"
+    chain = chain_of(error)
+    return Failure(dumped, type(error).__qualname__, text_of(error), written(chain), chain)
 
 
 def rebuild(failure: Failure, action: str) -> Exception:

@@ -1,12 +1,11 @@
 """Errors of an action as text that is safe to store and to show: no value of a state or of inputs that we know of is in it."""
 
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from app.engine.state import values_of
-from app.executors.told_errors import chain_of, text_of, type_of
+from app.executors.told_errors import chain_of, text_of, type_of, written
 from app.executors.withheld_values import WITHHELD, WithheldValues
 
 __all__ = ["Told", "hide_messages", "message_of", "refused_end", "tell", "traceback_of", "type_of"]
@@ -69,13 +68,4 @@ def _safe(text: str, known: WithheldValues | None) -> str:
 
 
 def _traceback(error: BaseException, known: WithheldValues | None) -> str:
-    parts = []
-    for told in chain_of(error):
-        frames = [traceback.FrameSummary(each.file, each.line_no, each.function, line=each.line) for each in told.frames]
-        text = _safe(told.text, known)
-        if frames:
-            parts += ["Traceback (most recent call last):\n", *traceback.StackSummary.from_list(frames).format()]
-        parts.append(f"{told.type_name}{': ' if text else ''}{text}\n")
-        if told.link is not None:
-            parts.append(f"\n{told.link.value}\n\n")
-    return "".join(parts)
+    return written(chain_of(error), lambda text: _safe(text, known))

@@ -66,6 +66,14 @@ async def test_an_error_whose_text_cannot_be_made_is_told_by_its_type(rung: str,
 
 
 @pytest.mark.parametrize("rung", RUNGS)
+async def test_the_text_of_an_error_is_not_made_if_that_would_fill_the_memory(rung: str, request: pytest.FixtureRequest) -> None:
+    failure = await failure_on(rung, "endless", request)
+    assert failure.message == "its text is not made: it would hold more than 20,000 values"
+    said = [line.partition(":")[0] for line in failure.traceback.splitlines() if failure.message in line]
+    assert said == ["KeyError", "ValueError"]
+
+
+@pytest.mark.parametrize("rung", RUNGS)
 async def test_an_error_that_cannot_be_rebuilt_is_told_as_it_was(rung: str, request: pytest.FixtureRequest) -> None:
     failure = await failure_on(rung, "untravelling", request)
     assert failure.traceback.splitlines()[-1] == "tests.failing_machine.Untravelling: first"
