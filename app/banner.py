@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 import secrets
 import shlex
 from collections.abc import Sequence
@@ -9,15 +10,22 @@ from importlib.metadata import version
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
-
 from app.engine.actions import Action
 from app.engine.machine import Machine
 from app.settings import Settings
 
 __all__ = ["banner", "curl_line", "without_password"]
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_FILE_URL = re.compile(r"(?P<scheme>sqlite(\+\w+)?:///)(?P<place>[^?]*)(\?(?P<query>.*))?", re.DOTALL)
+_SERVER_URL = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)"
+    r"(?P<account>(?P<user>[^:@/?#]*)(:(?P<password>[^@/?#]*))?@)?"
+    r"(?P<place>(\[[0-9A-Fa-f:.]+\]|[\w.-]*)(:\d{1,5})?(/[^@?#:]*)?)"
+    r"(\?(?P<query>[^@?#]*))?",
+    re.DOTALL,
+)
+_KNOWN_PARAMETERS = frozenset({"host", "port", "ssl", "sslmode", "connect_timeout", "application_name", "search_path"})
 _SAMPLES: dict[Any, Any] = {str: "hello", int: 1, float: 1.5, bool: True, list: [], dict: {}, NoneType: None}
 
 
@@ -32,14 +40,28 @@ def banner(address: str, machines: Sequence[Machine], settings: Settings) -> str
 
 
 def without_password(database_url: str) -> str:
-    """Return the url with *** for its password, wherever it stands in it."""
-    try:
-        url = make_url(database_url)
-    except (ArgumentError, ValueError):  # the second for a port, which may be a piece of a password that was not encoded
-        scheme, separator, _ = database_url.partition("://")
-        return f"{scheme}://***" if separator else "***"
-    hidden = {name: "***" for name in url.query if "password" in name}
-    return url.update_query_dict(hidden).render_as_string(hide_password=True)
+    """Return the url with *** for its password, wherever it stands in it, and for the values of parameters that are not known.
+
+    Of a url that can be read in two ways, as one with an @ in its password, only the scheme is shown.
+    """
+    if database_url.partition("?")[0] in ("memory:", "memory://"):
+        return database_url.partition("?")[0]
+    found = _FILE_URL.fullmatch(database_url) or _SERVER_URL.fullmatch(database_url)
+    if found is None:
+        scheme = _SCHEME.match(database_url)
+        return f"{scheme[0]}***" if scheme else "***"
+    parts = {name: part or "" for name, part in found.groupdict().items()}
+    password = ":***" if parts.get("password") else ""
+    user = f"{parts['user']}{password}@" if "user" in parts and found["account"] else ""
+    query = "&".join(map(_shown_parameter, parts["query"].split("&"))) if parts["query"] else ""
+    return f"{parts['scheme']}{user}{parts['place']}{'?' if query else ''}{query}"
+
+
+def _shown_parameter(parameter: str) -> str:
+    name, equals, _ = parameter.partition("=")
+    if name in _KNOWN_PARAMETERS:
+        return parameter
+    return f"{name}=***" if equals and name.isidentifier() else "***"
 
 
 def curl_line(address: str, machine: Machine) -> str:

@@ -52,6 +52,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 lets the system choose one.")
     database_url: str = Field(
         default="sqlite:///stepwell.db",
+        repr=False,
         description="`sqlite:///file.db`, `postgresql://user:password@host/name`, or `memory://` to keep nothing.",
     )
     migrate: bool = Field(default=True, description="Bring the database's schema up to date at start.")

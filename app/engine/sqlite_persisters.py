@@ -10,6 +10,7 @@ from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from app.engine.persistence_ports import AsyncBaseStatePersister, BaseCopyable, BaseStatePersister, PersistedStateData
+from app.engine.private_files import create_private_file
 from app.engine.sqlite_rows import Statement, StateTable, StepTaken
 from app.engine.state import State
 
@@ -140,7 +141,14 @@ class SQLitePersister(BaseStatePersister, BaseCopyable):
             raise self._table.explain(error) from error
 
 
+def _create_private(db_path: str, connect_kwargs: dict[str, Any] | None) -> None:
+    """Create the database's file, if the path is one of a file and there is none yet."""
+    if db_path not in ("", ":memory:") and not (connect_kwargs or {}).get("uri"):
+        create_private_file(db_path)
+
+
 def _connect(db_path: str, connect_kwargs: dict[str, Any] | None) -> sqlite3.Connection:
+    _create_private(db_path, connect_kwargs)
     connection: sqlite3.Connection = sqlite3.connect(db_path, **{"check_same_thread": False, **(connect_kwargs or {})})
     return connection
 
@@ -274,6 +282,7 @@ class _Opening:
 
         if self._opened is not None:
             raise RuntimeError("the persister has been opened already")
+        _create_private(self._db_path, self._connect_kwargs)
         self._opened = self._cls(await aiosqlite.connect(self._db_path, **self._connect_kwargs), *self._arguments)
         return self._opened
 

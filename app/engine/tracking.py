@@ -5,14 +5,17 @@ written in the form that `app.engine.serde` gives them, so guard the folder as y
 application is initialized from: its log has every state.
 """
 
+import hashlib
 import json
 import pathlib
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from app.engine.hooks import PostApplicationCreateHook, PostRunStepHook, PreRunStepHook
 from app.engine.persistence_ports import BaseCopyable, BaseStateLoader, PersistedStateData
 from app.engine.pointers import ParentPointer
+from app.engine.private_files import make_private_folder, open_private
 from app.engine.serde import deserialize_fields, serialize, serialize_fields
 from app.engine.state import State
 
@@ -21,6 +24,12 @@ if TYPE_CHECKING:
     from app.engine.graph import ApplicationGraph
 
 __all__ = ["LocalTrackingClient"]
+
+_PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,98}[A-Za-z0-9_-]|[A-Za-z0-9_-]", re.ASCII)
+_UNFIT = re.compile(r"[^A-Za-z0-9_-]")
+_SHOWN = 60
+_DIGITS = 32
+_LONGEST = 255
 
 
 class LocalTrackingClient(PostApplicationCreateHook, PreRunStepHook, PostRunStepHook, BaseStateLoader, BaseCopyable):
@@ -40,9 +49,16 @@ class LocalTrackingClient(PostApplicationCreateHook, PreRunStepHook, PostRunStep
         return LocalTrackingClient(self.project, self.storage_dir, self.serde_kwargs)
 
     def folder(self, app_id: str) -> pathlib.Path:
-        """Return where the application's files are. Its id is made fit for the name of a folder."""
-        safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in app_id)
-        return self.storage_dir / self.project / (safe.strip(".") or "_")
+        """Return where the application's files are: a folder named for its id, and for a hash of it if the id is no name."""
+        project = self.storage_dir / self.project
+        if _PLAIN.fullmatch(app_id):
+            return project / app_id
+        digest = hashlib.sha256(app_id.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]
+        former = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in app_id).strip(".") or "_"
+        found = project / former
+        if len(former) <= _LONGEST and _app_id_in(found) == app_id:  # written by an earlier version
+            return found
+        return project / f"{_UNFIT.sub('_', app_id)[:_SHOWN]}~{digest}"
 
     def post_application_create(
         self,
@@ -67,8 +83,9 @@ class LocalTrackingClient(PostApplicationCreateHook, PreRunStepHook, PostRunStep
             ],
         }
         folder = self.folder(app_id)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "graph.json").write_text(json.dumps(graph, indent=2), encoding="utf-8")
+        make_private_folder(folder)
+        with open(folder / "graph.json", "w", encoding="utf-8", opener=open_private) as file:
+            file.write(json.dumps(graph, indent=2))
 
     def pre_run_step(self, *, app_id: str, sequence_id: int, action: "Action", inputs: dict[str, Any], **_: Any) -> None:
         given = {name: value for name, value in inputs.items() if not name.startswith("__")}
@@ -125,7 +142,15 @@ class LocalTrackingClient(PostApplicationCreateHook, PreRunStepHook, PostRunStep
 
     def _write(self, app_id: str, **entry: Any) -> None:
         folder = self.folder(app_id)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(folder)
         line = json.dumps({"at": datetime.now(UTC).isoformat(), **entry})
-        with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
+        with open(folder / "log.jsonl", "a", encoding="utf-8", opener=open_private) as log:
             log.write(line + "\n")
+
+
+def _app_id_in(folder: pathlib.Path) -> str | None:
+    """Return the id of the application that a folder belongs to, if it belongs to one."""
+    try:
+        return str(json.loads((folder / "graph.json").read_text(encoding="utf-8"))["app_id"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

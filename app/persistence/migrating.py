@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy import Column, Connection, MetaData, String, Table, inspect, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.engine.private_files import create_private_file
 from app.persistence.damage import damage_hint
 from app.persistence.engines import postgres_engine, sqlite_writer
 from app.persistence.store import StoreError, StoreUnavailable
@@ -69,6 +70,8 @@ def on_sqlite(database: Sqlite, *, is_upgrade: bool) -> str | None:
     """Return the schema's version, after an upgrade if that is wanted. Blocks."""
     if not is_upgrade and not database.path.exists():
         return None  # looking must not create the file
+    if is_upgrade:
+        create_private_file(database.path)  # its log and its index, which SQLite creates, are as private
     engine = sqlite_writer(database, is_power_safe=True, busy_timeout_s=_LOCK_TIMEOUT_S)
     try:
         with engine.connect() as connection:

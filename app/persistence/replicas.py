@@ -13,6 +13,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Protocol
 
+from app.engine.private_files import open_private
 from app.persistence.records import RunRecord
 from app.persistence.store import StoreError, StoreUnavailable
 from app.system.host_threads import run_in_own_thread
@@ -165,7 +166,7 @@ class FileReplica(LoneReplica):
             file.close()
 
     def _lock(self, url: str) -> None:
-        file = self._path.open("a+")
+        file = open(self._path, "a+", opener=open_private)  # noqa: SIM115 - kept open; a Path takes no opener
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

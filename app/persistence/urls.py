@@ -82,6 +82,8 @@ def _postgres(url: URL) -> Postgres:
 
 
 def _reachable(url: URL) -> URL:
+    if "@" in (url.host or ""):
+        raise DatabaseUrlInvalid("the database url has more than one @: write %40 for one that belongs to the password")
     try:
         url.get_dialect()().create_connect_args(url)  # it alone knows how several hosts and ports are written
     except (ArgumentError, ValueError):

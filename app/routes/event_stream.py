@@ -17,6 +17,7 @@ from typing import Protocol, TypeAlias
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from starlette.types import ASGIApp
 
+from app.persistence.records import SessionRecord
 from app.persistence.replicas import ClaimedElsewhere
 from app.persistence.store import RunNotFound, SessionNotFound, StoreError, StoreUnavailable
 from app.routes.json_text import dump_anywhere
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 _RETRY_MS = 1_000
 _PAUSE_S = 0.1
+_SAME_S = 1e-3
 _GREETING = b": following"
 _ID = re.compile(rb"^id: (\d+)$", re.MULTILINE)
 _LAST = re.compile(rb"^event: run\.(?:finished|failed|cancelled)$", re.MULTILINE)
@@ -48,11 +50,15 @@ class Opener(Protocol):
 
 @dataclass(slots=True)
 class _Follower:
-    """How far one follower has got. It is over when the last event of its run was given, lost when nobody knows its run."""
+    """How far one follower has got. It is over when the last event of its run was given, lost when nobody knows its run.
+
+    It follows the session that was created at `created_at_s`, and no later one of the same id.
+    """
 
     session_id: str
     run_id: str | None
     position: int
+    created_at_s: float | None = None
     is_over: bool = False
     is_lost: bool = False
 
@@ -142,7 +148,9 @@ class EventStreams:
     async def _here(self, follower: _Follower, is_known: bool) -> AsyncGenerator[bytes, None]:
         """Follow in this process. Raises ClaimedElsewhere, SessionNotFound, RunNotFound, PositionTrimmed, StoreUnavailable."""
         session_id, run_id = follower.session_id, follower.run_id
-        await self._host.own(session_id)
+        if not self._is_the_same(follower, await self._host.own(session_id)):
+            follower.is_over = True
+            return
         ended = None if run_id is None or is_known else await self._looked_for(session_id, run_id)
         if ended is not None and ended <= follower.position:
             follower.is_over = True
@@ -159,6 +167,14 @@ class EventStreams:
                     follower.position = event.id
                     follower.is_over = run_id is not None and ends_run(event, run_id)
 
+    def _is_the_same(self, follower: _Follower, session: SessionRecord) -> bool:
+        """Whether the session is the one that the follower began with. A run has an id of its own, so that it is found or not."""
+        if follower.run_id is not None:
+            return True
+        if follower.created_at_s is None:
+            follower.created_at_s = session.created_at_s
+        return abs(session.created_at_s - follower.created_at_s) < _SAME_S  # as the store rounds it
+
     async def _looked_for(self, session_id: str, run_id: str) -> int | None:
         """Return the id of the event with which the run has ended. Raises RunNotFound, ClaimedElsewhere, StoreUnavailable."""
         run = await self._host.history.get_run(run_id)
@@ -166,6 +182,17 @@ class EventStreams:
         return run.finished_event_id
 
     async def _opened(self, follower: _Follower, elsewhere: ClaimedElsewhere) -> Answer | None:
+        if follower.run_id is None:
+            try:
+                session = await self._host.store.get_session(follower.session_id)
+            except StoreUnavailable:
+                return None
+            except SessionNotFound:
+                follower.is_over = True
+                return None
+            if not self._is_the_same(follower, session):
+                follower.is_over = True
+                return None
         of = f"sessions/{follower.session_id}" if follower.run_id is None else f"runs/{follower.run_id}"
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(follower.position)}
         answer = await self._remote(elsewhere, f"/v1/{of}/events", headers)

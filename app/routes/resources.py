@@ -17,6 +17,7 @@ from app.persistence.records import (
 from app.sessions.events import describe_operation
 from app.sessions.requests import RunOutcome
 from app.sessions.times import rfc3339
+from app.sessions.webhook_messages import shown_url
 
 __all__ = ["run_answer", "run_resource", "session_resource", "session_with_state", "step_answer", "step_resource"]
 
@@ -122,7 +123,7 @@ def _delivery(delivery: Delivery, *, is_over: bool) -> dict[str, Any]:
         status = "delivered" if delivery.is_delivered else "failed"
     next_at_s = delivery.due_at_s if status == "pending" else None
     return {
-        "url": delivery.url,
+        "url": shown_url(delivery.url),
         "status": status,
         "attempts": delivery.attempts,
         "last_at": None if delivery.last_at_s is None else rfc3339(delivery.last_at_s),

@@ -23,6 +23,7 @@ from app.sessions.requests import NewSessionRequest
 from app.sessions.rhythm import Rhythm
 from app.sessions.schedules import ScheduleRequest
 from app.sessions.times import rfc3339
+from app.sessions.webhook_messages import shown_url
 
 __all__ = ["schedule_routes"]
 
@@ -128,7 +129,7 @@ def schedule_resource(schedule: ScheduleRecord) -> dict[str, Any]:
         "id": schedule.id,
         "session_id": schedule.session_id,
         "session": None if plan["session"] is None else {"machine": schedule.machine, **plan["session"]},
-        "run": {**plan["run"], "webhook": None if webhook is None else {"url": webhook["url"]}},
+        "run": {**plan["run"], "webhook": None if webhook is None else {"url": shown_url(webhook["url"])}},
         "cron": plan["cron"],
         "time_zone": plan["time_zone"],
         "every_s": plan["every_s"],

@@ -15,6 +15,8 @@ from app.sessions.run_listing import RunPage, run_page
 
 __all__ = ["History"]
 
+_SAME_S = 1e-3  # as the store rounds times
+
 
 class History:
     """Reads from memory what is under way, and everything else from the store.
@@ -96,10 +98,14 @@ class History:
         return await self._store.trim(session_id, before_seq=before_seq)
 
     async def require_kept(self, session_id: str, event_id: int) -> None:
-        """Raise PositionTrimmed if events after `event_id` are gone; 0 asks for what is there. Raises SessionNotFound."""
-        trimmed = (await self._store.get_session(session_id)).trimmed_event_id
-        if 0 < event_id < trimmed:
-            raise PositionTrimmed(session_id, trimmed)
+        """Raise PositionTrimmed if events after `event_id` are gone; 0 asks for what is there. Raises SessionNotFound.
+
+        An event from before the session was created was one of a deleted session of the same id.
+        """
+        session = await self._store.get_session(session_id)
+        first = max(session.trimmed_event_id, int((session.created_at_s - _SAME_S) * 1e6))
+        if 0 < event_id < first:
+            raise PositionTrimmed(session_id, first)
 
     async def require_readable(self, session_id: str) -> SessionRecord:
         """Return a session after a look at its state. Raises SessionNotFound, StateUnreadable, MachineNotHosted."""

@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import json
 import random
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -20,11 +21,22 @@ from app.sessions.errors import WebhookInvalid
 from app.sessions.events import end_type
 from app.sessions.times import rfc3339
 
-__all__ = ["WebhookSettings", "checked", "headers_of", "is_allowed_address", "is_allowed_host", "message_of_run", "pause_s"]
+__all__ = [
+    "WebhookSettings",
+    "checked",
+    "headers_of",
+    "is_allowed_address",
+    "is_allowed_host",
+    "message_of_run",
+    "pause_s",
+    "shown_url",
+]
 
 _PREFIX = "whsec_"
 _KEY_BYTES = range(24, 65)
 _LONGEST_TEXT = 256
+_LONGEST_HOST = 253
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
 _LONGEST_URL = 2_048
 _LONGEST_PAUSE_S = 6 * 3600.0
 _GROWTH = 2.5
@@ -58,6 +70,8 @@ def checked(webhook: Mapping[str, Any], settings: WebhookSettings) -> dict[str, 
         raise WebhookInvalid("url", f"must be http or https, not {parts.scheme[:20]!r}")
     if not parts.hostname or len(url) > _LONGEST_URL or not url.isascii() or not url.isprintable() or " " in url:
         raise WebhookInvalid("url", f"must name a host, in at most {_LONGEST_URL} ASCII characters")
+    if not _can_be_reached(parts):
+        raise WebhookInvalid("url", "must name a host that can be reached, and no port 0")
     if parts.username is not None or parts.password is not None:
         raise WebhookInvalid("url", "must not hold a user or a password: it is shown with the run")
     if not is_allowed_host(parts.hostname, settings):
@@ -70,6 +84,22 @@ def checked(webhook: Mapping[str, Any], settings: WebhookSettings) -> dict[str, 
         return {"url": url}
     _key_of(secret)
     return {"url": url, "secret": secret}
+
+
+def shown_url(url: str) -> str:
+    """Return a webhook's url as everybody may see it: with *** for its query and its fragment, which may hold a token."""
+    base = url.partition("#")[0].partition("?")[0]
+    return base if base == url else f"{base}?***"
+
+
+def _can_be_reached(parts: SplitResult) -> bool:
+    host = parts.hostname or ""
+    address = _literal(host)
+    if address is not None:
+        return not (address.is_unspecified or address.is_multicast) and parts.port != 0 and str(address) != "255.255.255.255"
+    labels = host.removesuffix(".").split(".")
+    is_name = all(map(_LABEL.fullmatch, labels)) and len(host) <= _LONGEST_HOST and labels[-1] not in ("invalid", "onion")
+    return is_name and not labels[-1].isdigit() and parts.port != 0
 
 
 def is_allowed_host(host: str, settings: WebhookSettings) -> bool:

@@ -108,3 +108,59 @@ def test_an_application_goes_on_from_the_log_of_its_tracker_as_in_burr(tmp_path:
 
     ours, theirs = play(scenario)
     assert ours == theirs
+
+
+IDS = [
+    "user_1",
+    "user:1",
+    "user/1",
+    "user.1",
+    ".user_1",
+    "user_1.",
+    "",
+    ".",
+    "..",
+    "_",
+    "a" * 300,
+    "a" * 301,
+    "Grüße",
+    "Gru\u0308ße",
+    "\ud800",
+]
+
+
+def test_no_two_applications_have_the_same_folder(tracker: LocalTrackingClient) -> None:
+    folders = [tracker.folder(app_id) for app_id in IDS]
+    assert len(set(folders)) == len(IDS)
+    assert all(folder.parent == tracker.storage_dir / "project" for folder in folders)
+    for folder in folders:
+        folder.mkdir(parents=True)
+
+
+@pytest.mark.parametrize(("first", "second"), [("user:1", "user_1"), ("user_1", "user:1")])
+def test_an_application_does_not_go_on_with_the_log_of_another(tracker: LocalTrackingClient, first: str, second: str) -> None:
+    application(tracker, first).step(inputs={"by": 5})
+    assert tracker.load("pk", second) is None
+    application(tracker, second).step(inputs={"by": 1})
+    states = [loaded["state"]["n"] for loaded in (tracker.load("pk", first), tracker.load("pk", second)) if loaded]
+    assert states == [5, 1]
+    assert tracker.list_app_ids("pk") == sorted([first, second])
+
+
+def test_the_folder_of_an_earlier_version_is_found(tracker: LocalTrackingClient) -> None:
+    application(tracker, "user:1").step(inputs={"by": 5})
+    tracker.folder("user:1").rename(tracker.storage_dir / "project" / "user_1")
+    assert tracker.folder("user:1").name == "user_1"
+    loaded = tracker.load("pk", "user:1")
+    assert loaded is not None
+    assert loaded["state"]["n"] == 5
+
+
+def test_folders_and_files_are_private(tmp_path: pathlib.Path) -> None:
+    tracker = LocalTrackingClient("project", tmp_path / "deep" / "down")
+    application(tracker, "user:1").step(inputs={"by": 5})
+    folder = tracker.folder("user:1")
+    for each in (tmp_path / "deep", tmp_path / "deep" / "down", folder.parent, folder):
+        assert each.stat().st_mode & 0o777 == 0o700
+    for file in folder.iterdir():
+        assert file.stat().st_mode & 0o777 == 0o600

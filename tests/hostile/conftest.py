@@ -39,6 +39,15 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Running:
+    """A service, and the folder that it works in."""
+
+    service: ServiceProcess
+    folder: Path
+    is_sqlite: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """A service under attack."""
 
@@ -46,6 +55,8 @@ class Target:
     port: int
     session: str
     service: ServiceProcess
+    folder: Path
+    is_sqlite: bool
 
     @property
     def steps(self) -> str:
@@ -116,7 +127,7 @@ def is_closed(connection: socket.socket) -> bool:
 
 
 @pytest.fixture(scope="package", params=["httptools-sqlite", "h11-sqlite", "httptools-postgresql"])
-def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     parser, store = request.param.split("-")
     folder: Path = tmp_path_factory.mktemp(f"{parser}-{store}")
     server = request.getfixturevalue("postgres_server") if store == "postgresql" else None
@@ -129,11 +140,12 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     with ExitStack() as stack:
         url = f"sqlite:///{folder}/sessions.db" if server is None else stack.enter_context(fresh_database(server))
         service = running_service("--database-url", url, *MACHINES, cwd=folder, variables=variables)
-        yield stack.enter_context(service)
+        yield Running(stack.enter_context(service), folder, server is None)
 
 
 @pytest.fixture
-def target(running: ServiceProcess) -> Target:
+def target(running: Running) -> Target:
     """A service, and a session of its counter that has taken no step."""
-    session = httpx.post(f"{running.url}/v1/sessions", json={"machine": "counter"}, timeout=LIMIT_S).json()["id"]
-    return Target(running.url, int(running.url.rpartition(":")[2]), session, running)
+    url = running.service.url
+    session = httpx.post(f"{url}/v1/sessions", json={"machine": "counter"}, timeout=LIMIT_S).json()["id"]
+    return Target(url, int(url.rpartition(":")[2]), session, running.service, running.folder, running.is_sqlite)
