@@ -45,6 +45,9 @@ _MOST = 2**63 - 1
 _THREADS = 4
 _BROWSING_THREADS = 2
 ANSWER_LIMIT_S = 15.0
+_FINISH_S = 1.0
+
+_finishing: set[asyncio.Future[Any]] = set()  # queries whose callers were cancelled, until they end or reach the limit
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -291,7 +294,29 @@ async def _answer_again(engine: AsyncEngine, statement: Executable, values: Mapp
 
 
 async def _answer(engine: AsyncEngine, statement: Executable, values: Mapping[str, Any]) -> Sequence[Row[Any]]:
-    async with engine.connect() as connection:
+    """Return rows. Whoever is cancelled meanwhile lets the query come to its end first, for a moment.
+
+    A driver that is cancelled within a query loses its connection: SQLite's with its thread and its file, PostgreSQL's in the
+    pool, where the next reader meets it.
+    """
+    asking = asyncio.ensure_future(_asked(engine, statement, values))
+    try:
+        return await asyncio.shield(asking)
+    except asyncio.CancelledError:
+        _finishing.add(asking)
+        asking.add_done_callback(_forget)
+        await asyncio.wait([asking], timeout=_FINISH_S)
+        raise
+
+
+def _forget(asking: asyncio.Future[Any]) -> None:
+    _finishing.discard(asking)
+    if not asking.cancelled():
+        asking.exception()  # seen: nobody waits for it any more
+
+
+async def _asked(engine: AsyncEngine, statement: Executable, values: Mapping[str, Any]) -> Sequence[Row[Any]]:
+    async with asyncio.timeout(ANSWER_LIMIT_S), engine.connect() as connection:
         result = await connection.execute(statement, values)
         return result.all() if result.returns_rows else ()
 

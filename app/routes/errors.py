@@ -42,6 +42,7 @@ from app.routes.requests import BodyInvalid, BodyMalformed, BodyTooLarge, Header
 from app.sessions.errors import (
     ActionFailed,
     AnswerTrimmed,
+    ConditionFailed,
     IdInvalid,
     KeyReused,
     MachineChanged,
@@ -111,6 +112,7 @@ TABLE: Mapping[type[Exception], Row] = {
     BodyTooLarge: Row(413, "body-too-large", "The body is too large", ("limit_bytes",)),
     MediaTypeUnsupported: Row(415, "media-type-unsupported", "The body is not of a supported type"),
     BodyInvalid: Row(422, "body-invalid", "The body does not have the expected form", ("errors",)),
+    ConditionFailed: Row(422, "condition-failed", "A condition cannot be evaluated on this state", ("machine",)),
     StateInvalid: Row(422, "state-invalid", "The state is not that of the machine", ("machine", "errors")),
     IdInvalid: Row(422, "id-invalid", "The id cannot be one"),
     CursorInvalid: Row(422, "cursor-invalid", "The cursor cannot be one"),

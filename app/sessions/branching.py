@@ -11,7 +11,7 @@ from app.engine.serde import UnreadableValue
 from app.engine.state import values_of
 from app.persistence.records import NewSession, SessionRecord, StepCommit, StepKind
 from app.persistence.store import StepNotFound, Store
-from app.sessions.errors import MachineChanged, StateInvalid
+from app.sessions.errors import ConditionFailed, MachineChanged, StateInvalid
 from app.sessions.ids import check_id, new_id
 from app.sessions.live import LiveSession
 from app.sessions.requests import ForkRequest, NewSessionRequest, SessionEdit
@@ -115,10 +115,13 @@ def unreadable_after(unreadable: Mapping[str, UnreadableValue], edit: SessionEdi
 
 
 def next_action(machine: Machine, session_id: str, state: Mapping[str, Any], prior_action: str | None) -> str | None:
-    """Return what the machine would run next. Raises MachineChanged if it does not know `prior_action`."""
+    """Return what the machine would run next. Raises MachineChanged if it does not know `prior_action`, and ConditionFailed."""
     if prior_action is not None and prior_action not in machine.blueprint.graph.action_names:
         raise MachineChanged(session_id, machine.name, prior_action)
-    return machine.blueprint.next_action(state, prior_action)
+    try:
+        return machine.blueprint.next_action(state, prior_action)
+    except BaseException as exc:  # the border to the user's conditions, which may raise anything; nothing is awaited in here
+        raise ConditionFailed(machine.name, exc) from exc
 
 
 async def prior_action_at(store: Store, session: SessionRecord, seq: int) -> str | None:

@@ -5,11 +5,13 @@ Ids are attributes as well as text. Messages never hold a state value.
 
 from collections.abc import Mapping
 
+from app.engine.errors import ConditionError
 from app.persistence.store import StoreUnavailable
 
 __all__ = [
     "ActionFailed",
     "AnswerTrimmed",
+    "ConditionFailed",
     "IdInvalid",
     "KeyReused",
     "MachineChanged",
@@ -74,6 +76,17 @@ class StateInvalid(SessionsError, ValueError):
         self.machine = machine
         self.errors = [{"where": f"state.{key}", "message": message} for key, message in wrong.items()]
         super().__init__("; ".join(f"{each['where']}: {each['message']}" for each in self.errors))
+
+
+class ConditionFailed(SessionsError):
+    """A condition of the machine cannot be evaluated on a state from outside, so that nobody knows what comes next."""
+
+    def __init__(self, machine: str, error: BaseException) -> None:
+        said = (
+            str(error) if isinstance(error, ConditionError) else f"a condition raised {type(error.__cause__ or error).__name__}"
+        )
+        super().__init__(f"machine {machine!r} cannot tell what comes next after this state: {said}")
+        self.machine = machine
 
 
 class IdInvalid(SessionsError, ValueError):

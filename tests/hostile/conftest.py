@@ -16,7 +16,7 @@ import pytest
 from tests.postgres import fresh_database
 from tests.service_process import ROOT, ServiceProcess, running_service
 
-_FILE = ROOT / "tests" / "hostile" / "machine.py"
+_FILE = ROOT / "tests" / "hostile" / "hostile_counter.py"
 MACHINES = (f"{_FILE}:counter", f"{_FILE}:refuser")
 LIMIT_S = 60.0
 

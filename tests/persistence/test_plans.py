@@ -202,7 +202,7 @@ async def test_the_search_for_orphans_does_not_read_the_whole_queue(postgres_url
     await on_database(postgres_url, fill)
     await on_database(postgres_url, queue)
     async with engine_of(postgres_url) as engine:
-        asked, replicas = Asked(engine), PostgresReplicas(engine, PostgresWriter(engine, timeout_s=5))
+        asked, replicas = Asked(engine), PostgresReplicas(engine, PostgresWriter(engine, timeout_s=5), lambda: engine)
         found = await replicas.orphans(queued_before_s=2e9, limit=SESSIONS)
         assert len(found) == SESSIONS // 100, "those that were under way"
         plans = [line for plan in await asked.plans() for line in plan]
