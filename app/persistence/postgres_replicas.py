@@ -15,18 +15,19 @@ from app.persistence.replicas import Beat, BeatSettings, ClaimedElsewhere, Repli
 from app.persistence.rows import run_record
 from app.persistence.store import SessionNotFound, StoreUnavailable
 from app.persistence.writer import Writer
-from app.system.clocks import current_time_s, since_boot_s, tell_time
+from app.system.clocks import current_time_s, ids_ahead_s, keep_ids_ahead, since_boot_s, tell_time
 
 __all__ = ["PostgresReplicas"]
 
 _LOOKED_AT = 1_000  # queued runs, at a time
 
 _JOIN = text("""
-    INSERT INTO replicas (id, url, started_at, heartbeat_at)
-    SELECT :id, :url, now, now FROM extract(epoch FROM clock_timestamp()) AS now RETURNING heartbeat_at
+    INSERT INTO replicas (id, url, started_at, heartbeat_at, ids_ahead_s)
+    SELECT :id, :url, now, now, (SELECT max(ids_ahead_s) FROM replicas) FROM extract(epoch FROM clock_timestamp()) AS now
+    RETURNING heartbeat_at, ids_ahead_s
 """)
 _BEAT = text("""
-    UPDATE replicas SET heartbeat_at = now, late_since = now - CAST(:late_s AS double precision)
+    UPDATE replicas SET heartbeat_at = now, late_since = now - CAST(:late_s AS double precision), ids_ahead_s = :ids_ahead_s
     FROM extract(epoch FROM clock_timestamp()) AS now WHERE id = :id
     RETURNING heartbeat_at, (SELECT count(*) FROM replicas) AS living,
         ARRAY(SELECT r.url FROM replicas AS r WHERE r.id <> :id AND r.late_since IS NOT NULL ORDER BY r.url) AS late
@@ -110,6 +111,7 @@ class PostgresReplicas:
         began_s = since_boot_s()
         (row,) = await self._do(_JOIN, id=name, url=url)
         tell_time(row.heartbeat_at, began_s, since_boot_s())
+        keep_ids_ahead(row.ids_ahead_s or 0.0)
         self.id = self._writer.claimant = name
         self._heard_s = began_s
 
@@ -133,10 +135,13 @@ class PostgresReplicas:
     async def _say(self, engine: AsyncEngine, late_s: float | None) -> Beat:
         asked_s = since_boot_s()
         async with available():
-            found = await answer(engine, _BEAT, {"id": self.id, "late_s": late_s})
+            found = await answer(engine, _BEAT, {"id": self.id, "late_s": late_s, "ids_ahead_s": ids_ahead_s()})
         if found:
             tell_time(found[0].heartbeat_at, asked_s, since_boot_s())
         return Beat(bool(found), found[0].living, found[0].late) if found else Beat(is_known=False, living=0)
+
+    async def reserve_ids(self) -> None:
+        """Done by each beat."""
 
     async def state_of(self, replica_id: str) -> ReplicaState:
         found = await self._do(_STATE, id=replica_id)

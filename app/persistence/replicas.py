@@ -6,6 +6,8 @@ one that has been silent for long is buried by another, which takes its row out:
 
 import fcntl
 import math
+import os
+import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -16,9 +18,14 @@ from typing import Protocol
 from app.engine.private_files import open_private
 from app.persistence.records import RunRecord
 from app.persistence.store import StoreError, StoreUnavailable
+from app.system.clocks import current_time_s, event_time_us, keep_ids_ahead
 from app.system.host_threads import run_in_own_thread
 
 __all__ = ["Beat", "BeatSettings", "ClaimedElsewhere", "FileReplica", "LoneReplica", "ReplicaState", "Replicas"]
+
+
+_RESERVED_US = 2_000_000  # event ids are microseconds, and are reserved every second
+_MOST_READ = 10_000  # of the locked file
 
 
 class ClaimedElsewhere(StoreError):
@@ -88,6 +95,13 @@ class Replicas(Protocol):
         """Return how a replica is; DEAD if it has left, or somebody has buried it. Raises StoreUnavailable."""
         ...
 
+    async def reserve_ids(self) -> None:
+        """Have a process that comes later, and whose clock is set back, begin above the event ids of this one.
+
+        To be called every second.
+        """
+        ...
+
     async def bury(self, silent_s: float) -> Sequence[str]:
         """Take out the replicas that have been silent for `silent_s` seconds; return their ids. Raises StoreUnavailable."""
         ...
@@ -131,6 +145,9 @@ class LoneReplica:
     async def keep_beating(self, settings: BeatSettings) -> None:
         pass
 
+    async def reserve_ids(self) -> None:
+        pass
+
     async def state_of(self, replica_id: str) -> ReplicaState:
         return ReplicaState.ALIVE if replica_id == self.id else ReplicaState.DEAD
 
@@ -151,33 +168,54 @@ class LoneReplica:
 
 
 class FileReplica(LoneReplica):
-    """The only service on an SQLite file: a second one is refused by a lock beside it, which ends with the process."""
+    """The only service on an SQLite file: a second one is refused by a lock beside it, which ends with the process.
+
+    The locked file holds two lines: the service's address, and an event id above those that it has given out.
+    """
 
     def __init__(self, database: Path) -> None:
         self._path = database.with_name(f"{database.name}.lock")
         self._file: TextIOWrapper | None = None
+        self._url = ""
+        self._writing = threading.Lock()
 
     async def join(self, url: str) -> None:
         await run_in_own_thread(self._lock, url)
 
+    async def reserve_ids(self) -> None:
+        await run_in_own_thread(self._write, _RESERVED_US)
+
     async def leave(self) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            file.close()
+        await run_in_own_thread(self._close)
 
     def _lock(self, url: str) -> None:
-        file = open(self._path, "a+", opener=open_private)  # noqa: SIM115 - kept open; a Path takes no opener
+        file = os.fdopen(open_private(str(self._path), os.O_RDWR | os.O_CREAT), "r+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            file.seek(0)
-            other = file.read(200).strip()
+            other = file.readline(200).strip()
             file.close()
             there = f" ({other})" if other else ""
             raise StoreUnavailable(
                 f"another service{there} has this SQLite file open; for more than one process use PostgreSQL"
             ) from None
-        file.truncate(0)
-        file.write(url)
-        file.flush()
+        _, _, reserved = file.read(_MOST_READ).partition("\n")
+        if reserved.isdecimal():
+            keep_ids_ahead(int(reserved) / 1e6 - current_time_s())
+        self._url = url
         self._file = file
+        self._write(_RESERVED_US)
+
+    def _write(self, ahead_us: int) -> None:
+        with self._writing:
+            if (file := self._file) is not None:
+                file.seek(0)
+                file.write(f"{self._url}\n{event_time_us() + ahead_us}")
+                file.truncate()  # afterwards: a process that is killed in between must not leave an empty file
+
+    def _close(self) -> None:
+        self._write(0)
+        with self._writing:
+            file, self._file = self._file, None
+            if file is not None:
+                file.close()

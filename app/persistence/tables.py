@@ -37,7 +37,7 @@ __all__ = [
     "steps",
 ]
 
-HEAD_REVISION = "0009"
+HEAD_REVISION = "0010"
 
 METADATA = MetaData(
     naming_convention={
@@ -205,6 +205,7 @@ replicas = Table(
     Column("url", Text, nullable=False),
     Column("started_at", Double, nullable=False),
     Column("heartbeat_at", Double, nullable=False),  # by the database's clock
+    Column("ids_ahead_s", Double),  # of that clock, since it was set back
     Column("late_since", Double),  # the same: since when its event loop has not turned, if that is long
 )
 

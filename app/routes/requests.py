@@ -20,7 +20,7 @@ from app.routes.lean import Incoming
 from app.routes.unrepresentable import unrepresentable
 from app.sessions.errors import PositionInvalid
 from app.sessions.ids import check_id
-from app.system.clocks import current_time_s
+from app.system.clocks import event_time_us
 
 __all__ = [
     "BodyInvalid",
@@ -119,7 +119,7 @@ def last_event_id(incoming: Incoming) -> int | None:
     if not _EVENT_ID.fullmatch(text):
         raise HeaderInvalid("Last-Event-ID", "the id of an event of this stream, or 0")
     event_id = int(text)
-    if event_id > (current_time_s() + _CLOCKS_DIFFER_BY_S) * 1e6:  # ids are times: whoever waits for this one would wait for ever
+    if event_id > event_time_us() + _CLOCKS_DIFFER_BY_S * 1e6:  # ids are times: whoever waits for this one would wait for ever
         raise PositionInvalid
     return event_id
 

@@ -15,7 +15,7 @@ from app.sessions.errors import ConditionFailed, MachineChanged, StateInvalid
 from app.sessions.ids import check_id, new_id
 from app.sessions.live import LiveSession
 from app.sessions.requests import ForkRequest, NewSessionRequest, SessionEdit
-from app.system.clocks import current_time_s
+from app.system.clocks import current_time_s, event_time_us
 
 __all__ = ["edited", "forked", "made", "next_action", "prior_action_at", "unreadable_after"]
 
@@ -36,7 +36,7 @@ def made(request: NewSessionRequest, machine: Machine, ttl_s: float | None = Non
         state=state,
         next_action=blueprint.next_action(state, None),
         created_at_s=now_s,
-        event_id=int(now_s * 1e6),
+        event_id=event_time_us(),
         partition_key=request.partition_key,
         metadata=request.metadata,
         ttl_s=_ttl_s(request.ttl_s, machine.options.ttl_s, ttl_s),
@@ -57,7 +57,7 @@ async def forked(store: Store, parent: SessionRecord, request: ForkRequest, mach
         state=state,
         next_action=next_action(machine, parent.id, state, prior_action),
         created_at_s=now_s,
-        event_id=int(now_s * 1e6),
+        event_id=event_time_us(),
         partition_key=parent.partition_key if request.partition_key is None else request.partition_key,
         metadata=parent.metadata if request.metadata is None else request.metadata,
         seq=seq,

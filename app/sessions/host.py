@@ -64,6 +64,7 @@ __all__ = ["SessionHost"]
 _LOADER = "app.sessions.loading:load_machine"  # what a worker process calls to find a machine by its origin
 _CARE_INTERVAL_S = 0.25
 _RECOVERY_INTERVAL_S = 1.0
+_IDS_INTERVAL_S = 1.0
 _LOST_INTERVAL_S = 10.0
 _SCHEDULE_INTERVAL_S = 0.5
 _KEYS_INTERVAL_S = 600.0
@@ -138,6 +139,7 @@ class SessionHost:
             for interval_s, chores in (
                 (_CARE_INTERVAL_S, [self.registry.expire, self.claims.release]),
                 (_RECOVERY_INTERVAL_S, [self._recovery.now_and_then, self.store.queue.tend]),
+                (_IDS_INTERVAL_S, [self.store.replicas.reserve_ids]),
                 (_LOST_INTERVAL_S, [self._recovery.look_for_lost, self.store.tend]),
                 (_SCHEDULE_INTERVAL_S, [self._fire_what_is_due]),
                 (self.settings.housekeeping_s, [self._housekeeping.purge, self._housekeeping.trim]),

@@ -13,7 +13,7 @@ from app.persistence.replicas import ClaimedElsewhere
 from app.persistence.store import RunNotFound, SessionNotFound, Store, StoreUnavailable
 from app.sessions.errors import MachineNotHosted, SessionsError, ShuttingDown
 from app.sessions.run_desk import RunDesk
-from app.system.clocks import current_time_s
+from app.system.clocks import current_time_s, event_time_us
 
 __all__ = ["Recovery"]
 
@@ -138,7 +138,7 @@ class Recovery:
         except (ClaimedElsewhere, SessionNotFound):
             return
         now_s = current_time_s()
-        event_id = max(session.last_event_id + 1, int(now_s * 1e6))
+        event_id = max(session.last_event_id + 1, event_time_us())
         told = {"type": "machine-not-hosted", "message": str(error)}
         end = RunEnd(run.id, RunStatus.FAILED, event_id, now_s, run.steps, error=told)
         await self._store.commit(

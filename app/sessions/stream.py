@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from app.sessions.events import Body, Event, EventType, ItemGiven
-from app.system.clocks import current_time_s
+from app.system.clocks import event_time_us
 
 __all__ = ["EventStream"]
 
@@ -84,7 +84,7 @@ class EventStream:
 
     def next_id(self) -> int:
         """Return a new id: microseconds since 1970, or one more than the last where the clock does not move on."""
-        now = int(current_time_s() * 1e6)
+        now = event_time_us()
         last = self._last_id
         self._last_id = last = now if now > last else last + 1
         return last

@@ -1,4 +1,4 @@
-"""Real processes whose machines' clocks are wrong, 30 seconds apart."""
+"""Real processes whose machines' clocks are wrong: two replicas 30 seconds apart, and a service on SQLite set back by an hour."""
 
 import asyncio
 import textwrap
@@ -149,3 +149,21 @@ async def test_a_follower_that_changes_between_replicas_whose_clocks_are_apart_m
     for each in seen.values():
         assert each.ids == sorted(set(each.ids))
         assert each.finished == list(range(STEPS))
+
+
+async def test_a_service_on_sqlite_that_starts_with_its_clock_set_back_goes_on_with_higher_ids(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/sessions.db"
+    seen, back = Seen(), Seen()
+    with serve(tmp_path, url, 0.0) as service:
+        path = await begin(service, 2)
+        await follow(service, path, seen, lambda seen: bool(seen.ends))
+        await run(service, path, 4)
+        await follow(service, path, seen, is_amid_step(3))
+        service.kill()
+    with serve(tmp_path, url, -3600.0) as service:
+        await follow(service, path, seen, lambda seen: len(seen.ends) == 2)
+        await follow(service, path, back, lambda seen: len(seen.ends) == 2)
+    for each in (seen, back):
+        assert each.ids == sorted(set(each.ids))
+        assert each.finished == list(range(6))
+        assert each.ends == ["run.finished"] * 2

@@ -218,3 +218,25 @@ async def test_event_ids_grow_and_followers_miss_nothing_when_the_clock_is_set_b
         assert [event.id for event in events] == sorted({event.id for event in events})
         assert heads(await all_events(host, session, after=before[-1].id)) == heads(events[len(before) :])
         assert [event.body.seq for event in events if isinstance(event.body, StepDone)] == [0, 1, 2, 3]
+
+
+async def test_a_replica_that_joins_after_the_databases_clock_was_set_back_gives_out_ids_above_those_of_the_others(
+    postgres_store_url: str,
+) -> None:
+    told_before = Clock()
+    told_before.tell(time.time() + HOUR_S, since_boot_s(), since_boot_s())
+    with using_clock(told_before):
+        first = open_store(postgres_store_url)
+        async with hosting([counter()], first) as host:
+            session = await create(host)
+            await take_steps(host, session, 1)
+            assert is_now(current_time_s())
+            await first.replicas.beat()
+            shown = (await all_events(host, session))[-1].id
+            assert is_now(shown / 1e6 - HOUR_S)
+            with using_clock(Clock()):
+                async with hosting([counter()], open_store(postgres_store_url)) as other:
+                    elsewhere = await create(other)
+                    await take_steps(other, elsewhere, 1)
+                    assert (await all_events(other, elsewhere))[0].id > shown
+                    assert is_now(current_time_s())

@@ -72,3 +72,45 @@ def test_a_test_can_give_the_process_another_clock(machine: Machine) -> None:
     with using_clock(machine.clock()):
         assert current_time_s() == 1_000_500.0
     assert current_time_s() > 1_700_000_000.0
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+@pytest.mark.parametrize("back_s", [2.0, 3_600.0])
+def test_event_ids_go_on_as_if_the_clock_had_not_been_set_back_until_it_has_caught_up(
+    is_told: bool, back_s: float, machine: Machine
+) -> None:
+    clock = machine.clock()
+
+    def ids_after(passed_s: float) -> float:
+        machine.ticks_s += passed_s
+        clock.now_s()
+        if is_told:
+            clock.tell(machine.ticks_s + machine.ahead_s, machine.ticks_s, machine.ticks_s)
+        return clock.event_time_us() / 1e6
+
+    ids_after(0.0)
+    machine.ahead_s -= back_s
+    for _ in range(70):  # the machine's own clock is believed after a minute
+        assert ids_after(1.0) == pytest.approx(machine.ticks_s + 1_000_000.0)
+    assert clock.now_s() == pytest.approx(machine.ticks_s + machine.ahead_s)
+    assert clock.ids_ahead_s == pytest.approx(back_s)
+    machine.ahead_s += back_s + 5.0
+    for _ in range(70):
+        ids_after(1.0)
+    assert ids_after(1.0) == pytest.approx(clock.now_s()) == pytest.approx(machine.ticks_s + machine.ahead_s)
+
+
+def test_event_ids_follow_a_clock_that_is_steered_back(machine: Machine) -> None:
+    clock = machine.clock()
+    for _ in range(100):
+        machine.ticks_s += 10.0
+        machine.ahead_s -= 0.1
+        assert clock.event_time_us() / 1e6 == pytest.approx(machine.ticks_s + machine.ahead_s)
+
+
+def test_event_ids_begin_above_those_that_others_have_given_out(machine: Machine) -> None:
+    clock = machine.clock()
+    clock.keep_ids_ahead(30.0)
+    clock.keep_ids_ahead(10.0)
+    assert clock.event_time_us() == 1_000_530 * 10**6
+    assert clock.now_s() == 1_000_500.0
