@@ -13,6 +13,7 @@ from app.sessions.live import LiveSession
 from app.sessions.requests import RunOrder
 from app.sessions.run import SHUTDOWN, Run
 from app.sessions.tally import RunTally
+from app.sessions.trials import Trials
 
 __all__ = ["ActiveRuns"]
 
@@ -30,7 +31,7 @@ class ActiveRuns:
         self._on_end = on_end
         self.tally = RunTally()
         self.late = LateActions()
-        self.trials = asyncio.Lock()  # held by the one run under way that may be what has killed processes
+        self.trials = Trials()
         self._all: dict[Run, None] = {}
         # two have the same id while one is on its way out that was lost to another replica, and came back from there
         self._newest: dict[str, Run] = {}

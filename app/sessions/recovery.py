@@ -44,7 +44,7 @@ class Recovery:
         """Go on with everything that is unfinished, if no other process can have it; what waits goes into the queue."""
         if self._store.replicas.id is None:
             found = await self._store.unfinished_runs(_ALL)
-            await self._many(self.take_up, [run for run in found if run.status is not RunStatus.QUEUED])
+            await self._take_up_all([run for run in found if run.status is not RunStatus.QUEUED])
             for run in found:
                 if run.status is RunStatus.QUEUED:
                     self._store.queue.put(run.id)
@@ -58,7 +58,7 @@ class Recovery:
             before_s = current_time_s() - _QUEUED_TOO_LONG_S
             found = await self._store.replicas.orphans(queued_before_s=before_s, limit=_PAGE)
             unhosted = {run.id: run for _, run in self._unhosted.values()}
-            await self._many(self.take_up, list({**unhosted, **{run.id: run for run in found}}.values()))
+            await self._take_up_all(list({**unhosted, **{run.id: run for run in found}}.values()))
 
     async def look_for_lost(self) -> None:
         """Go on with runs that are under way in this replica's sessions by the store, and not here: there should be none.
@@ -81,6 +81,11 @@ class Recovery:
             if stored.status is RunStatus.RUNNING and not (is_left or self._desk.has(run.id)):
                 logger.error("a run that nobody had is taken up", extra={"run_id": run.id, "session_id": run.session_id})
                 await self.take_up(stored)
+
+    async def _take_up_all(self, runs: Sequence[RunRecord]) -> None:
+        """Go on with these runs, first with those with which a process has died before: the others leave them to themselves."""
+        await self._many(self.take_up, [run for run in runs if run.attempts > 0])
+        await self._many(self.take_up, [run for run in runs if run.attempts <= 0])
 
     async def _many(self, does: Callable[[T], Awaitable[None]], what: Sequence[T]) -> None:
         """Do it with each of these, some at the same time: a dead replica may have had hundreds of runs."""

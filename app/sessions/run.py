@@ -23,6 +23,7 @@ from app.sessions.phases import Phase
 from app.sessions.requests import RunOrder, RunOutcome
 from app.sessions.rollback import Origin, way_back
 from app.sessions.run_ports import HostPorts
+from app.sessions.trials import Trials
 from app.sessions.waiters import turn_in, wake
 from app.system.clocks import current_time_s
 
@@ -54,7 +55,7 @@ class Run:
         store: Store,
         executors: Executors,
         late: LateActions,
-        trials: asyncio.Lock,
+        trials: Trials,
         on_end: "Callable[[Run], None]",
         resumption: Resumption | None = None,
     ) -> None:
@@ -73,7 +74,6 @@ class Run:
         self._rolls_back = False
         self._late = late
         self._trials = trials
-        self._is_on_trial = False
         self._ports = HostPorts(
             live.id, live.machine.name, self.journal, executors, late, on_begun=self._step_begun, stops=lambda: self._stop_reason
         )
@@ -113,6 +113,8 @@ class Run:
             self.journal.resume(resumption.record, resumption.steps)
             if timeout_s is not None:
                 timeout_s = max(0.0, resumption.record.started_at_s + timeout_s - current_time_s())
+            if resumption.is_suspect:
+                self._trials.enlist(self)
         self.task = loop.create_task(self._main())
         if timeout_s is not None:
             self._timer = loop.call_later(timeout_s, self.cancel, "timeout")
@@ -221,12 +223,13 @@ class Run:
     async def _take_up(self, resumption: Resumption) -> None:
         """Store that the run is taken up, before its action is called: that may be the last that this process does.
 
-        A run that may have killed processes waits here until no other one of these is under way.
+        A run that may have killed processes waits here until no other one of these is under way, and others until there is none.
         """
-        if resumption.is_suspect and self._stop_reason is None:
+        is_queued = resumption.record.status is RunStatus.QUEUED
+        if (resumption.is_counted or is_queued) and self._stop_reason is None:
             self._ports.is_pausing = True
             try:
-                self._is_on_trial = await self._trials.acquire()
+                await (self._trials.admit(self) if resumption.is_suspect else self._trials.over())
             finally:
                 self._ports.is_pausing = False
         if self._stop_reason is not None:
@@ -235,7 +238,7 @@ class Run:
         try:
             if resumption.is_counted:
                 await self._store.begin_attempt(self.id, resumption.steps)
-            elif resumption.record.status is RunStatus.QUEUED:
+            elif is_queued:
                 self.journal.begin()
                 await self.journal.secure_start()
         except (StepConflict, RunNotFound) as exc:
@@ -247,14 +250,9 @@ class Run:
         finally:
             self._ports.is_writing = False
 
-    def _end_trial(self) -> None:
-        if self._is_on_trial:
-            self._is_on_trial = False
-            self._trials.release()
-
     def _step_begun(self) -> None:
-        if self._is_on_trial and self.journal.steps_here:
-            self._end_trial()
+        if self.journal.steps_here:
+            self._trials.discharge(self)
         if self._for_begin:
             wake(self._for_begin)
 
@@ -439,7 +437,7 @@ class Run:
             )
         if self._timer is not None:
             self._timer.cancel()
-        self._end_trial()
+        self._trials.discharge(self)
         live.run = None
         self._is_over = True
         wake(self._for_begin)
