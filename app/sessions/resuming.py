@@ -1,8 +1,10 @@
 """Runs that were left without an end: they go on when their session is read again, or get the end that could not be stored."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from weakref import WeakValueDictionary
 
 from app.persistence.records import RunRecord, RunStatus
 from app.persistence.store import RunNotFound, Store
@@ -40,12 +42,21 @@ class Resumer:
         self._require_open = require_open
         self._runs_left: dict[str, Run] = {}  # over here, but the store could not be told, or others go on with them
         self.left: set[str] = set()  # sessions with runs that were left without an end
+        self._deciding: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def deciding(self, session_id: str) -> asyncio.Lock:
+        """Return the lock for taking up the runs of a session, or ending one that nobody has taken up."""
+        return self._deciding.setdefault(session_id, asyncio.Lock())
 
     async def resume_all(self, live: LiveSession) -> None:
         """Go on with what was under way on a session that has just been read, and is not in memory yet.
 
         More than one run can be under way only in what an older version has stored: the next one goes on when this one has ended.
         """
+        async with self.deciding(live.id):
+            await self._resume_all(live)
+
+    async def _resume_all(self, live: LiveSession) -> None:
         for record in await self._store.unfinished_runs_of(live.id):
             if record.status is not RunStatus.RUNNING:
                 continue

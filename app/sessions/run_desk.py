@@ -1,6 +1,7 @@
 """Where runs are asked for: they begin at once or wait for their turn, come again under the same key, and go on after a crash."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from typing import Protocol
@@ -8,7 +9,7 @@ from weakref import WeakValueDictionary
 
 from app.engine.machine import Machine
 from app.persistence.records import Delivery, Key, KeyRecord, RunRecord, RunStart, RunStatus, SessionRecord, SessionStatus
-from app.persistence.store import KeyTaken, RunNotFound, SessionNotFound, Store, StoreError
+from app.persistence.store import ClaimLost, KeyTaken, RunNotFound, SessionNotFound, StepConflict, Store, StoreError
 from app.sessions.active_runs import ActiveRuns
 from app.sessions.checks import check_request, check_waiting
 from app.sessions.endings import close_stored, fail_unreadable
@@ -197,11 +198,15 @@ class RunDesk:
         record = await self._store.get_run(run_id)
         if record.finished_at_s is not None:
             return record
-        live = await self.alive(record.session_id)
-        async with self._deciding(live.id):
-            run = self._runs.get(run_id)
-            if run is None:
-                return await self._end_waiting(live, run_id, reason)
+        run = None
+        while run is None:
+            async with self._deciding(record.session_id):
+                live = await self.alive(record.session_id)
+                async with self.resumer.deciding(live.id):  # or it may be taken up while its end is stored
+                    run = self._runs.get(run_id)
+                    if run is None and (live.is_busy or not live.is_stale):
+                        with contextlib.suppress(ClaimLost, StepConflict):  # it has been read again meanwhile, here or elsewhere
+                            return await self._end_waiting(live, run_id, reason)
         run.cancel(reason)
         await run.ended()
         run.require_settled()

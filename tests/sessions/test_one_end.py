@@ -14,7 +14,7 @@ from app.sessions.events import Event, StepDone
 from app.sessions.host import SessionHost
 from app.sessions.requests import Durability, OnBusy, RunRequest
 from tests.machines import Gate, failing, gated
-from tests.sessions.hosting import LAST, create, followed, hosting, types_of
+from tests.sessions.hosting import LAST, create, followed, hosting, leave_a_run, types_of
 from tests.sessions.unreliable import Unreliable
 
 LIMIT_S = 60.0
@@ -220,3 +220,40 @@ async def test_a_run_is_not_given_up_because_the_store_has_refused_its_step_agai
         away.takes_nothing = False
         record = await ended(host, run.id)
         assert (record.status, record.steps) == (RunStatus.FINISHED, 2)
+
+
+async def test_a_run_that_nobody_has_taken_up_is_not_taken_up_while_it_is_cancelled(
+    away: Unreliable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, asked, goes_on = Gate(), asyncio.Event(), asyncio.Event()
+    async with hosting([gated(gate)], away.port) as host:
+        session = await create(host, "gated")
+        for run_id in ("first", "second"):  # as an older version could leave them: the second one waits for the first
+            await leave_a_run(host.store, session, run_id, age_s=2 - len(run_id) / 10, max_steps=2)
+        async with followed(host, session) as seen:
+            await host.get(session)
+            await gate.until_reached()
+            assert host.runs.get("second") is None
+            progress_of_run = host.store.progress_of_run
+
+            async def know_progress_later(run: RunRecord) -> tuple[int, int | None]:
+                progress = await progress_of_run(run)
+                if asyncio.current_task() is cancelling and not asked.is_set():
+                    asked.set()
+                    await goes_on.wait()
+                return progress
+
+            monkeypatch.setattr(away, "progress_of_run", know_progress_later, raising=False)
+            cancelling = asyncio.create_task(host.cancel_run("second"))
+            await asked.wait()
+            gate.open()
+            await ended(host, "first")
+            reading = asyncio.create_task(host.get(session))  # it is read again, and what is left of it goes on
+            await asyncio.wait([reading], timeout=0.5)
+            goes_on.set()
+            cancelled = await cancelling
+            await reading
+        record = await ended(host, "second")
+        assert (record.status, record.steps, record.finished_event_id) == (cancelled.status, 0, cancelled.finished_event_id)
+        assert record.status is RunStatus.CANCELLED
+        require_one_end(seen, record)
