@@ -39,6 +39,7 @@ from app.persistence.run_order import by_last_event
 from app.persistence.run_queue import LocalQueue
 from app.persistence.store import (
     KeyTaken,
+    RunEnded,
     RunNotFound,
     SessionExists,
     SessionNotFound,
@@ -186,6 +187,9 @@ class MemoryStore:
         after_seq = commit.step.seq - 1 if commit.step else commit.after_seq
         if after_seq is not None and after_seq != session.record.seq:
             raise StepConflict(commit.session_id, after_seq + 1)
+        run = self._runs.get(commit.run_end.run_id) if commit.run_end else None
+        if commit.run_end and run and run.finished_event_id not in (None, commit.run_end.event_id):
+            raise RunEnded(commit.session_id, session.record.seq + 1, run)
         session.record = after_commit(session.record, commit)
         if commit.run_start:
             self._begin_run(session, commit.run_start)

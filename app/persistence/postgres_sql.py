@@ -10,6 +10,7 @@ from functools import cache
 
 from app.persistence.wave_rows import (
     DETAIL_COLUMNS,
+    END_COLUMNS,
     FAILURE_COLUMNS,
     KEY_COLUMNS,
     MOVE_COLUMNS,
@@ -29,6 +30,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "new_labels": ("label",),
     "new_keys": KEY_COLUMNS,
     "details": DETAIL_COLUMNS,
+    "ends": END_COLUMNS,
     "moves": MOVE_COLUMNS,
     "labels": ("label",),
     "steps": STEP_COLUMNS,
@@ -97,6 +99,16 @@ new_keyed AS (
     SELECT created.key, r.digest, r.request, r.run_id, r.answer, r.created_at FROM {rows} JOIN created USING (place)
 )
 """
+# looked up one by one: a planner never reads a whole table for a scalar subquery
+_ENDS = """
+contradicted AS (
+    SELECT r.place FROM {rows}
+    WHERE (SELECT 1 FROM runs WHERE runs.id = r.id AND runs.finished_event_id <> r.finished_event_id LIMIT 1) IS NOT NULL
+        OR (SELECT 1 FROM steps WHERE steps.ended_run = r.run_key LIMIT 1) IS NOT NULL
+)
+"""
+_UNCONTRADICTED = """
+        AND NOT EXISTS (SELECT FROM contradicted AS c WHERE c.place = r.place)"""
 _MOVE = """
 moved AS (
     UPDATE sessions AS s SET
@@ -115,7 +127,7 @@ moved AS (
         AND (r.key IS NULL OR s.key = r.key)
         AND (r.snapshot_seq IS NULL OR s.snapshot_seq < r.snapshot_seq)
         AND (r.status IS NULL OR {claimant} IS NULL OR s.claimed_by = {claimant})
-        AND (r.claim_no IS NULL OR s.claim_no = r.claim_no)
+        AND (r.claim_no IS NULL OR s.claim_no = r.claim_no){uncontradicted}
     RETURNING r.place, s.key, s.log_bytes, s.snapshot_at
 )
 """
@@ -170,15 +182,19 @@ _RESULTS = {
     "moves": "SELECT FALSE AS is_new, place, key, log_bytes, snapshot_at FROM moved",
 }
 
-# what of a wave is stored? a step is told by its event id; without a step, the session has at least got as far
+# what of a wave is stored? a step is told by its event id, and the end of a run; without either, the session has got as far
 LANDED_MOVES = """
 SELECT m.place, s.key, s.log_bytes, s.snapshot_at
-FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
-    AS m (place, id, last_event_id, claim_no, seq, event_id)
+FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::bigint[])
+    AS m (place, id, last_event_id, claim_no, seq, event_id, ended_run, end_id)
 JOIN sessions AS s ON s.id = m.id
-WHERE CASE WHEN m.seq IS NULL THEN s.last_event_id >= m.last_event_id AND ($7::text IS NULL OR s.claimed_by = $7)
-        AND (m.claim_no IS NULL OR s.claim_no = m.claim_no)
-    ELSE EXISTS (SELECT FROM steps AS t WHERE t.session_key = s.key AND t.seq = m.seq AND t.event_id = m.event_id) END
+WHERE CASE
+    WHEN m.seq IS NOT NULL
+        THEN EXISTS (SELECT FROM steps AS t WHERE t.session_key = s.key AND t.seq = m.seq AND t.event_id = m.event_id)
+    WHEN m.ended_run IS NOT NULL
+        THEN EXISTS (SELECT FROM runs WHERE runs.id = m.ended_run AND runs.session_key = s.key AND finished_event_id = m.end_id)
+    ELSE s.last_event_id >= m.last_event_id AND ($9::text IS NULL OR s.claimed_by = $9)
+        AND (m.claim_no IS NULL OR s.claim_no = m.claim_no) END
 """
 LANDED_CREATES = """
 SELECT n.place FROM unnest($1::bigint[], $2::text[], $3::float8[]) AS n (place, id, created_at)
@@ -217,10 +233,14 @@ def _effect(part: str, rows: str, claimant: str, parts: tuple[str, ...]) -> str:
             return _NEW_KEY.format(rows=rows)
         case "details":
             return _DETAILS.format(rows=rows)
+        case "ends":
+            return _ENDS.format(rows=rows)
         case "moves":
             if "details" in parts:
                 rows = f"{rows} LEFT JOIN details AS d USING (place)"
-            return _MOVE.format(rows=rows, claimant=claimant, changes=_CHANGES if "details" in parts else "")
+            changes = _CHANGES if "details" in parts else ""
+            uncontradicted = _UNCONTRADICTED if "ends" in parts else ""
+            return _MOVE.format(rows=rows, claimant=claimant, changes=changes, uncontradicted=uncontradicted)
         case "labels":
             return _LABELS.format(rows=rows)
         case "run_ends":

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.persistence.poolers import pooler_hint
 from app.persistence.postgres_sql import LANDED_CREATES, LANDED_MOVES, PARTS, write_statement
-from app.persistence.wave_rows import STEP_COLUMNS
+from app.persistence.wave_rows import STEP_COLUMNS, Row
 from app.persistence.waves import Rows, Wave
 from app.persistence.writer import ConnectionLost, Moved, WaveRefused, Written
 
@@ -73,7 +73,7 @@ class PostgresWriter:
         creates = [(place, row[0], row[9]) for place, row in zip(wave.new_sessions.places, wave.new_sessions.rows, strict=True)]
         created = [row[0] for row in await self._fetch(LANDED_CREATES, _columns(creates, 3))] if creates else []
         moves = list(_signs(wave))
-        found = await self._fetch(LANDED_MOVES, [*_columns(moves, 6), self.claimant]) if moves else []
+        found = await self._fetch(LANDED_MOVES, [*_columns(moves, 8), self.claimant]) if moves else []
         return Written(created, [Moved(*row) for row in found])
 
     async def _fetch(self, statement: str, arguments: list[Any]) -> list[Any]:
@@ -112,12 +112,17 @@ class PostgresWriter:
             await connection.close()
 
 
-def _signs(wave: Wave) -> Iterator[tuple[int, str, int, int | None, int | None, int | None]]:
-    """Yield `(place, id, last_event_id, claim_no, seq, event_id)`: how one sees that a session moved, but for snapshots."""
+def _signs(wave: Wave) -> Iterator[Row]:
+    """Yield `(place, id, last_event_id, claim_no, seq, event_id, ended_run, end_id)`: how one sees that a session moved.
+
+    Not for one of which only a snapshot is written.
+    """
     last_event_of_step = {place: row[_EVENT_ID] for place, row in zip(wave.steps.places, wave.steps.rows, strict=True)}
+    last_end = {place: (row[0], row[-1]) for place, row in zip(wave.ends.places, wave.ends.rows, strict=True)}
     for place, move in zip(wave.moves.places, wave.moves.rows, strict=True):
         if move[3] is not None:
-            yield place, move[0], move[7], move[12], move[2], last_event_of_step.get(place)
+            ended_run, end_id = last_end.get(place, (None, None))
+            yield place, move[0], move[7], move[12], move[2], last_event_of_step.get(place), ended_run, end_id
 
 
 def _columns(rows: list[Any], width: int) -> list[Any]:

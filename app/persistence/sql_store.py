@@ -1,6 +1,7 @@
 """The store over a database: reads from a pool, writes through group commit."""
 
 import asyncio
+import contextlib
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from app.persistence.records import (
     KeyRecord,
     LoadedSession,
     NewSession,
+    RunEnd,
     RunRecord,
     RunStart,
     SessionFilter,
@@ -27,7 +29,7 @@ from app.persistence.records import (
 from app.persistence.replicas import Replicas
 from app.persistence.run_queue import RunQueue
 from app.persistence.sql_schedules import SqlSchedules
-from app.persistence.store import ClaimLost, KeyTaken, SessionNotFound, StepConflict
+from app.persistence.store import ClaimLost, KeyTaken, RunEnded, RunNotFound, SessionNotFound, StepConflict
 from app.persistence.store_stats import StoreStats
 from app.persistence.texts import is_storable, require_key
 from app.persistence.waves import entry_of_commit, entry_of_new
@@ -96,7 +98,17 @@ class SqlStore:
             claimed_by, claim_no = await self._reader.claim(commit.session_id)  # raises SessionNotFound if that is the reason
             if claimed_by != self._database.writer.claimant or commit.claim_no not in (None, claim_no):
                 raise ClaimLost(commit.session_id) from None
+            if commit.run_end is not None:
+                await self._require_no_other_end(commit, commit.run_end)
             raise
+
+    async def _require_no_other_end(self, commit: Commit, end: RunEnd) -> None:
+        """Raises RunEnded."""
+        with contextlib.suppress(RunNotFound):
+            run = await self._reader.run(end.run_id)
+            if run.finished_event_id not in (None, end.event_id):
+                seq = commit.after_seq + 1 if commit.after_seq is not None else -1
+                raise RunEnded(commit.session_id, seq if commit.step is None else commit.step.seq, run) from None
 
     async def delete_session(self, session_id: str) -> None:
         if not is_storable(session_id):

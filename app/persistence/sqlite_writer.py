@@ -44,6 +44,12 @@ WHERE (m.column3 IS NULL OR seq = m.column3)
     AND (m.column4 IS NULL OR key = m.column4)
     AND (m.column5 IS NULL OR snapshot_seq < m.column5)
 """
+# of which session a run has another end, or one in a step
+_CONTRADICTED = """
+SELECT m.column1 FROM (VALUES {rows}) AS m
+WHERE (SELECT 1 FROM runs WHERE runs.id = m.column2 AND runs.finished_event_id <> m.column4 LIMIT 1) IS NOT NULL
+    OR (SELECT 1 FROM steps WHERE steps.ended_run = m.column3 LIMIT 1) IS NOT NULL
+"""
 _MOVE = """
 UPDATE sessions SET
     seq = coalesce(m.column2, seq),
@@ -241,9 +247,11 @@ def _move(driver: sqlite3.Connection, wave: Wave) -> list[Moved]:
     """Move the sessions that stand where they are expected to; return these. Nobody else writes meanwhile."""
     moved: list[Moved] = []
     changes: list[Row] = []
+    contradicted = _contradicted(driver, wave.ends) if wave.ends else ()
     questions = [
         (place, row[_ID], row[_EXPECTED_SEQ], row[_KEY], row[_SNAPSHOT_SEQ])
         for place, row in zip(wave.moves.places, wave.moves.rows, strict=True)
+        if place not in contradicted
     ]
     for statement, values in _chunked(_ADMIT, questions):
         [(admitted,)] = driver.execute(statement, values).fetchall()
@@ -254,6 +262,15 @@ def _move(driver: sqlite3.Connection, wave: Wave) -> list[Moved]:
     for statement, values in _chunked(_MOVE, changes):
         driver.execute(statement, values)
     return moved
+
+
+def _contradicted(driver: sqlite3.Connection, ends: Rows) -> set[int]:
+    """Return the places of the sessions of which a run that is to end has another end."""
+    questions = [(place, *row) for place, row in zip(ends.places, ends.rows, strict=True)]
+    found: set[int] = set()
+    for statement, values in _chunked(_CONTRADICTED, questions):
+        found.update(place for (place,) in driver.execute(statement, values).fetchall())
+    return found
 
 
 def _create(driver: sqlite3.Connection, wave: Wave) -> list[int]:

@@ -29,6 +29,7 @@ __all__ = [
     "ClaimLost",
     "CursorInvalid",
     "KeyTaken",
+    "RunEnded",
     "RunNotFound",
     "ScheduleNotFound",
     "SessionExists",
@@ -117,6 +118,15 @@ class StepConflict(StoreError):
         super().__init__(f"step {seq} of session {session_id!r} does not follow the last committed one")
         self.session_id = session_id
         self.seq = seq
+
+
+class RunEnded(StepConflict):
+    """The run has another end already, which stands: `run` is how it is stored. Nothing was stored."""
+
+    def __init__(self, session_id: str, seq: int, run: RunRecord) -> None:
+        super().__init__(session_id, seq)
+        self.args = (f"run {run.id!r} has ended already, as {run.status.value}",)
+        self.run = run
 
 
 class ClaimLost(StoreError):
@@ -235,7 +245,7 @@ class Store(Protocol):
         """Store `commit` whole, in one transaction with those of other sessions that wait at the same time.
 
         Raises StepConflict if it does not follow the session's last step, SessionNotFound if the session is gone, ClaimLost
-        if it has been claimed again since the claim of the commit.
+        if it has been claimed again since the claim of the commit, RunEnded if the run that it ends has another end.
         Two commits of one session are stored in the order of their calls. Once called it is carried out even if the
         caller is cancelled.
         """

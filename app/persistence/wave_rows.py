@@ -22,6 +22,7 @@ from app.persistence.snapshots import threshold_after
 
 __all__ = [
     "DETAIL_COLUMNS",
+    "END_COLUMNS",
     "FAILURE_COLUMNS",
     "KEY_COLUMNS",
     "MOVE_COLUMNS",
@@ -101,6 +102,7 @@ _END_COLUMNS = ("status", "finished_at", "steps", "reason", "error", "finished_e
 RUN_START_COLUMNS = ("id", "started_event_id", "started_at", "parameters", "webhook", "webhook_at", *_END_COLUMNS)
 RUN_KEY = "run_key"  # behind them in a row, and in no column: the start of a run that is stored in its last step comes too late
 RUN_END_COLUMNS = ("id", *_END_COLUMNS)
+END_COLUMNS = ("id", RUN_KEY, "finished_event_id")
 DETAIL_COLUMNS = ("metadata", "partition_key", "ttl_s", "expires_at")
 KEY_COLUMNS = ("digest", "request", "run_id", "answer", "created_at")
 

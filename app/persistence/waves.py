@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from app.engine.state import values_of
 from app.persistence.codec import deflate, encode_state, encode_step, with_run
-from app.persistence.ended_runs import run_document
+from app.persistence.ended_runs import run_document, run_key
 from app.persistence.records import Commit, NewSession, StepKind
 from app.persistence.snapshots import ROW_BYTES
 from app.persistence.transitions import check_commit, check_new, updated_at_s
@@ -103,9 +103,15 @@ class Group:
                 return False
             if item.details is not None and self.has_details:
                 return False
+            if item.run_end is not None and self._ends(item.run_end.run_id):
+                return False
             self._follow(item, after_seq)
         self.entries.append(entry)
         return True
+
+    def _ends(self, run_id: str) -> bool:
+        commits = [entry.item for entry in self.entries if isinstance(entry.item, Commit)]
+        return any(commit.run_end is not None and commit.run_end.run_id == run_id for commit in commits)
 
     def _follow(self, commit: Commit, after_seq: int | None) -> None:
         if self.seq is None:
@@ -140,6 +146,7 @@ class Wave:
     new_sessions: Rows = field(default_factory=Rows)
     new_labels: Rows = field(default_factory=Rows)
     new_keys: Rows = field(default_factory=Rows)
+    ends: Rows = field(default_factory=Rows)  # of runs that may have another one: then their sessions do not move
     moves: Rows = field(default_factory=Rows)
     steps: Rows = field(default_factory=Rows)
     snapshots: Rows = field(default_factory=Rows)
@@ -277,6 +284,8 @@ def _children(wave: Wave, place: int, group: Group) -> None:
     for entry in group.entries:
         if entry.main is not None:
             wave.steps.add(place, entry.main)
+        if isinstance(entry.item, Commit) and (end := entry.item.run_end) is not None and not entry.item.is_whole_run:
+            wave.ends.add(place, (end.run_id, run_key(end.run_id), end.event_id))
         if entry.failure is not None:
             wave.failures.add(place, entry.failure)
         if entry.key is not None:

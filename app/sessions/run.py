@@ -11,7 +11,7 @@ from app.executors.errors import ExecutorsClosed, PoolExhausted, RungUnavailable
 from app.executors.ladder import Executors
 from app.executors.owner import current_owner
 from app.persistence.records import RunStatus, SessionStatus, StepCommit
-from app.persistence.store import ClaimLost, RunNotFound, StepConflict, Store, StoreError, StoreUnavailable
+from app.persistence.store import ClaimLost, RunEnded, RunNotFound, StepConflict, Store, StoreError, StoreUnavailable
 from app.sessions.checks import refusal
 from app.sessions.errors import ActionFailed, RunCancelled, RunHandedOver, RunUnsettled, SessionsError, ShuttingDown
 from app.sessions.failures import Told, refused_end
@@ -413,6 +413,8 @@ class Run:
             elif isinstance(exc, ClaimLost):
                 self._ports.store_error = exc
                 logger.warning("another replica has taken the session over, and ends the run", extra=self._names())
+            elif isinstance(exc, RunEnded):
+                logger.warning("the run has another end, which stands", extra={**self._names(), "status": exc.run.status.value})
             else:
                 logger.error("the end of a run could not be stored", exc_info=exc, extra=self._names())
         finally:

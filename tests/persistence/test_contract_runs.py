@@ -1,13 +1,14 @@
 """Runs and failures in every store."""
 
 import asyncio
+import contextlib
 import math
 from dataclasses import replace
 
 import pytest
 
 from app.persistence.records import Commit, RunEnd, RunRecord, RunStart, RunStatus, SessionStatus, StepKind
-from app.persistence.store import RunNotFound, StepConflict, Store
+from app.persistence.store import RunEnded, RunNotFound, StepConflict, Store
 from tests.persistence.making import T0, ended, failed, new, started, step, step_commit
 
 PARAMETERS = {"inputs": {"by": 2}, "halt_after": ["count"]}
@@ -103,7 +104,8 @@ async def test_a_start_that_comes_after_the_run_is_stored_in_its_step_begins_not
     commit = step_commit("s", step(0), run_start=started(), run_end=ended(), run_id="r", last_event_id=50, finished=started())
     await store.commit(commit)
     over = await store.get_run("r")
-    await store.commit(Commit("s", SessionStatus.IDLE, 70, run_start=started(), run_end=end))
+    with contextlib.nullcontext() if end is None else pytest.raises(RunEnded):
+        await store.commit(Commit("s", SessionStatus.IDLE, 70, run_start=started(), run_end=end))
     assert (await store.get_run("r"), list(await store.list_runs("s"))) == (over, [over])
     assert list(await store.unfinished_runs()) == []
 

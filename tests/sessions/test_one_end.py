@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+import time
 from pathlib import Path
 
 import pytest
 
 from app.persistence.factory import open_store
-from app.persistence.records import RunEnd, RunRecord, RunStatus
+from app.persistence.records import Commit, RunEnd, RunRecord, RunStatus, SessionStatus
 from app.persistence.store import StoreUnavailable
 from app.sessions.errors import RunUnsettled
 from app.sessions.events import Event, StepDone
@@ -256,4 +257,27 @@ async def test_a_run_that_nobody_has_taken_up_is_not_taken_up_while_it_is_cancel
         record = await ended(host, "second")
         assert (record.status, record.steps, record.finished_event_id) == (cancelled.status, 0, cancelled.finished_event_id)
         assert record.status is RunStatus.CANCELLED
+        require_one_end(seen, record)
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True], ids=["with its last step", "without a step"])
+async def test_a_run_that_somebody_else_has_ended_tells_the_end_that_stands(away: Unreliable, is_cancelled: bool) -> None:
+    gate = Gate()
+    async with hosting([gated(gate)], away.port) as host:
+        session = await create(host, "gated")
+        async with followed(host, session) as seen:
+            run = await host.start(session, RunRequest(max_steps=2))
+            await gate.until_reached()
+            live = host.residents.get(session)
+            assert live is not None
+            end = RunEnd(run.id, RunStatus.CANCELLED, live.stream.last_id + 1, time.time(), 1, "requested")
+            await host.store.commit(Commit(session, SessionStatus.IDLE, end.event_id, run_end=end, run_id=run.id))
+            if not is_cancelled:
+                gate.open()
+            with pytest.raises(RunUnsettled):
+                await (host.cancel_run(run.id) if is_cancelled else run.outcome())
+            gate.open()
+            await host.step(session, {})
+        record = await ended(host, run.id)
+        assert (record.finished_event_id, record.steps) == (end.event_id, 1)
         require_one_end(seen, record)
