@@ -6,7 +6,7 @@ in `shapes`. No I/O here.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import compress, count
+from itertools import compress, count, islice
 from operator import is_not
 from typing import Any, Final, TypeAlias
 
@@ -243,7 +243,7 @@ class _Walk:
     def _of_one_length(self, old: Sequence[Any], new: Sequence[Any], first: int, path: Path, depth: int) -> bool:
         length = len(new)
         first = self._first_change(old, new, first)
-        if first == length or self._shifted(old, new, first, path):
+        if first == length or (old[-1] is not new[-1] and self._shifted(old, new, first, path)):
             return True
         for index in range(first, length):
             if old[index] is not new[index]:
@@ -289,8 +289,12 @@ class _Walk:
         kept: list[tuple[Any, Any, Any]] = []
         last: list[tuple[Any, Any]] = []
         gone: list[Any] = []
-        before = iter(old.items())
-        for key, value in new.items():
+        same = _same_keys(old, new)
+        if same:
+            triples = zip(old, old.values(), new.values(), strict=False)
+            kept += compress(islice(triples, same), map(is_not, old.values(), new.values()))
+        before = islice(old.items(), same, None)
+        for key, value in islice(new.items(), same, None):
             if not last:
                 for known, item in before:
                     if same_key(known, key, self._shapes):
@@ -302,7 +306,7 @@ class _Walk:
             else:
                 last.append((key, value))
         gone += [known for known, _ in before]
-        if not kept and (old or new) and (gone or not new):
+        if not kept and not same and (old or new) and (gone or not new):
             return False
         for key in gone:
             self._add(Remove((*_steps(path), key)), None)
@@ -329,6 +333,11 @@ def _are_told_apart(keys: Mapping[Any, Any]) -> bool:
     if set(map(type, keys)) <= _TOLD_APART:
         return True
     return len({repr(encode(key)) for key in keys}) == len(keys)
+
+
+def _same_keys(old: Mapping[Any, Any], new: Mapping[Any, Any]) -> int:
+    """Return with how many keys, which are the same objects, both dicts begin."""
+    return next(compress(count(), map(is_not, old, new)), min(len(old), len(new)))
 
 
 def _steps(path: Path) -> tuple[Any, ...]:

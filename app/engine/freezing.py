@@ -2,17 +2,23 @@
 
 A working copy that was not changed becomes the committed container again, the very same object; a changed one keeps every item
 that was not changed. So the cost is that of what the action touched, and what was added is seen by comparing identities.
+
+A new container is frozen beside the one that it takes the place of, and keeps the items that are the same (`reuse`): of
+`[*old, new]` only `new` is copied.
 """
 
-from collections.abc import Mapping
-from itertools import chain, compress, count
-from operator import attrgetter, is_, is_not
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, compress, count, repeat
+from operator import is_, is_not
 from typing import Any, Final
 
 from app.engine.frozen_values import IMMUTABLE, SETTLED, FlatDict, FlatList, FrozenDict, FrozenList, FrozenSet
-from app.engine.object_copies import copy_object, is_immutable
+from app.engine.object_copies import copy_flat_models, copy_object, is_immutable
+from app.engine.reuse import differing, unchanged_replaced, with_committed
 from app.engine.working_copies import (
     GrownList,
+    OpenDict,
+    OpenList,
     WorkingDict,
     WorkingFlatDict,
     WorkingFlatList,
@@ -25,10 +31,9 @@ __all__ = ["Freezer", "freeze", "freeze_all", "frozen_extension"]
 
 _DEEPEST = 240  # deeper than anything that can be stored; the frames of each level have to fit on Python's stack
 _MANY = 16
-_LISTS: Final = frozenset({list, WorkingFlatList, WorkingList, GrownList})
-_DICTS: Final = frozenset({dict, WorkingFlatDict, WorkingDict})
+_LISTS: Final = frozenset({list, WorkingFlatList, WorkingList, OpenList, GrownList})
+_DICTS: Final = frozenset({dict, WorkingFlatDict, WorkingDict, OpenDict})
 _SETS: Final = frozenset({set, WorkingSet})
-_base_of: Final = attrgetter("_base")
 
 
 class _TooDeep(Exception):
@@ -65,14 +70,17 @@ class Freezer:
         self._known: dict[int, tuple[Any, Any]] = {}  # the value beside its copy: while it lives no other one has its id
         self._copies_objects = copies_objects
 
-    def freeze(self, value: Any) -> Any:
-        """Return `value` frozen. One that contains itself, or is nested too deeply, is copied as an object."""
+    def freeze(self, value: Any, old: Any = None) -> Any:
+        """Return `value` frozen, with what is the same in the committed value `old` taken from there.
+
+        One that contains itself, or is nested too deeply, is copied as an object.
+        """
         try:
-            return value if type(value) in SETTLED else self._walk(value, 0)
+            return value if type(value) in SETTLED else self._walk(value, 0, old)
         except (_TooDeep, RecursionError):
             return copy_object(value)
 
-    def _walk(self, value: Any, depth: int) -> Any:
+    def _walk(self, value: Any, depth: int, old: Any = None) -> Any:
         known = self._known.get(id(value))
         if known is not None:
             return known[1]
@@ -80,9 +88,9 @@ class Freezer:
             raise _TooDeep
         cls = type(value)
         if cls in _LISTS:
-            made: Any = self._list(value, depth + 1)
+            made: Any = self._list(value, depth + 1, old)
         elif cls in _DICTS:
-            made = self._dict(value, depth + 1)
+            made = self._dict(value, depth + 1, old)
         elif cls in _SETS:
             made = _frozen_set(value)
         elif is_immutable(value):
@@ -95,11 +103,16 @@ class Freezer:
         self._known[id(value)] = value, made
         return made
 
-    def _items(self, items: Any, depth: int) -> list[Any]:
+    def _items(self, items: Any, depth: int, olds: Iterable[Any] | None = None) -> list[Any]:
         walk = self._walk
+        if olds is not None:
+            return [
+                item if type(item) in SETTLED else walk(item, depth, old)
+                for item, old in zip(items, chain(olds, repeat(None)), strict=False)
+            ]
         return [item if type(item) in SETTLED else walk(item, depth) for item in items]
 
-    def _list(self, value: Any, depth: int) -> FrozenList:
+    def _list(self, value: Any, depth: int, old: Any) -> FrozenList:
         items = list.copy(value)
         base = None if type(value) is list else getattr(value, "_base", None)
         if base is not None:
@@ -107,40 +120,84 @@ class Freezer:
         kinds = set(map(type, items))
         if kinds <= IMMUTABLE:
             return FlatList(items)
-        if WorkingFlatDict in kinds and len(items) >= _MANY:
-            items = _unchanged_replaced(items)
-        return FrozenList(self._items(items, depth))
+        if not isinstance(old, FrozenList):
+            return FrozenList(self._new_items(unchanged_replaced(items, kinds) if len(items) >= _MANY else items, depth))
+        if len(items) >= _MANY:
+            found = self._with_unchanged(items, old, kinds)
+            kept = next(compress(count(), map(is_not, found, old)), min(len(items), len(old)))
+            if kept == len(items) == len(old):
+                return old
+            return FrozenList(found[:kept] + self._with_new(items[kept:], found[kept:], depth, old[kept:]))
+        return FrozenList(self._new_items(items, depth, old))
+
+    def _new_items(self, items: list[Any], depth: int, olds: list[Any] | None = None) -> list[Any]:
+        """Return `items` frozen, in C if they are many and of one kind."""
+        if len(items) < _MANY:
+            return self._items(items, depth, olds)
+        kinds = set(map(type, items))
+        if kinds == {dict} and len(set(map(id, items))) == len(items):
+            if IMMUTABLE.issuperset(map(type, chain.from_iterable(map(dict.values, items)))):
+                return list(map(FlatDict, items))
+        elif self._copies_objects and (copies := copy_flat_models(items)) is not None:
+            return copies
+        return self._items(items, depth, olds)
+
+    def _with_new(self, items: list[Any], found: list[Any], depth: int, olds: list[Any]) -> list[Any]:
+        """Return `found`, in which some of `items` were replaced by what is committed, with all others frozen."""
+        places = list(compress(count(), map(is_, items, found)))
+        new = self._new_items([items[at] for at in places], depth, [olds[at] if at < len(olds) else None for at in places])
+        found = found.copy()
+        for at, item in zip(places, new, strict=True):
+            found[at] = item
+        return found
+
+    def _with_unchanged(self, items: list[Any], base: Sequence[Any], kinds: set[type]) -> list[Any]:
+        """Return `items`, of these types, with the committed one in place of each that was not changed, if that is found in C."""
+        items = unchanged_replaced(items, kinds)
+        return with_committed(items, base, kinds) if dict in kinds or self._copies_objects else items
 
     def _changed_list(self, items: list[Any], base: FrozenList, depth: int) -> FrozenList:
         """Return the items of a working copy of `base` frozen: `base` itself if they are the same."""
-        places = _differing(items, base)
+        places = differing(items, base)
         if len(places) >= _MANY:
-            items = _unchanged_replaced(items)
-            places = _differing(items, base)
+            items = self._with_unchanged(items, base, set(map(type, items)))
+            places = differing(items, base)
         for place in places:
             item = items[place]
             if type(item) not in SETTLED:
-                items[place] = self._walk(item, depth)
+                items[place] = self._walk(item, depth, base[place] if place < len(base) else None)
         if len(items) == len(base) and all(items[place] is base[place] for place in places):
             return base
         is_flat = type(base) is FlatList and all(type(items[place]) in IMMUTABLE for place in places)
         return FlatList(items) if is_flat else FrozenList(items)
 
-    def _dict(self, value: Any, depth: int) -> FrozenDict:
+    def _dict(self, value: Any, depth: int, old: Any) -> FrozenDict:
         base = None if type(value) is dict else getattr(value, "_base", None)
         if base is not None:
             return self._changed_dict(value, base, depth)
         items = raw_dict(value)
-        if set(map(type, items.values())) <= IMMUTABLE:
+        if IMMUTABLE.issuperset(map(type, items.values())):
             return FlatDict(items)
-        return FrozenDict(zip(items, self._items(items.values(), depth), strict=True))
+        values = list(items.values())
+        if not isinstance(old, FrozenDict):
+            return FrozenDict(zip(items, self._new_items(values, depth), strict=True))
+        if len(items) < _MANY:
+            return FrozenDict(zip(items, self._items(values, depth, map(old.get, items)), strict=True))
+        olds = list(map(old.get, items))
+        values = self._with_new(values, self._with_unchanged(values, olds, set(map(type, values))), depth, olds)
+        if len(items) == len(old) and all(map(is_, items, old)) and all(map(is_, values, old.values())):
+            return old
+        return FrozenDict(zip(items, values, strict=True))
 
     def _changed_dict(self, value: Any, base: FrozenDict, depth: int) -> FrozenDict:
         """Return a working copy of `base` frozen: `base` itself if it has the same keys and values."""
         keys, values = list(dict.keys(value)), list(dict.values(value))
-        places = _differing(values, list(base.values()))
-        new = [values[place] for place in places]
-        new = self._items(new, depth)
+        known = list(base.values())
+        places = differing(values, known)
+        if len(places) >= _MANY:
+            values = self._with_unchanged(values, known, set(map(type, values)))
+            places = differing(values, known)
+        new = self._items([values[place] for place in places], depth, map(base.get, [keys[place] for place in places]))
         if len(keys) < len(base) or not all(map(is_, keys, base)):  # some are gone, or elsewhere
             for place, item in zip(places, new, strict=True):
                 values[place] = item
@@ -166,25 +223,3 @@ def _frozen_set(value: Any) -> Any:
     if all(type(item) in IMMUTABLE or is_immutable(item) for item in items):
         return FrozenSet(items)
     return copy_object(items)  # its members could not be found any more if they were copied one by one
-
-
-def _differing(items: list[Any], base: list[Any]) -> list[int]:
-    """Return the places at which `items` are not the same objects as in `base`, those behind its end included."""
-    return [*compress(count(), map(is_not, items, base)), *range(len(base), len(items))]
-
-
-def _unchanged_replaced(items: list[Any]) -> list[Any]:
-    """Return `items` with the committed dict in place of each working copy that was not changed. Loops in C if none was."""
-    copies = [item for item in items if type(item) is WorkingFlatDict]
-    try:
-        bases: list[Any] = list(map(_base_of, copies))
-    except AttributeError:
-        return items  # made by the action: they are no copies
-    values = map(is_, chain.from_iterable(map(dict.values, copies)), chain.from_iterable(map(dict.values, bases)))
-    if not (all(values) and all(map(dict.__eq__, copies, bases))):  # the first knows 1 from True, the second compares the keys
-        pairs = zip(copies, bases, strict=True)
-        bases = [base if all(map(is_, one.values(), base.values())) and one == base else one for one, base in pairs]
-    if len(copies) == len(items):
-        return bases
-    found = iter(bases)
-    return [next(found) if type(item) is WorkingFlatDict else item for item in items]

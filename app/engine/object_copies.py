@@ -1,16 +1,31 @@
 """Values that are no plain containers: which of them never change and can be shared, and how the others are copied."""
 
 import copy
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from enum import Enum
-from typing import Any
+from itertools import chain, repeat
+from operator import attrgetter
+from typing import Any, Final
 
 from pydantic import BaseModel
 
 from app.engine.frozen_values import IMMUTABLE, PLAIN
 
-__all__ = ["copy_containers", "copy_flat_model", "copy_object", "is_immutable"]
+__all__ = [
+    "FIELDS_OF",
+    "are_bare_models",
+    "copy_containers",
+    "copy_flat_model",
+    "copy_flat_models",
+    "copy_object",
+    "is_immutable",
+]
 
+FIELDS_OF: Final = attrgetter("__dict__")
+_fields_set_of: Final = attrgetter("__pydantic_fields_set__")
+_private_of: Final = attrgetter("__pydantic_private__")
+_extra_of: Final = attrgetter("__pydantic_extra__")
 _new, _set = object.__new__, object.__setattr__
 _DEEPEST = 20  # how far into tuples and frozen objects it is worth looking
 
@@ -49,6 +64,46 @@ def copy_flat_model(value: Any) -> Any:
     _set(copied, "__pydantic_extra__", value.__pydantic_extra__)
     _set(copied, "__pydantic_private__", value.__pydantic_private__)
     return copied
+
+
+def are_bare_models(cls: type, items: list[Any]) -> bool:
+    """Return whether instances of `cls` are pydantic models that consist of fields alone, of values that never change."""
+    if (
+        not issubclass(cls, BaseModel)
+        or cls.__deepcopy__ is not BaseModel.__deepcopy__
+        or cls.__new__ is not object.__new__
+        or cls.__getattribute__ is not object.__getattribute__
+    ):
+        return False
+    try:
+        if any(map(_private_of, items)) or any(map(_extra_of, items)):
+            return False
+        return IMMUTABLE.issuperset(map(type, chain.from_iterable(map(dict.values, map(FIELDS_OF, items)))))
+    except AttributeError:  # one that was never initialised
+        return False
+
+
+def copy_flat_models(items: list[Any]) -> list[Any] | None:
+    """Return copies of pydantic models as `copy_flat_model` makes them, if all are of one class and can be copied so.
+
+    All work is done in C: about a fifth of what one call for each takes.
+    """
+    kinds = set(map(type, items))
+    if len(kinds) != 1 or len(set(map(id, items))) < len(items):
+        return None
+    (cls,) = kinds
+    if not are_bare_models(cls, items):
+        return None
+    copies: list[Any] = list(map(_new, repeat(cls, len(items))))
+    _fill("__dict__", copies, map(dict.copy, map(FIELDS_OF, items)))
+    _fill("__pydantic_fields_set__", copies, map(set.copy, map(_fields_set_of, items)))
+    _fill("__pydantic_extra__", copies, map(_extra_of, items))
+    _fill("__pydantic_private__", copies, map(_private_of, items))
+    return copies
+
+
+def _fill(name: str, items: list[Any], values: Iterable[Any]) -> None:
+    deque(map(_set, items, repeat(name), values), maxlen=0)
 
 
 def copy_object(value: Any) -> Any:

@@ -51,9 +51,9 @@ def complete(record: CompiledAction, view: View[Any], returned: Any) -> Complete
     """
     kind = type(returned)
     if kind is View and record.reduce is None and returned._whole is view._whole:
-        return {}, frozen_log(returned._log)
+        return {}, frozen_log(returned._log, None, view._whole)
     if kind is ActionOutcome:
-        return freeze(returned.result), frozen_log(log_of(returned.operations))
+        return freeze(returned.result), frozen_log(log_of(returned.operations), None, view._whole)
     if record.reduce is not None:
         _check_result(record, returned)
         view = show(view, record.declared, record.reducer_keys)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Optional, TypeVar
 import pydantic
 from pydantic_core import PydanticUndefined
 
-from app.engine.object_copies import copy_flat_model, copy_object
+from app.engine.object_copies import copy_flat_model, copy_flat_models, copy_object
 from app.engine.state import State
 from app.engine.typing import TypingSystem
 from app.engine.view import is_view
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from app.engine.graph import Graph
 
 __all__ = ["PydanticTypingSystem", "merge_to_state", "model_from_state", "model_to_dict", "subset_model"]
+
+_MANY = 16
 
 ModelType = TypeVar("ModelType", bound=pydantic.BaseModel)
 
@@ -80,7 +82,9 @@ def _unshared(value: Any) -> Any:
         return value.model_copy(update={name: _unshared(item) for name, item in value.__dict__.items()})
     kind = type(value)
     if kind in LISTS:
-        return [_unshared(item) for item in list.copy(value)]
+        items: list[Any] = list.copy(value)
+        copies = copy_flat_models(items) if len(items) >= _MANY else None
+        return [_unshared(item) for item in items] if copies is None else copies
     if kind in DICTS:
         return {key: _unshared(item) for key, item in dict.items(value)}
     if kind in SETS:

@@ -6,7 +6,7 @@ operations only if somebody wants to store them.
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from app.engine.errors import MissingWrite, OperationError, UndeclaredRead, UndeclaredWrite, UnknownKey
 from app.engine.freezing import Freezer, freeze, frozen_extension
@@ -36,6 +36,7 @@ Log: TypeAlias = "Entry | None"
 """What has changed since the view was made, the latest change first; None at the beginning."""
 
 _NOTHING = object()
+_NO_VALUES: Final[Mapping[str, Any]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,13 +201,13 @@ def changes_between(before: View[Any], after: State[Any], freezer: Freezer | Non
     """
     freezer = freezer or Freezer()
     if type(after) is View and after._whole is before._whole:
-        return frozen_log(after._log, freezer)
+        return frozen_log(after._log, freezer, before._whole)
     old, new, whole = before._values, after._values, before._whole
     changed = {}
     for key, value in new.items():
         known = whole.get(key, _NOTHING)
         if value is not known and not key.startswith("__"):
-            frozen = freezer.freeze(value)
+            frozen = freezer.freeze(value, known)
             if not _same(known, frozen):
                 changed[key] = frozen
     gone = dict.fromkeys(key for key in old if key not in new)
@@ -214,8 +215,8 @@ def changes_between(before: View[Any], after: State[Any], freezer: Freezer | Non
     return (log, Delete, gone) if gone else log
 
 
-def frozen_log(log: Log, freezer: Freezer | None = None) -> Log:
-    """Return the same changes with their values frozen."""
+def frozen_log(log: Log, freezer: Freezer | None = None, before: Mapping[str, Any] = _NO_VALUES) -> Log:
+    """Return the same changes with their values frozen; what is as in `before` is taken from there."""
     if log is None:
         return None
     if log[0] is None and log[1] is not Extend:  # one change of values that are frozen, or never change: most frequent by far
@@ -230,7 +231,7 @@ def frozen_log(log: Log, freezer: Freezer | None = None) -> Log:
         if kind is Extend:
             changes = {key: tuple(map(freezer.freeze, items)) for key, items in changes.items()}
         else:
-            changes = {key: freezer.freeze(value) for key, value in changes.items()}
+            changes = {key: freezer.freeze(value, before.get(key)) for key, value in changes.items()}
         frozen = (frozen, kind, changes)
     return frozen
 

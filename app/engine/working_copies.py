@@ -9,7 +9,7 @@ C code that passes over these methods sees frozen values, which refuse to be cha
 
 import copy
 from collections import deque
-from collections.abc import Callable, ItemsView, Iterable, Iterator, ValuesView
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, ValuesView
 from typing import Any, Final, SupportsIndex
 
 from app.engine.frozen_values import IMMUTABLE, PLAIN, FlatDict, FlatList, FrozenDict, FrozenList, FrozenSet
@@ -21,6 +21,8 @@ __all__ = [
     "LISTS",
     "SETS",
     "GrownList",
+    "OpenDict",
+    "OpenList",
     "WorkingDict",
     "WorkingFlatDict",
     "WorkingFlatList",
@@ -55,35 +57,22 @@ class WorkingFlatList(list[Any]):
 class WorkingList(WorkingFlatList):
     """A copy of a list with containers or objects in it, which are copied when they are touched."""
 
-    __slots__ = ("_is_open", "_objects")
+    __slots__ = ("_objects",)
 
-    _is_open: bool
     _objects: frozenset[int]  # ids of the committed objects among the items
 
-    def __init__(self, items: Iterable[Any] = ()) -> None:
-        """Make a list of the action's own: `type(value)(items)`, as `dataclasses.asdict` writes it."""
-        self._is_open = True
-        super().__init__(items)
-
     def _open(self) -> None:
-        """Replace every committed item by a working copy."""
-        if self._is_open:
-            return
-        items = list.copy(self)
-        if set(map(type, items)) == {FlatDict}:  # the messages of a chat
-            list.__setitem__(self, slice(None), _lend_flat_dicts(items))
-        else:
-            for index, item in enumerate(items):
-                if type(item) not in IMMUTABLE and (own := _own(self, item)) is not item:
-                    list.__setitem__(self, index, own)
-        self._is_open = True
+        """Replace every committed item by a copy that can be changed. From then on this is an OpenList."""
+        if type(self) is WorkingList:
+            list.__setitem__(self, slice(None), _lend_many(self, list.copy(self)))
+            self.__class__ = OpenList  # type: ignore[assignment]  # has the same slots, and the methods of `list`, in C
 
     def __getitem__(self, index: Any) -> Any:
         if type(index) is slice:
             self._open()
             return list.__getitem__(self, index)
         item = list.__getitem__(self, index)
-        if self._is_open or type(item) in IMMUTABLE:
+        if type(item) in IMMUTABLE:
             return item
         own = _own(self, item)
         if own is not item:
@@ -134,6 +123,12 @@ class WorkingList(WorkingFlatList):
         return list.copy(self)
 
 
+class OpenList(WorkingFlatList):
+    """A WorkingList of which every item has been touched."""
+
+    __slots__ = ("_objects",)
+
+
 class WorkingFlatDict(dict[Any, Any]):
     """A copy of a dict in which nothing else can be changed."""
 
@@ -157,27 +152,19 @@ class WorkingFlatDict(dict[Any, Any]):
 class WorkingDict(WorkingFlatDict):
     """A copy of a dict with containers or objects in it, which are copied when they are touched."""
 
-    __slots__ = ("_is_open", "_objects")
+    __slots__ = ("_objects",)
 
-    _is_open: bool
     _objects: frozenset[int]  # ids of the committed objects among the values
 
-    def __init__(self, /, *given: Any, **more: Any) -> None:
-        """Make a dict of the action's own: `type(value)(pairs)`, as `dataclasses.asdict` writes it."""
-        self._is_open = True
-        super().__init__(*given, **more)
-
     def _open(self) -> None:
-        """Replace every committed value by a working copy."""
-        if self._is_open:
-            return
-        for key, value in list(dict.items(self)):
-            if type(value) not in IMMUTABLE and (own := _own(self, value)) is not value:
-                dict.__setitem__(self, key, own)
-        self._is_open = True
+        """Replace every committed value by a copy that can be changed. From then on this is an OpenDict."""
+        if type(self) is WorkingDict:
+            items = dict(dict.items(self))
+            dict.update(self, zip(items, _lend_many(self, list(items.values())), strict=True))
+            self.__class__ = OpenDict  # type: ignore[assignment]  # has the same slots, and the methods of `dict`, in C
 
     def _touch(self, key: Any, value: Any) -> Any:
-        if self._is_open or type(value) in IMMUTABLE:
+        if type(value) in IMMUTABLE:
             return value
         own = _own(self, value)
         if own is not value:
@@ -209,6 +196,10 @@ class WorkingDict(WorkingFlatDict):
         # C code copies a dict that does not override this without asking for its values
         return dict.__iter__(self)
 
+    def keys(self) -> KeysView[Any]:  # type: ignore[override]  # dict's own kind of view has no name
+        self._open()  # `{**value}` and `dict(value)` begin with this, and get the values in C then
+        return dict.keys(self)
+
     def values(self) -> ValuesView[Any]:  # type: ignore[override]  # dict's own kind of view has no name
         self._open()
         return dict.values(self)
@@ -226,6 +217,12 @@ class WorkingDict(WorkingFlatDict):
 
     def __ror__(self, other: Any) -> Any:
         return {**other, **self} if isinstance(other, dict) else NotImplemented
+
+
+class OpenDict(WorkingFlatDict):
+    """A WorkingDict of which every value has been touched."""
+
+    __slots__ = ("_objects",)
 
 
 class WorkingSet(set[Any]):
@@ -261,7 +258,8 @@ class GrownList(list[Any]):
         return list, (list.copy(self),)
 
 
-_set_base: Final = vars(WorkingFlatDict)["_base"].__set__  # the slot
+_set_base_of_list: Final = vars(WorkingFlatList)["_base"].__set__  # the slot
+_set_base_of_dict: Final = vars(WorkingFlatDict)["_base"].__set__
 
 
 def grow(current: list[Any], items: Iterable[Any]) -> list[Any]:
@@ -329,16 +327,14 @@ def _lend_flat_list(value: FrozenList) -> WorkingFlatList:
 
 
 def _lend_list(value: FrozenList) -> WorkingList:
-    copied = list.__new__(WorkingList)
-    copied._is_open = False
+    copied = WorkingList()
     list.__iadd__(copied, value.copy())
     copied._base = value
     return copied
 
 
 def _lend_grown_list(value: GrownList) -> WorkingList:
-    copied = list.__new__(WorkingList)
-    copied._is_open = False
+    copied = WorkingList()
     list.__iadd__(copied, value.copy())
     copied._base = value._base
     return copied
@@ -350,16 +346,28 @@ def _lend_flat_dict(value: FrozenDict) -> WorkingFlatDict:
     return copied
 
 
-def _lend_flat_dicts(values: list[Any]) -> list[WorkingFlatDict]:
-    copies = list(map(WorkingFlatDict, values))
-    deque(map(_set_base, copies, values), maxlen=0)
-    return copies
+def _lend_many(container: WorkingList | WorkingDict, items: list[Any]) -> list[Any]:
+    """Return each of the items of a working copy as an action may have it: all of them, in C if they are of one kind.
+
+    Flat dicts, the messages of a chat, are copied as plain ones: which of them were changed is found by comparing them.
+    """
+    kinds = set(map(type, items))
+    if kinds == {FlatDict}:
+        return list(map(dict.copy, items))
+    if kinds == {FrozenList} or kinds == {FrozenDict}:
+        is_list = FrozenList in kinds
+        copies: list[Any] = list(map(WorkingList if is_list else WorkingDict, items))
+        deque(map(_set_base_of_list if is_list else _set_base_of_dict, copies, items), maxlen=0)
+        return copies
+    own: list[Any] = []
+    for item in items:
+        kind = type(item)
+        own.append(dict.copy(item) if kind is FlatDict else item if kind in IMMUTABLE else _own(container, item))
+    return own
 
 
 def _lend_dict(value: FrozenDict) -> WorkingDict:
-    copied = dict.__new__(WorkingDict)
-    copied._is_open = False
-    dict.update(copied, value)
+    copied = WorkingDict(value)
     copied._base = value
     return copied
 
@@ -370,8 +378,8 @@ def _lend_set(value: FrozenSet) -> WorkingSet:
     return copied
 
 
-PLAIN.update(dict.fromkeys((WorkingFlatList, WorkingList, GrownList), list))
-PLAIN.update(dict.fromkeys((WorkingFlatDict, WorkingDict), dict))
+PLAIN.update(dict.fromkeys((WorkingFlatList, WorkingList, OpenList, GrownList), list))
+PLAIN.update(dict.fromkeys((WorkingFlatDict, WorkingDict, OpenDict), dict))
 PLAIN[WorkingSet] = set
 LISTS: Final = frozenset(cls for cls, plain in PLAIN.items() if plain is list)
 DICTS: Final = frozenset(cls for cls, plain in PLAIN.items() if plain is dict)
