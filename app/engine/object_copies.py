@@ -31,9 +31,21 @@ _DEEPEST = 20  # how far into tuples and frozen objects it is worth looking
 
 
 def is_immutable(value: Any, depth: int = 0) -> bool:
-    """Return whether nothing in `value` can be changed: a class, an enum member, a tuple or frozen object of such values."""
+    """Return whether nothing in `value` can be changed: a class, an enum member, a tuple or frozen object of such values.
+
+    Never fails: False of a value whose own code raises.
+    """
+    if type(value) in IMMUTABLE:
+        return True
+    try:
+        return _is_immutable(value, depth)
+    except Exception:  # a `__class__` or `__dict__` of the user's, say
+        return False
+
+
+def _is_immutable(value: Any, depth: int) -> bool:
     cls = type(value)
-    if cls in IMMUTABLE or isinstance(value, type | Enum):
+    if issubclass(cls, type | Enum):
         return True
     if depth > _DEEPEST:
         return False
@@ -108,15 +120,14 @@ def _fill(name: str, items: list[Any], values: Iterable[Any]) -> None:
 
 def copy_object(value: Any) -> Any:
     """Return a deep copy of `value`; the value itself if nothing in it can change or it cannot be copied, as a lock."""
-    if (copied := copy_flat_model(value)) is not None:
-        return copied
     if is_immutable(value):
         return value
     if PLAIN.get(type(value)) in (list, dict):
         return copy_containers(value)
     try:
-        return copy.deepcopy(value)
-    except Exception:  # whatever a user's __deepcopy__ raises; a value that is nested too deeply, too
+        copied = copy_flat_model(value)
+        return copy.deepcopy(value) if copied is None else copied
+    except Exception:  # a user's __deepcopy__, a half-made model, or a value that is nested too deeply
         return value
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pydantic
 import pytest
 
-from app.engine.object_copies import copy_flat_model, copy_object
+from app.engine.object_copies import copy_flat_model, copy_object, is_immutable
 
 
 class Flat(pydantic.BaseModel):
@@ -58,3 +58,16 @@ def test_what_holds_more_is_copied_in_depth(value: Any) -> None:
 
 def test_a_model_that_copies_itself_is_asked() -> None:
     assert copy_object(Own(text="a")) == Own(text="a copy")
+
+
+class Odd:
+    @property  # type: ignore[misc]  # as lazy proxies have it
+    def __class__(self) -> Any:
+        raise RuntimeError("no class")
+
+
+@pytest.mark.parametrize("kind", [Flat, Nested, Odd])
+def test_what_cannot_even_be_looked_at_is_copied_if_that_can_be_and_raises_nothing(kind: Any) -> None:
+    value = kind.__new__(kind)
+    assert type(copy_object(value)) is kind
+    assert not is_immutable(value)

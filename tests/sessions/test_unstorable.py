@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import orjson
+import pydantic
 import pytest
 
 from app.engine import ApplicationBuilder, State, action, default, on_error, streaming_action
@@ -29,6 +30,21 @@ class Secret:
         return SECRET
 
 
+class Report(pydantic.BaseModel):
+    title: str = ""
+
+
+class Proxy:
+    @property  # type: ignore[misc]  # as lazy proxies have it
+    def __class__(self) -> Any:
+        raise RuntimeError(SECRET)
+
+
+class Guarded:
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError(SECRET)
+
+
 def nested(depth: int) -> tuple[Any, ...]:
     value: tuple[Any, ...] = ()
     for _ in range(depth):
@@ -47,6 +63,9 @@ KINDS: dict[str, tuple[Any, str]] = {
     "obj": ({"inner": [Secret()]}, f"['v']['inner'][0], a {__name__}.Secret"),
     "deep": (nested(3_000), "nested too deeply"),
     "cycle": (cycle(), "contains itself"),
+    "half": ([Report.__new__(Report)], f"['v'][0], a {__name__}.Report"),
+    "proxy": (Proxy(), f"['v'], a {__name__}.Proxy"),
+    "guarded": ({"by": Guarded()}, f"['v']['by'], a {__name__}.Guarded"),
 }
 
 
