@@ -223,7 +223,7 @@ def test_a_run_that_kills_its_service_ends_as_failed_at_the_third_start_after_it
     with running_service(*arguments, cwd=tmp_path) as service, httpx.Client(base_url=service.url, timeout=100) as http:
         run = ended(http, accepted.json()["id"])
         assert (run["status"], run["steps"], run["error"]["type"]) == ("failed", 1, "recovery-failed")
-        assert "taken up 3 times" in run["error"]["message"]
+        assert "at each of 3 attempts" in run["error"]["message"]
         assert http.get("/v1/sessions/p").json()["status"] == "failed"
         assert [step["seq"] for step in http.get("/v1/sessions/p/steps").json()["items"]] == [0]
 
