@@ -6,10 +6,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import settings
 
 from app.persistence.migrating import upgrade
 from tests.pgbouncer import running_pgbouncer
 from tests.postgres import fresh_database, running_postgres
+
+# a machine that has much else to do is no fault of what is tested
+settings.register_profile("stepwell", deadline=None)
+settings.load_profile("stepwell")
 
 
 @pytest.fixture(scope="session")

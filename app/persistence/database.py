@@ -20,6 +20,7 @@ from app.persistence.migrating import SchemaMismatch
 from app.persistence.postgres_replicas import PostgresReplicas
 from app.persistence.postgres_writer import PostgresWriter
 from app.persistence.reader import available
+from app.persistence.reader import close as close_engine
 from app.persistence.replicas import FileReplica, Replicas
 from app.persistence.run_queue import LocalQueue, RunQueue
 from app.persistence.sqlite_writer import SqliteWriter
@@ -162,8 +163,8 @@ class SqliteDatabase:
 
     async def close(self) -> None:
         await self.writer.close()
-        await self.probe.dispose()
-        await self.reader.dispose()
+        await close_engine(self.probe)
+        await close_engine(self.reader)
 
 
 def _checkpoint(path: Path) -> None:
@@ -237,5 +238,5 @@ class PostgresDatabase:
 
     async def close(self) -> None:
         await self.writer.close()
-        await self.probe.dispose()
-        await self.reader.dispose()
+        await close_engine(self.probe)
+        await close_engine(self.reader)

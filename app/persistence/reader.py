@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, takewhile
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Executable, Row, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import Pool
 
 from app.persistence import statements as sql
 from app.persistence.codec import PayloadInvalid, Unreadable, decode_document, deflate, encode_state, refers_to_state
@@ -38,7 +41,7 @@ from app.persistence.texts import is_storable
 from app.persistence.writer import ConnectionLost
 from app.system.host_threads import HostThreads
 
-__all__ = ["Reader", "answer", "available", "ping"]
+__all__ = ["Reader", "answer", "available", "close", "ping"]
 
 _LARGE_LOG_BYTES = 32 * 1024
 _MOST = 2**63 - 1
@@ -47,7 +50,8 @@ _BROWSING_THREADS = 2
 ANSWER_LIMIT_S = 15.0
 _FINISH_S = 1.0
 
-_finishing: set[asyncio.Future[Any]] = set()  # queries whose callers were cancelled, until they end or reach the limit
+# the queries of each pool until they end, also those whose callers have gone
+_under_way: "WeakKeyDictionary[Pool, set[asyncio.Future[Any]]]" = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -300,19 +304,28 @@ async def _answer(engine: AsyncEngine, statement: Executable, values: Mapping[st
     pool, where the next reader meets it.
     """
     asking = asyncio.ensure_future(_asked(engine, statement, values))
+    under_way = _under_way.setdefault(engine.pool, set())
+    under_way.add(asking)
+    asking.add_done_callback(partial(_forget, under_way))
     try:
         return await asyncio.shield(asking)
     except asyncio.CancelledError:
-        _finishing.add(asking)
-        asking.add_done_callback(_forget)
         await asyncio.wait([asking], timeout=_FINISH_S)
         raise
 
 
-def _forget(asking: asyncio.Future[Any]) -> None:
-    _finishing.discard(asking)
+def _forget(under_way: set[asyncio.Future[Any]], asking: asyncio.Future[Any]) -> None:
+    under_way.discard(asking)
     if not asking.cancelled():
-        asking.exception()  # seen: nobody waits for it any more
+        asking.exception()  # seen: perhaps nobody waits for it any more
+
+
+async def close(engine: AsyncEngine) -> None:
+    """Close the connections of an engine, after the queries that are under way: one that is being made would stay open."""
+    under_way = _under_way.get(engine.pool)
+    if under_way:
+        await asyncio.wait(under_way, timeout=ANSWER_LIMIT_S)
+    await engine.dispose()
 
 
 async def _asked(engine: AsyncEngine, statement: Executable, values: Mapping[str, Any]) -> Sequence[Row[Any]]:
