@@ -8,6 +8,7 @@ wrong, or set while the process runs. See docs/adr/0004.
 """
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator
 
@@ -24,6 +25,7 @@ __all__ = [
 
 _BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _DRIFT_S = 0.5  # how far the machine's clock is followed at once: it is steered, not set
+_LOOK_EVERY_S = 0.05
 _BELIEVED_AFTER_S = 60.0  # how long a clock that was set has to stay as it is
 
 
@@ -46,20 +48,21 @@ class Clock:
         self._ticks_s = ticks_s
         self._offset_s = self._ids_offset_s = wall_s() - ticks_s()
         self._is_told = False
+        self._look_at_s = -math.inf  # when to look at the machine's clock again
         self._jump: tuple[float, float] | None = None  # since when the machine's clock is elsewhere, and where
 
     def now_s(self) -> float:
         """Return seconds since 1970."""
         ticks_s = self._ticks_s()
-        if not self._is_told:
-            self._follow(self._wall_s() - ticks_s, ticks_s)
+        if ticks_s >= self._look_at_s:
+            self._look(ticks_s)
         return ticks_s + self._offset_s
 
     def event_time_us(self) -> int:
         """Return microseconds since 1970 for an event id."""
         ticks_s = self._ticks_s()
-        if not self._is_told:
-            self._follow(self._wall_s() - ticks_s, ticks_s)
+        if ticks_s >= self._look_at_s:
+            self._look(ticks_s)
         return int((ticks_s + self._ids_offset_s) * 1e6)
 
     @property
@@ -79,6 +82,12 @@ class Clock:
         else:
             self._offset_s = self._ids_offset_s = (low_s + high_s) / 2
         self._is_told = True
+        self._look_at_s = math.inf
+
+    def _look(self, ticks_s: float) -> None:
+        """Look at the machine's clock, now and then: every event has an id, and asking both clocks each time would cost more."""
+        self._look_at_s = ticks_s + _LOOK_EVERY_S
+        self._follow(self._wall_s() - ticks_s, ticks_s)
 
     def _follow(self, offset_s: float, ticks_s: float) -> None:
         if abs(offset_s - self._offset_s) <= _DRIFT_S:
