@@ -1,4 +1,4 @@
-"""Debian's nginx and PgBouncer for tests: those of the system, or else taken out of their packages into the virtual environment.
+"""Debian's nginx, PgBouncer and curl for tests: those of the system, or else out of their packages, in the virtual environment.
 
 `python -m tests.programs` fetches what is missing. It needs apt, but no rights: nothing is installed, no service is started.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 
 __all__ = ["Program", "ProgramMissing", "program"]
 
-NAMES = ("nginx", "pgbouncer")  # of a package and of the program in it
+NAMES = ("nginx", "pgbouncer", "curl")  # of a package and of the program in it
 FETCHED = Path(sys.prefix) / "debian"
 SYSTEM_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 
@@ -38,11 +38,14 @@ def program(name: str) -> Program:
     """Return where `name` is. Raises ProgramMissing."""
     if found := shutil.which(name, path=SYSTEM_PATH):
         return Program(found, {})
-    fetched = FETCHED / "usr" / "sbin" / name
-    if fetched.exists():
+    if fetched := _fetched(name):
         folders = sorted({str(each.parent) for each in FETCHED.rglob("lib*.so.*")})
         return Program(str(fetched), {"LD_LIBRARY_PATH": os.pathsep.join(folders)})
     raise ProgramMissing(name, "or try `python -m tests.programs`, which fetches it for these tests alone")
+
+
+def _fetched(name: str) -> Path | None:
+    return next((each for folder in ("sbin", "bin") if (each := FETCHED / "usr" / folder / name).exists()), None)
 
 
 def fetch(name: str) -> None:
@@ -58,7 +61,7 @@ def fetch(name: str) -> None:
                 apt.unpack(library)
             lacking = _missing_libraries(program(name))
     if lacking:
-        (FETCHED / "usr" / "sbin" / name).unlink()
+        Path(program(name).path).unlink()
         raise ProgramMissing(name, f"its package came without {', '.join(lacking)}")
 
 

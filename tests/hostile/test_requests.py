@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from tests.hostile.conftest import LIMIT_S, Target, read_answer, request
+from tests.programs import program
 
 BODY = json.dumps({"inputs": {"by": 5}}).encode()
 
@@ -35,10 +36,11 @@ def test_an_upgrade_whose_body_comes_later_is_ignored(target: Target) -> None:
 
 
 def test_curl_may_offer_http2(target: Target) -> None:
-    curl = shutil.which("curl")
-    assert curl, "this test needs curl"
-    command = [curl, "-s", "--http2", "--max-time", "60", "-H", "Content-Type: application/json", "-d", BODY.decode()]
-    done = subprocess.run([*command, target.url + target.steps], capture_output=True, timeout=LIMIT_S, check=True)
+    curl = program("curl")
+    command = [curl.path, "-s", "--http2", "--max-time", "60", "-H", "Content-Type: application/json", "-d", BODY.decode()]
+    done = subprocess.run(
+        [*command, target.url + target.steps], env=curl.variables, capture_output=True, timeout=LIMIT_S, check=True
+    )
     assert json.loads(done.stdout)["state"]["n"] == 5
 
 
