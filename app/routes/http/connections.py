@@ -87,7 +87,8 @@ class _Limited(asyncio.Protocol):
     _is_refused = False
     _is_surplus = False
 
-    def _open(self) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's signature
+        super().connection_made(transport)
         self._began_s = self.loop.time()
         self.stats.open = len(self.connections)
         limit = self.limits.connections
@@ -96,6 +97,15 @@ class _Limited(asyncio.Protocol):
         if sweeper is None:
             sweeper = _SWEEPERS[self.server_state] = ConnectionSweeper(self.loop, self.connections)
         sweeper.start()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.stats.open = len(self.connections)
+
+    def eof_received(self) -> None:
+        """Refuse a request of which the client does not send the rest."""
+        if self._began_s is not None and self._has_sent:
+            self._refuse(_INCOMPLETE)
 
     def close_if_late(self, now_s: float) -> None:
         """Close the connection if it has begun a request and takes too long to complete it."""
@@ -131,18 +141,11 @@ class _Limited(asyncio.Protocol):
             self.transport.write(_answer(refusal))
         self.transport.close()
 
-    def _refuse_surplus(self) -> None:
-        self._refuse(_TOO_MANY)
-
     def _discard(self, size: int) -> None:
         """Count what comes of a body whose request was answered; beyond the limit the connection is closed."""
         self._discarded_bytes += size
         if self._discarded_bytes > self.limits.discard_bytes:
             self.transport.close()
-
-    def _refuse_incomplete(self) -> None:
-        if self._began_s is not None and self._has_sent:
-            self._refuse(_INCOMPLETE)
 
 
 class LimitedHttpToolsProtocol(_Limited, HttpToolsProtocol):
@@ -154,20 +157,12 @@ class LimitedHttpToolsProtocol(_Limited, HttpToolsProtocol):
     _idle_bytes = 0  # that have come since the last byte of the body
     _begins_here = False
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._open()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self.stats.open = len(self.connections)
-
     def data_received(self, data: bytes) -> None:
         if self._is_refused:
             return
         self._has_sent = True
         if self._is_surplus:
-            self._refuse_surplus()
+            self._refuse(_TOO_MANY)
             return
         self._unset_keepalive_if_required()
         if self._began_s is None:
@@ -261,27 +256,16 @@ class LimitedHttpToolsProtocol(_Limited, HttpToolsProtocol):
         self._began_s = None
         super().on_message_complete()
 
-    def eof_received(self) -> None:
-        self._refuse_incomplete()
-
 
 class LimitedH11Protocol(_Limited, H11Protocol):
     """HTTP/1.1 by h11, in Python alone. It bounds heads and trailers itself."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._open()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self.stats.open = len(self.connections)
 
     def data_received(self, data: bytes) -> None:
         if self._is_refused:
             return
         self._has_sent = True
         if self._is_surplus:
-            self._refuse_surplus()
+            self._refuse(_TOO_MANY)
             return
         if self._began_s is None:
             self._began_s = self.loop.time()
@@ -317,9 +301,6 @@ class LimitedH11Protocol(_Limited, H11Protocol):
                 self._refuse(_NO_CODING)
             case _:
                 self._refuse(_MALFORMED)
-
-    def eof_received(self) -> None:
-        self._refuse_incomplete()
 
 
 _NO_CODING = Refusal(
