@@ -13,7 +13,7 @@ import pydantic
 from app.engine import serde_types as _standard_types  # noqa: F401  # importing it fills the table of kinds
 from app.engine.errors import kind_of
 from app.engine.serde_classes import class_at, path_of, permit_modules, refuse_classes_of_main, set_allowlist, with_colon
-from app.engine.serde_codec import TAG, UndecodableValue, UnserializableValue, decode, encode
+from app.engine.serde_codec import TAG, UndecodableValue, UnserializableValue, decode, decode_hosted, encode
 from app.engine.serde_registry import (
     KEY,
     LossySerializationWarning,
@@ -38,6 +38,7 @@ __all__ = [
     "UnserializableValue",
     "as_shown",
     "decode",
+    "decode_hosted",
     "decode_readable",
     "deserialize",
     "deserialize_fields",

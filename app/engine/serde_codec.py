@@ -23,6 +23,7 @@ __all__ = [
     "UndecodableValue",
     "UnserializableValue",
     "decode",
+    "decode_hosted",
     "define_class_kind",
     "define_document",
     "define_type",
@@ -144,6 +145,15 @@ def decode(document: Any) -> Any:
     if kind is dict:
         return _decode_tagged(document[TAG]) if TAG in document else _decode_dict(document)
     return document
+
+
+def decode_hosted(document: Any) -> Any:
+    """`decode` for a service, where a KeyboardInterrupt comes from the code of a class, never from a keyboard."""
+    try:
+        return decode(document)
+    except KeyboardInterrupt as error:
+        tagged = document.get(TAG) if isinstance(document, dict) else None
+        raise _undecodable(tagged if isinstance(tagged, list) and tagged else ["value"], error) from None
 
 
 def is_standard_type(cls: type) -> bool:
@@ -331,10 +341,13 @@ def _decode_tagged(parts: Any) -> Any:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a class has code of its own, and importing one runs a module
-        named = _type_of(parts)
-        of = f"value of the registered type {named!r}" if name == "registered" else f"{name} of class {named!r}"
-        # `from None`: the message of the cause may hold the value
-        raise UndecodableValue(f"a stored {of} cannot be read back ({type(error).__name__})", named) from None
+        raise _undecodable(parts, error) from None  # the message of the cause may hold the value
+
+
+def _undecodable(parts: list[Any], error: BaseException) -> UndecodableValue:
+    named = _type_of(parts)
+    of = f"value of the registered type {named!r}" if parts[0] == "registered" else f"{parts[0]} of class {named!r}"
+    return UndecodableValue(f"a stored {of} cannot be read back ({type(error).__name__})", named)
 
 
 def _type_of(parts: list[Any]) -> str:

@@ -70,9 +70,9 @@ class _Walk:
             return known(self, value, depth)
         try:
             return self._other(value, depth)
-        except (KeyboardInterrupt, TooLarge):
+        except TooLarge:
             raise
-        except BaseException:  # code of the value's own class
+        except BaseException:  # code of the value's own class, a KeyboardInterrupt of it too: only services show values like this
             return _shown_type(value)
 
     def count(self, number: int) -> None:
@@ -222,8 +222,6 @@ def _bytes(walk: _Walk, value: bytes | bytearray, _: int) -> str:
 def _time(_walk: _Walk, value: datetime.datetime | datetime.date | datetime.time, _: int) -> str:
     try:
         return value.isoformat()
-    except KeyboardInterrupt:
-        raise
     except BaseException:  # code of a tzinfo
         return _shown_type(value)
 

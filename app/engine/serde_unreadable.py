@@ -10,7 +10,7 @@ from typing import Any
 
 from app.engine.edits import Put, Splice
 from app.engine.operations import Append, Extend, Patch, Set
-from app.engine.serde_codec import TAG, UndecodableValue, decode, define_document
+from app.engine.serde_codec import TAG, UndecodableValue, decode_hosted, define_document
 
 __all__ = ["UnreadableValue", "as_shown", "decode_readable", "first_unreadable", "unreadable_keys"]
 
@@ -34,11 +34,11 @@ def decode_readable(document: Any) -> Any:
     if type(document) is dict:
         pairs = _pairs_of(document)
         if pairs is not None:
-            return {decode(key): decode_readable(item) for key, item in pairs}
+            return {decode_hosted(key): decode_readable(item) for key, item in pairs}
         if TAG not in document:
             return {key: decode_readable(item) for key, item in document.items()}
     try:
-        return decode(document)
+        return decode_hosted(document)
     except UndecodableValue as error:
         return UnreadableValue(document, error.type_name or "value", str(error))
 
@@ -84,7 +84,7 @@ def _pairs_of(document: dict[str, Any]) -> list[Any] | None:
         case ["dict", list(pairs)]:
             try:
                 for key, _ in pairs:
-                    hash(decode(key))
+                    hash(decode_hosted(key))
             except (UndecodableValue, TypeError, ValueError):
                 return None
             return pairs

@@ -18,7 +18,7 @@ from app.engine.serde import (
     UndecodableValue,
     UnreadableValue,
     UnserializableValue,
-    decode,
+    decode_hosted,
     decode_readable,
     encode,
     first_unreadable,
@@ -289,7 +289,7 @@ def _edit(document: Any, unreadable: Unreadable | None) -> Edit:
 
 def _decoded(document: Any, unreadable: Unreadable | None = None) -> Any:
     try:
-        return decode(document)
+        return decode_hosted(document)
     except UndecodableValue as exc:
         if unreadable is None:
             raise PayloadInvalid(str(exc)) from None

@@ -6,7 +6,7 @@ the events to a few microseconds. `docs/adr/0027` says more.
 
 from typing import Any
 
-from app.engine.serde import decode, encode
+from app.engine.serde import decode_hosted, encode
 from app.persistence.codec import PayloadInvalid, decode_run
 from app.persistence.records import RunEnd, RunRecord, RunStart, RunStatus, StepCommit
 
@@ -55,7 +55,7 @@ def run_in_step(row: Any) -> RunRecord:
                 id=run_id_of(row.ended_run),
                 session_id=row.session_id,
                 status=RunStatus.FINISHED,
-                parameters=decode(parameters),
+                parameters=decode_hosted(parameters),
                 started_at_s=_time(started, started_event_id),
                 finished_at_s=_time(finished, finished_event_id),
                 steps=steps,

@@ -12,7 +12,7 @@ import orjson
 
 from app.engine.edits import edit_document
 from app.engine.operations import Increment, Patch, StoredOperation
-from app.engine.serde import UndecodableValue, UnreadableValue, decode, encode, first_unreadable, unreadable_keys
+from app.engine.serde import UndecodableValue, UnreadableValue, decode_hosted, encode, first_unreadable, unreadable_keys
 from app.persistence.codec import (
     PayloadInvalid,
     Unreadable,
@@ -133,6 +133,6 @@ def _key(document: Any) -> Any:
 
 def _decoded(document: Any) -> Any:
     try:
-        return decode(document)
+        return decode_hosted(document)
     except UndecodableValue as exc:
         raise PayloadInvalid(str(exc)) from None

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from app.engine.serde import decode
+from app.engine.serde import decode_hosted
 from app.persistence.codec import Unreadable, decode_payload, unpack
 from app.persistence.ended_runs import run_id_of
 from app.persistence.records import (
@@ -27,7 +27,7 @@ def session_record(row: Any) -> SessionRecord:
         machine=row.machine,
         machine_version=row.machine_version,
         partition_key=row.partition_key,
-        metadata=decode(unpack(row.metadata)),
+        metadata=decode_hosted(unpack(row.metadata)),
         status=SessionStatus(row.status),
         seq=row.seq,
         prior_action=row.prior_action or None,  # a column that is only ever set to something holds "" for none
@@ -66,7 +66,7 @@ def step_record(session_id: str, row: Any, state: Mapping[str, Any] | None = Non
 
 
 def failure_record(row: Any) -> FailureRecord:
-    error_type, message, traceback = decode(unpack(row.error))
+    error_type, message, traceback = decode_hosted(unpack(row.error))
     return FailureRecord(
         seq=row.seq,
         action=row.action,
@@ -86,12 +86,12 @@ def run_record(row: Any) -> RunRecord:
         id=row.id,
         session_id=row.session_id,
         status=RunStatus(row.status),
-        parameters=decode(unpack(row.parameters)),
+        parameters=decode_hosted(unpack(row.parameters)),
         started_at_s=row.started_at,
         finished_at_s=row.finished_at,
         steps=row.steps,
         reason=row.reason,
-        error=None if row.error is None else decode(unpack(row.error)),
+        error=None if row.error is None else decode_hosted(unpack(row.error)),
         started_event_id=row.started_event_id,
         finished_event_id=row.finished_event_id,
         attempts=row.attempts,
@@ -100,6 +100,6 @@ def run_record(row: Any) -> RunRecord:
 
 
 def _delivery(row: Any) -> Delivery:
-    url = decode(unpack(row.webhook))["url"]
-    so_far = {} if row.delivery is None else decode(unpack(row.delivery))
+    url = decode_hosted(unpack(row.webhook))["url"]
+    so_far = {} if row.delivery is None else decode_hosted(unpack(row.delivery))
     return Delivery(url, row.webhook_at, **so_far)

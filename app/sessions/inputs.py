@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from app.engine.serde import UndecodableValue, UnserializableValue, decode, encode
+from app.engine.serde import UndecodableValue, UnserializableValue, decode_hosted, encode
 
 __all__ = ["kept_inputs"]
 
@@ -25,7 +25,7 @@ def kept_inputs(inputs: Mapping[str, Any]) -> Mapping[str, Any]:
     if all(type(value) in _UNCHANGING for value in copied.values()):
         return copied
     try:
-        kept: dict[str, Any] = decode(orjson.loads(orjson.dumps(document)))
+        kept: dict[str, Any] = decode_hosted(orjson.loads(orjson.dumps(document)))
     except UndecodableValue as error:
         raise UnserializableValue("dict", f"it would not come back: {error}", ("inputs",)) from None
     return kept

@@ -76,7 +76,21 @@ def lose_the_class(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(orders, "Order")
 
 
+def interrupt_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Item(pydantic.BaseModel):
+        __module__, __qualname__ = orders.__name__, "Item"
+        name: str
+        price: float = 0.0  # a new field, so the stored values are validated
+
+        @pydantic.model_validator(mode="after")
+        def _checked(self) -> Any:
+            raise KeyboardInterrupt("secret-tea")
+
+    monkeypatch.setattr(orders, "Item", Item)
+
+
 CHANGES = [
+    pytest.param("model", interrupt_reading, "Item", id="a class whose code raises KeyboardInterrupt"),
     pytest.param("model", lose_a_field, "Item", id="a new required field of a model"),
     pytest.param("enum", lose_a_member, "Urgency", id="an enum member that is gone"),
     pytest.param("dataclass", need_a_field, "Order", id="a new required field of a dataclass"),
@@ -160,13 +174,18 @@ def test_a_session_that_cannot_be_read_can_be_deleted(url: str, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("is_queued", [True, False], ids=["queued", "running"])
+@pytest.mark.parametrize(
+    ("kind", "change", "class_name"),
+    [("dataclass", lose_the_class, "Order"), ("model", interrupt_reading, "Item")],
+    ids=["gone", "KeyboardInterrupt"],
+)
 def test_a_run_that_was_accepted_ends_as_failed_with_that_reason_once(
-    url: str, is_queued: bool, monkeypatch: pytest.MonkeyPatch
+    url: str, is_queued: bool, kind: str, change: Any, class_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def left() -> str:
         async with hosting([shop()], open_store(url)) as host:
             await host.create(NewSessionRequest("shop", "s"))
-            await host.step("s", {"kind": "dataclass"})
+            await host.step("s", {"kind": kind})
             if not is_queued:
                 await leave_a_run(host.store, "s", "left")
                 return "left"
@@ -174,7 +193,7 @@ def test_a_run_that_was_accepted_ends_as_failed_with_that_reason_once(
             return (await host.queue("s", RunRequest(max_steps=1))).id
 
     run_id = asyncio.run(left())
-    lose_the_class(monkeypatch)
+    change(monkeypatch)
     with served(url) as client:
         for _ in range(600):
             run = client.get(f"/v1/runs/{run_id}").json()
@@ -182,7 +201,7 @@ def test_a_run_that_was_accepted_ends_as_failed_with_that_reason_once(
                 break
             time.sleep(0.05)
         assert (run["status"], run["error"]["type"]) == ("failed", "state-unreadable")
-        assert (run["error"]["key"], run["error"]["class"]) == ("order", "tests.orders.Order")
+        assert (run["error"]["key"], run["error"]["class"]) == ("order", f"tests.orders.{class_name}")
         assert "secret-tea" not in str(run)
         assert [each["id"] for each in client.get("/v1/sessions/s/runs").json()["items"]].count(run_id) == 1
         assert client.patch("/v1/sessions/s", json={"state": {"delete": ["order"]}}).status_code == 200
