@@ -8,14 +8,19 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import partial
 from typing import Any
 
+from app.engine.serde_size import are_many
+from app.engine.state import values_of
 from app.persistence.codec import deflate, encode_state
+from app.persistence.handing_in import MOST_ON_LOOP
 from app.persistence.records import Commit, StepCommit
 from app.persistence.snapshots import pays_off, threshold_after
 from app.persistence.store import SessionExists, SessionNotFound, StepConflict, StoreError, StoreUnavailable
 from app.persistence.waves import Entry, Group, SnapshotNote, Wave, assemble, deflate_large
 from app.persistence.writer import ConnectionLost, DatabaseLocked, Moved, WaveRefused, Writer, Written
+from app.system.gil import in_short_turns
 from app.system.host_threads import HostThreads
 
 __all__ = ["Committer"]
@@ -220,7 +225,7 @@ class Committer:
         step = _last_step(group)
         if step is None or moved.key in self._snapshots:
             return
-        if moved.log_bytes > _LARGE_LOG_BYTES:
+        if moved.log_bytes > _LARGE_LOG_BYTES or are_many(values_of(step.state).values(), MOST_ON_LOOP):
             self._snapshots.add(moved.key)
             self._begin(self._snapshot_in_thread(moved, step, group.session_id))
         else:
@@ -231,7 +236,7 @@ class Committer:
 
     async def _snapshot_in_thread(self, moved: Moved, step: StepCommit, session_id: str) -> None:
         try:
-            self._note(moved, step, session_id, await self._snapshot_threads.run(_snapshot, step))
+            self._note(moved, step, session_id, await self._snapshot_threads.run(in_short_turns, partial(_snapshot, step)))
         except Exception as exc:  # as above
             self._snapshots.discard(moved.key)
             _tell_of_no_snapshot(step, session_id, exc)

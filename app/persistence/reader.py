@@ -18,6 +18,7 @@ from app.persistence import statements as sql
 from app.persistence.codec import PayloadInvalid, Unreadable, decode_document, deflate, encode_state, refers_to_state
 from app.persistence.cursors import decode_cursor, encode_cursor
 from app.persistence.damage import damage_hint
+from app.persistence.decoding import are_large, decoded_anywhere
 from app.persistence.ended_runs import run_in_step, run_key
 from app.persistence.expiry import DUE
 from app.persistence.poolers import pooler_hint
@@ -39,11 +40,11 @@ from app.persistence.session_lists import conditions_of, reaches, sessions_page
 from app.persistence.store import RunNotFound, SessionNotFound, StepNotFound, StepTrimmed, StoreUnavailable
 from app.persistence.texts import is_storable
 from app.persistence.writer import ConnectionLost
+from app.system.gil import in_short_turns
 from app.system.host_threads import HostThreads
 
 __all__ = ["Reader", "answer", "available", "close", "ping"]
 
-_LARGE_LOG_BYTES = 32 * 1024
 _MOST = 2**63 - 1
 _THREADS = 4
 _BROWSING_THREADS = 2
@@ -104,7 +105,7 @@ class Reader:
         while True:
             row = await (claim(session_id) if claim else self._session_row(sql.SESSION_WITH_SNAPSHOT, session_id))
             log = await self._rows(sql.PAYLOADS, key=row.key, after_seq=row.snapshot_seq, seq=row.seq)
-            found = await _replayed(self._threads, row.state, log, row.seq - row.snapshot_seq, row.log_bytes)
+            found = await _replayed(self._threads, row.state, log, row.seq - row.snapshot_seq)
             if found is not None:
                 return LoadedSession(session_record(row), found.state, found.unreadable)
             if (await self._session_row(sql.SESSION, session_id)).snapshot_seq == row.snapshot_seq:
@@ -122,7 +123,7 @@ class Reader:
         if nearest:
             snapshot = nearest[0]
             log = await self._browse(sql.PAYLOADS, key=row.key, after_seq=snapshot.seq, seq=seq)
-            state = await _replayed(self._browsing_threads, snapshot.state, log, seq - snapshot.seq, row.log_bytes)
+            state = await _replayed(self._browsing_threads, snapshot.state, log, seq - snapshot.seq)
         if state is None:
             raise _no_step(await self._session_row(sql.SESSION, session_id), seq)
         return state
@@ -167,7 +168,9 @@ class Reader:
     async def _step_records(self, session_id: str, rows: Sequence[Row[Any]]) -> Sequence[StepRecord]:
         referring = [row for row in rows if refers_to_state(row.payload)]
         values = await self._values_referred_to(session_id, referring) if referring else {}
-        return [step_record(session_id, row, values.get(row.seq)) for row in rows]
+        return await decoded_anywhere(
+            [row.payload for row in rows], lambda: [step_record(session_id, row, values.get(row.seq)) for row in rows]
+        )
 
     async def _values_referred_to(self, session_id: str, rows: Sequence[Row[Any]]) -> dict[int, dict[str, Any]]:
         key, first, last = rows[0].session_key, rows[0].seq, rows[-1].seq
@@ -175,7 +178,8 @@ class Reader:
             log = await self._browse(sql.PAYLOADS, key=key, after_seq=snapshot.seq, seq=last)
             if len(log) == last - snapshot.seq:
                 payloads = [row.payload for row in log]
-                return await self._browsing_threads.run(values_referred_to, snapshot.state, snapshot.seq, payloads, first)
+                refer = partial(values_referred_to, snapshot.state, snapshot.seq, payloads, first)
+                return await self._browsing_threads.run(in_short_turns, refer)
         raise _no_step(await self._session_row(sql.SESSION, session_id), first)  # trimmed meanwhile
 
     async def progress_of_run(self, run: RunRecord) -> tuple[int, int | None]:
@@ -193,13 +197,14 @@ class Reader:
         for row in await self._rows(sql.RUN, run_id=run_id):
             return run_record(row)
         for row in await self._rows(sql.ENDED_RUN, run_key=run_key(run_id)):  # in this order: it may be moving there
-            return run_in_step(row)
+            return await decoded_anywhere([row.payload], partial(run_in_step, row))
         raise RunNotFound(run_id)
 
     async def runs(self, session_id: str, after_event_id: int, limit: int) -> Sequence[RunRecord]:
         found = await self._of_session(sql.RUNS, session_id, after_event_id=after_event_id, limit=limit)
         in_steps = await self._of_session(sql.ENDED_RUNS, session_id, after_event_id=after_event_id, limit=limit)
-        ended = [run for run in map(run_in_step, in_steps) if (run.finished_event_id or 0) > after_event_id]
+        all_ended = await decoded_anywhere([row.payload for row in in_steps], lambda: list(map(run_in_step, in_steps)))
+        ended = [run for run in all_ended if (run.finished_event_id or 0) > after_event_id]
         known = {run.id for run in ended}  # one may have moved there meanwhile
         runs = [*ended, *(run for run in map(run_record, found) if run.id not in known)]
         return sorted(runs, key=by_last_event)[:limit]
@@ -207,7 +212,9 @@ class Reader:
     async def key(self, digest: bytes) -> KeyRecord | None:
         for row in await self._rows(sql.KEY, digest=digest):
             unreadable: Unreadable = []
-            answer = None if row.answer is None else decode_document(row.answer, unreadable)
+            answer = None
+            if row.answer is not None:
+                answer = await decoded_anywhere([row.answer], partial(decode_document, row.answer, unreadable))
             return KeyRecord(row.request, row.run_id, answer, bool(unreadable))
         return None
 
@@ -235,7 +242,7 @@ class Reader:
             state = (await self._stored_at(session_id, base_seq)).state
         except StepTrimmed as exc:  # somebody was faster
             return Cut(row.key, exc.first_seq - 1, is_new=False)
-        return Cut(row.key, base_seq, is_new=True, state=await self._browsing_threads.run(_blob, state))
+        return Cut(row.key, base_seq, is_new=True, state=await self._browsing_threads.run(in_short_turns, partial(_blob, state)))
 
     async def unfinished_runs_of(self, session_id: str) -> Sequence[RunRecord]:
         return [run_record(row) for row in await self._rows(sql.UNFINISHED_RUNS_OF, session_id=session_id)]
@@ -334,15 +341,13 @@ async def _asked(engine: AsyncEngine, statement: Executable, values: Mapping[str
         return result.all() if result.returns_rows else ()
 
 
-async def _replayed(
-    threads: HostThreads, state: bytes | None, log: Sequence[Any], length: int, log_bytes: int
-) -> ReplayedState | None:
+async def _replayed(threads: HostThreads, state: bytes | None, log: Sequence[Any], length: int) -> ReplayedState | None:
     """Return `state` after the `length` steps of `log`, or None if a part of it is not there (any more)."""
     payloads = [row.payload for row in log]
     if state is None or len(payloads) != length:
         return None
-    if log_bytes > _LARGE_LOG_BYTES:
-        return await threads.run(replay, state, payloads)
+    if are_large([state, *payloads]):
+        return await threads.run(in_short_turns, partial(replay, state, payloads))
     return replay(state, payloads)
 
 

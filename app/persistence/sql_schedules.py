@@ -11,6 +11,7 @@ from app.persistence import changes
 from app.persistence.changes import Enqueue
 from app.persistence.codec import pack, unpack
 from app.persistence.database import Database
+from app.persistence.decoding import decoded_anywhere
 from app.persistence.reader import answer, available
 from app.persistence.records import Key
 from app.persistence.schedules import Fired, ScheduleRecord
@@ -69,14 +70,15 @@ class SqlSchedules:
         found = await self._rows(_ONE, schedule_id=schedule_id) if is_storable(schedule_id) else ()
         if not found:
             raise ScheduleNotFound(schedule_id)
-        return _record(found[0])
+        (record,) = await _records(found)
+        return record
 
     async def page(self, limit: int, before_id: str | None = None) -> Sequence[ScheduleRecord]:
         if before_id is not None and not is_storable(before_id):
             return ()
         before = true() if before_id is None else schedules.c.id < before_id
         statement = select(schedules).where(before).order_by(schedules.c.id.desc()).limit(limit)
-        return [_record(row) for row in await self._rows(statement)]
+        return await _records(await self._rows(statement))
 
     async def pause(self, schedule_id: str, is_paused: bool, next_at_s: float | None) -> ScheduleRecord:
         if not is_storable(schedule_id):
@@ -92,7 +94,7 @@ class SqlSchedules:
             raise ScheduleNotFound(schedule_id)
 
     async def due(self, now_s: float, machines: Collection[str], limit: int = 100) -> Sequence[ScheduleRecord]:
-        return [_record(row) for row in await self._rows(_DUE, now=now_s, machines=list(machines), limit=limit)]
+        return await _records(await self._rows(_DUE, now=now_s, machines=list(machines), limit=limit))
 
     async def fire(self, schedule: ScheduleRecord, fired: Fired) -> bool:
         enqueue = self._database.enqueue
@@ -146,6 +148,10 @@ def _fire(connection: Connection, schedule: ScheduleRecord, fired: Fired, enqueu
     if fired.start is not None and fired.session_id is not None:
         changes.queue_run(connection, fired.session_id, fired.start, enqueue)
     return True
+
+
+async def _records(rows: Sequence[Any]) -> list[ScheduleRecord]:
+    return await decoded_anywhere([row.plan for row in rows], lambda: list(map(_record, rows)))
 
 
 def _record(row: Any) -> ScheduleRecord:

@@ -7,6 +7,7 @@ from typing import Any
 
 from app.persistence import changes, expiry, trimming
 from app.persistence.database import Database
+from app.persistence.decoding import LARGE_BYTES
 from app.persistence.group_commit import Committer
 from app.persistence.handing_in import encoded_state
 from app.persistence.outbox import SqlOutbox
@@ -32,8 +33,10 @@ from app.persistence.sql_schedules import SqlSchedules
 from app.persistence.store import ClaimLost, KeyTaken, RunEnded, RunNotFound, SessionNotFound, StepConflict
 from app.persistence.store_stats import StoreStats
 from app.persistence.texts import is_storable, require_key
+from app.persistence.wave_rows import key_row
 from app.persistence.waves import entry_of_commit, entry_of_new
 from app.persistence.writer import WaveRefused
+from app.system.encoding_threads import run_aside
 
 __all__ = ["SqlStore"]
 
@@ -81,7 +84,10 @@ class SqlStore:
     async def create_session(self, new: NewSession) -> None:
         done = asyncio.get_running_loop().create_future()
         state = await encoded_state(new.state)
-        self._committer.submit(entry_of_new(new, done, self._database.writer.claimant, state))
+        # the answer that is kept with a key holds the state
+        key = new.key if new.key is not None and len(state) > LARGE_BYTES else None
+        key_made = None if key is None else await run_aside(lambda: key_row(key, None))
+        self._committer.submit(entry_of_new(new, done, self._database.writer.claimant, state, key_made))
         try:
             await done
         except WaveRefused:

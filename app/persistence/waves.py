@@ -159,13 +159,24 @@ class Wave:
     labels: Rows = field(default_factory=Rows)  # of the sessions in `details`, all that they have from now on
 
 
-def entry_of_new(new: NewSession, done: asyncio.Future[None], claimant: str | None = None, state: bytes | None = None) -> Entry:
-    """Raises TextUnstorable, UnserializableValue. `state` is the blob of the new session's state, if that was made already."""
+def entry_of_new(
+    new: NewSession,
+    done: asyncio.Future[None],
+    claimant: str | None = None,
+    state: bytes | None = None,
+    key: Row | None = None,
+) -> Entry:
+    """Raises TextUnstorable, UnserializableValue.
+
+    `state` is the blob of the new session's state, and `key` the row of its key, if they were made already.
+    """
     check_new(new)
     state = encode_state(new.state) if state is None else state
+    if key is None and new.key is not None:
+        key = key_row(new.key, None)
     is_large = len(state) > _LARGE_BYTES
     row = new_session_row(new, state if is_large else deflate(state), claimant if new.is_claimed else None)
-    return Entry(new.id, new, done, row, key=key_row(new.key, None) if new.key else None, is_large=is_large)
+    return Entry(new.id, new, done, row, key=key, is_large=is_large)
 
 
 def entry_of_commit(commit: Commit, done: asyncio.Future[None]) -> Entry:

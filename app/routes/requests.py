@@ -21,6 +21,7 @@ from app.routes.unrepresentable import unrepresentable
 from app.sessions.errors import PositionInvalid
 from app.sessions.ids import check_id
 from app.system.clocks import event_time_us
+from app.system.encoding_threads import run_aside
 
 __all__ = [
     "BodyInvalid",
@@ -45,6 +46,7 @@ _ETAG = re.compile(r'\s*(?:W/)?"([^"]*)"\s*')
 _EVENT_ID = re.compile(r"[0-9]{1,18}")
 _NUMBER = re.compile(r"0|-?[1-9][0-9]*")
 _MOST_ERRORS = 20
+_MOST_ON_LOOP_BYTES = 64 * 1024  # of a body that is read on the event loop, which takes about a millisecond
 _LONGEST_NAME = 100
 _CLOCKS_DIFFER_BY_S = 86_400.0
 _SEQ = re.compile(r"-1|0|[1-9][0-9]{0,18}")
@@ -132,6 +134,13 @@ async def read_body(incoming: Incoming, model: type[Model]) -> Model:
     media_type = incoming.header(b"content-type") or ""
     if not is_json(media_type):
         raise MediaTypeUnsupported(media_type)
+    if len(raw) <= _MOST_ON_LOOP_BYTES:
+        return _read(raw, model)
+    return await run_aside(lambda: _read(raw, model))
+
+
+def _read(raw: bytes, model: type[Model]) -> Model:
+    """Return the body `raw` as `model`. Raises BodyMalformed, BodyInvalid."""
     try:
         document = jiter.from_json(raw, allow_inf_nan=False, catch_duplicate_keys=True)
         orjson.loads(raw)  # refuses 1e999, which is an infinity in `document`; what it reads has lost digits of long numbers

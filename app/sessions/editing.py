@@ -11,6 +11,7 @@ from app.persistence.store import Store, StoreUnavailable
 from app.persistence.transitions import with_details
 from app.sessions.branching import edited, unreadable_after
 from app.sessions.events import Event, EventType, StepDone
+from app.sessions.frozen_states import frozen_anywhere
 from app.sessions.live import LiveSession
 from app.sessions.phases import Phase
 from app.sessions.requests import UNCHANGED, SessionEdit
@@ -25,6 +26,7 @@ async def write_edit(store: Store, live: LiveSession, edit: SessionEdit) -> None
     """
     live.move(Phase.EDITING)
     try:
+        edit = replace(edit, set=await frozen_anywhere(edit.set))
         await live.stream.until_released()
         live.stream.hold()
         await _write_held(store, live, edit)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from app.engine.application import Application
-from app.engine.freezing import freeze_all
 from app.engine.machine import Machine
 from app.engine.serde import UnreadableValue
 from app.persistence.records import LoadedSession, SessionRecord, SessionStatus
@@ -53,15 +52,15 @@ class LiveSession:
     _application: "Application[Any] | None" = None
 
     @classmethod
-    def of(cls, loaded: LoadedSession, machine: Machine, stream: EventStream) -> "LiveSession":
-        """Return the session as the store has it."""
+    def of(cls, loaded: LoadedSession, state: Mapping[str, Any], machine: Machine, stream: EventStream) -> "LiveSession":
+        """Return the session as the store has it; `state` is its state, frozen."""
         record = loaded.record
         return cls(
             record.id,
             record,
             machine,
             stream,
-            freeze_all(loaded.state),
+            state,
             record.seq,
             record.prior_action,
             record.next_action,

@@ -5,6 +5,7 @@ from dataclasses import replace
 from app.persistence.records import Key, LoadedSession, NewSession
 from app.persistence.store import KeyTaken, SessionExists, Store
 from app.persistence.transitions import created
+from app.sessions.frozen_states import frozen_anywhere
 from app.sessions.housekeeping import Housekeeping
 from app.sessions.keyed import recalled, remembering
 from app.sessions.registry import Registry
@@ -23,6 +24,7 @@ class Newcomers:
     async def add(self, new: NewSession, key: Key | None) -> LoadedSession:
         """Store a session, and return it; or the one that `key` has brought meanwhile. Raises SessionExists, KeyReused."""
         is_claimed = self._registry.claims.is_alone
+        state = await frozen_anywhere(new.state) if is_claimed else {}  # before it is stored: then nothing can come between
         new = replace(remembering(new, key), is_claimed=is_claimed)
         try:
             await self._store_where_free(new)
@@ -33,7 +35,7 @@ class Newcomers:
             return known
         loaded = LoadedSession(created(new), dict(new.state))
         if is_claimed:
-            self._registry.take_in(loaded)
+            self._registry.take_in(loaded, state)
         return loaded
 
     async def _store_where_free(self, new: NewSession) -> None:

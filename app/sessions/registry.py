@@ -7,6 +7,7 @@ with the same statement. A run that a crash has left behind is taken up before a
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 from app.engine.machine import Machine
 from app.persistence.records import LoadedSession, SessionRecord
@@ -14,6 +15,7 @@ from app.persistence.replicas import ClaimedElsewhere
 from app.persistence.store import Store, StoreUnavailable
 from app.sessions.claims import Claims, ClaimSettings
 from app.sessions.errors import MachineNotHosted
+from app.sessions.frozen_states import frozen_anywhere
 from app.sessions.live import LiveSession
 from app.sessions.residents import Residents
 
@@ -123,30 +125,33 @@ class Registry:
             return (await self._alive(session_id)).record()
         return (await self.claims.claim(session_id)).record if self.claims.is_shared else record
 
-    def take_in(self, loaded: LoadedSession) -> None:
-        """Put a session into memory that is new, unless somebody has asked for it already. Raises MachineNotHosted."""
+    def take_in(self, loaded: LoadedSession, state: Mapping[str, Any]) -> None:
+        """Put a session into memory that is new, unless somebody has asked for it already. Raises MachineNotHosted.
+
+        `state` is its state, frozen.
+        """
         session_id = loaded.record.id
         if self.residents.get(session_id) is None and session_id not in self._loading:
-            self.residents.add(self._made(loaded), asyncio.get_running_loop().time())
+            self.residents.add(self._made(loaded, state), asyncio.get_running_loop().time())
 
     async def expire(self) -> None:
         """Let every session go that has been idle for long."""
         self.residents.expire(asyncio.get_running_loop().time())
 
-    def _made(self, loaded: LoadedSession) -> LiveSession:
+    def _made(self, loaded: LoadedSession, state: Mapping[str, Any]) -> LiveSession:
         record = loaded.record
         stream = self.residents.stream(record.id, record.last_event_id)
         stream.catch_up(record.last_event_id)
-        return LiveSession.of(loaded, self.hosted(record), stream)
+        return LiveSession.of(loaded, state, self.hosted(record), stream)
 
     async def _load(self, session_id: str) -> None:
         times_lost = self._times_lost
         try:
-            loaded = await self._read(session_id)
+            loaded, state = await self._read(session_id)
             if self._times_lost != times_lost:  # it was claimed in the name of one who was taken for dead meanwhile
                 self.claims.let_go(session_id)
                 return
-            live = self._made(loaded)
+            live = self._made(loaded, state)
             self.residents.expect(live)
             if loaded.record.has_run:
                 await self._resume(live)
@@ -165,15 +170,19 @@ class Registry:
             self.residents.expect_no_more(session_id)
             del self._loading[session_id]
 
-    async def _read(self, session_id: str) -> LoadedSession:
-        """Claim and read a session while nothing of it is being stored: what its followers are yet to be shown is in there."""
+    async def _read(self, session_id: str) -> tuple[LoadedSession, Mapping[str, Any]]:
+        """Claim and read a session, and freeze its state.
+
+        Nothing of it is being stored meanwhile: what its followers are yet to be shown is in there.
+        """
         while True:
             if (stream := self.residents.known_stream(session_id)) is not None:
                 await stream.until_written()
             loaded = await self.claims.claim(session_id)
+            state = await frozen_anywhere(loaded.state)
             stream = self.residents.known_stream(session_id)
             if stream is None or not stream.is_writing:
-                return loaded
+                return loaded, state
 
     def _is_needed(self, session_id: str) -> bool:
         residents = self.residents

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.engine.difference import difference
-from app.engine.freezing import freeze_all
 from app.engine.frozen import frozen
 from app.engine.operations import Patch, Set, StoredOperation
 from app.engine.serde import UnserializableValue
@@ -15,6 +14,7 @@ from app.persistence.records import StepCommit, StepKind
 from app.persistence.store import Store, StoreError, StoreUnavailable
 from app.sessions.branching import next_action, prior_action_at
 from app.sessions.errors import MachineChanged
+from app.sessions.frozen_states import frozen_anywhere
 from app.sessions.leftovers import Resumption
 from app.sessions.live import LiveSession
 from app.system.clocks import current_time_s
@@ -39,7 +39,8 @@ class Origin:
 
 async def origin_at(store: Store, live: LiveSession, seq: int) -> Origin:
     """Return where `live` stood after step `seq`. Raises StepNotFound if that is trimmed."""
-    return Origin(freeze_all(await store.state_at(live.id, seq)), seq, await prior_action_at(store, live.record(), seq))
+    state = await frozen_anywhere(await store.state_at(live.id, seq))
+    return Origin(state, seq, await prior_action_at(store, live.record(), seq))
 
 
 async def way_back(store: Store, live: LiveSession, origin: Origin, resumption: Resumption | None) -> StepCommit | None:

@@ -6,7 +6,7 @@ Nothing of a user's waits here. There are two threads, so that one session's lar
 from collections.abc import Callable
 from typing import TypeVar
 
-from app.system.gil import ShortTurns
+from app.system.gil import in_short_turns
 from app.system.host_threads import HostThreads
 
 __all__ = ["run_aside"]
@@ -18,13 +18,4 @@ _threads = HostThreads("encoding", 2)
 
 async def run_aside(function: Callable[[], T]) -> T:
     """Return what `function` gives, called in a thread of the host. Meanwhile threads give the interpreter back quickly."""
-    return await _threads.run(_with_short_turns, function)
-
-
-def _with_short_turns(function: Callable[[], T]) -> T:
-    turns = ShortTurns()
-    turns.begin()
-    try:
-        return function()
-    finally:
-        turns.end()
+    return await _threads.run(in_short_turns, function)

@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -139,3 +140,22 @@ def test_what_an_older_version_wrote_can_be_read(path: Path) -> None:
         assert repr(decode_run(base64.b64decode(case["blob"]))) == case.get("run", "None")
     for case in golden["states"].values():
         assert repr(decode_state(base64.b64decode(case["blob"]))) == case["is"]
+
+
+LARGE = {"rows": [{"number": number, "half": number / 2, "text": 'é\u2028"\\'} for number in range(10_000)], "most": 2**64 - 1}
+
+
+@pytest.mark.parametrize("blob", [b"\x10" + orjson.dumps(LARGE), pack(LARGE)], ids=["plain", "deflated"])
+def test_a_large_document_is_read_as_a_small_one_is(blob: bytes) -> None:
+    assert unpack(blob) == LARGE
+
+
+@pytest.mark.parametrize(
+    "end", [b"", b"NaN]", b"secret]", b'"\xff"]', b'"a\nb"]'], ids=["cut", "NaN", "word", "no UTF-8", "control"]
+)
+@pytest.mark.parametrize("count", [1, 100_000], ids=["small", "large"])
+def test_damage_is_told_without_the_text_whatever_the_size(count: int, end: bytes) -> None:
+    with pytest.raises(PayloadInvalid) as caught:
+        unpack(b"\x10[" + b'"secret",' * count + end)
+    assert "secret" not in str(caught.value)
+    assert caught.value.__suppress_context__
