@@ -18,6 +18,7 @@ from typing import Any
 
 import uvicorn
 
+from app.executors.guarding import guard_callbacks
 from app.routes.fast_lane import Api
 from app.routes.http.connections import LimitedH11Protocol, LimitedHttpToolsProtocol, with_limits
 from app.routes.http.limits import ConnectionLimits
@@ -117,7 +118,8 @@ def serve(
             signal.raise_signal(number)
         server.handle_exit(number, frame)
 
-    with _handlers(handle), asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+    new_loop = config.get_loop_factory() or asyncio.new_event_loop
+    with _handlers(handle), asyncio.Runner(loop_factory=lambda: guard_callbacks(new_loop())) as runner:
         runner.run(_serve(app, server, listener, ready))
 
 

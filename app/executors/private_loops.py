@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
+from app.executors.guarding import guard_stop, keep_running
 from app.executors.jobs import fit_for_a_future
 
 __all__ = ["PrivateLoop"]
@@ -25,6 +26,8 @@ class PrivateLoop:
 
     def __init__(self, name: str) -> None:
         self._loop: asyncio.AbstractEventLoop = type(asyncio.get_running_loop())()
+        self._stop = self._loop.stop
+        guard_stop(self._loop)
         self._thread = threading.Thread(target=self._live, name=f"stepwell-loop-{name}", daemon=True)
         self._thread.start()
 
@@ -65,12 +68,12 @@ class PrivateLoop:
     def close(self) -> None:
         """Cancel what runs here and let the thread end, if it ever comes back to its loop. Does not wait."""
         with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._loop.call_soon_threadsafe(self._stop)
 
     def _live(self) -> None:
         asyncio.set_event_loop(self._loop)
         try:
-            self._loop.run_forever()
+            keep_running(self._loop.run_forever, lambda: True)
             tasks = asyncio.all_tasks(self._loop)
             for task in tasks:
                 task.cancel()

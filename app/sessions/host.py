@@ -14,7 +14,7 @@ from typing import Any, Self
 from app.engine.machine import Machine
 from app.engine.serde import refuse_classes_of_main
 from app.engine.state import values_of
-from app.executors.guarding import guard_tasks
+from app.executors.guarding import guard_stop, guard_tasks
 from app.executors.ladder import Executors
 from app.executors.notices import Notice
 from app.executors.travel import MachineSource
@@ -130,6 +130,7 @@ class SessionHost:
             stack.push_async_callback(self.store.close)
             await stack.enter_async_context(self.executors)
             stack.callback(guard_tasks(asyncio.get_running_loop()))
+            stack.callback(guard_stop(asyncio.get_running_loop()))
             await self.claims.join(self.settings.url)
             stack.push_async_callback(self.claims.leave)
             stack.push_async_callback(self.store.queue.end)

@@ -9,6 +9,7 @@ import uvloop
 from blocking import Gate, begun, until
 
 from app.engine.errors import ActionQuit
+from app.executors.owner import CallOwner, current_owner
 from app.executors.private_loops import PrivateLoop
 
 colour: contextvars.ContextVar[str] = contextvars.ContextVar("colour", default="none")
@@ -151,3 +152,21 @@ def test_a_private_loop_is_of_the_kind_of_the_one_it_leaves() -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert len(set(runner.run(scene()))) == 1
+
+
+async def test_a_private_loop_goes_on_after_a_call_that_stops_it_or_schedules_what_would_end_a_script(
+    private: PrivateLoop,
+) -> None:
+    current_owner.set(CallOwner("s", "machine", "act"))
+
+    async def stop() -> None:
+        asyncio.get_running_loop().stop()
+
+    async def quit_soon() -> str:
+        asyncio.get_running_loop().call_soon(sys.exit)
+        await asyncio.sleep(0.01)
+        return "done"
+
+    with pytest.raises(RuntimeError, match=r"action 'act' called stop\(\) of the event loop"):
+        await private.run(stop)
+    assert await private.run(quit_soon) == "done"

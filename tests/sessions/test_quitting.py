@@ -49,7 +49,25 @@ async def has_branches_that_quit() -> None:
         group.create_task(asyncio.sleep(0))
 
 
-WAYS = [quits, interrupts, waits_for_what_was_cancelled, cancels_itself, has_a_task_that_quits, has_branches_that_quit]
+async def stops_the_loop() -> None:
+    asyncio.get_running_loop().stop()
+    await asyncio.sleep(0)
+
+
+async def has_a_task_that_stops_the_loop() -> None:
+    await asyncio.create_task(stops_the_loop())
+
+
+WAYS = [
+    stops_the_loop,
+    has_a_task_that_stops_the_loop,
+    quits,
+    interrupts,
+    waits_for_what_was_cancelled,
+    cancels_itself,
+    has_a_task_that_quits,
+    has_branches_that_quit,
+]
 
 
 def plain(does: Callable[[], Awaitable[None]]) -> ApplicationBuilder[Any]:
