@@ -124,9 +124,6 @@ def test_an_action_that_kills_its_process_is_called_three_times_and_its_run_fail
             if service is None:
                 continue
             with contextlib.suppress(httpx.HTTPError), httpx.Client(base_url=service.url, timeout=30) as client:
-                if way == "schedule":
-                    (only,) = client.get("/v1/schedules").json()["items"]
-                    client.patch(f"/v1/schedules/{only['id']}", json={"paused": True})
                 runs = client.get(f"/v1/sessions/{session}/runs").json()["items"]
                 found = settled(service, [*innocent, runs[0]["id"]])
                 if found is None:
@@ -139,6 +136,10 @@ def test_an_action_that_kills_its_process_is_called_three_times_and_its_run_fail
                 )
                 assert [(run["status"], run["steps"]) for run in found] == [("finished", 3)] * BYSTANDERS
                 assert (folder / "witness").read_text().split() == [action] * 3
+                if way == "schedule":
+                    (only,) = client.get("/v1/schedules").json()["items"]
+                    assert (only["paused"], only["next_at"], only["last_error"]["type"]) == (True, None, "recovery-failed")
+                    assert (only["last_error"]["run_id"], only["last_error"]["action"]) == (killer["id"], action)
                 warnings = client.get(f"/v1/machines/{poison}").json()["warnings"]
                 assert [(each["kind"], each["action"]) for each in warnings if each["kind"] == "process_killed"] == [
                     ("process_killed", action)

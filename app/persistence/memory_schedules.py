@@ -51,6 +51,15 @@ class MemorySchedules:
         ]
         return [each for _, _, each in sorted(found, key=lambda one: one[:2])][:limit]
 
+    async def that_may_have_begun(self, run_id: str, session_id: str, schedule_id: str | None = None) -> Sequence[ScheduleRecord]:
+        every = self._schedules.values()
+        return [each for each in every if each.last_run_id == run_id or each.session_id == session_id or each.id == schedule_id]
+
+    async def give_up(self, schedule_id: str, error: Mapping[str, Any]) -> None:
+        known = self._schedules.get(schedule_id)
+        if known is not None:
+            self._schedules[schedule_id] = replace(known, is_paused=True, next_at_s=None, last_error=error)
+
     async def note_error(self, run_id: str, error: Mapping[str, Any]) -> None:
         for known in self._schedules.values():
             if known.last_run_id == run_id:

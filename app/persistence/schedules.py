@@ -15,7 +15,7 @@ class ScheduleRecord:
     """A schedule. Its runs are for the session `session_id`, or each for a new one of `machine`.
 
     `next_at_s` is None while it is paused, and when nothing is to come any more. `last_error` says why there was no run the
-    last time, or why it could not begin.
+    last time, why it could not begin, or why the schedule was paused.
     """
 
     id: str
@@ -72,6 +72,14 @@ class Schedules(Protocol):
 
         Raises SessionNotFound.
         """
+        ...
+
+    async def that_may_have_begun(self, run_id: str, session_id: str, schedule_id: str | None = None) -> Sequence[ScheduleRecord]:
+        """Return the schedules whose last run is `run_id`, those of the session, and the one with this id, if there is one."""
+        ...
+
+    async def give_up(self, schedule_id: str, error: Mapping[str, Any]) -> None:
+        """Pause a schedule, and store why. Does nothing if it is gone."""
         ...
 
     async def note_error(self, run_id: str, error: Mapping[str, Any]) -> None:

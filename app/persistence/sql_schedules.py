@@ -44,6 +44,18 @@ _NOTE_ERROR = (
     .where(schedules.c.last_run_id == bindparam("run_id"))
     .values(last_error=bindparam("error", type_=schedules.c.last_error.type))
 )
+_THAT_MAY_HAVE_BEGUN = select(schedules).where(
+    or_(
+        schedules.c.last_run_id == bindparam("run_id"),
+        schedules.c.session_id == bindparam("session_id"),
+        schedules.c.id == bindparam("schedule_id"),
+    )
+)
+_GIVE_UP = (
+    update(schedules)
+    .where(schedules.c.id == bindparam("schedule_id"))
+    .values(is_paused=True, next_at=None, last_error=bindparam("error", type_=schedules.c.last_error.type))
+)
 _DELETE = delete(schedules).where(schedules.c.id == bindparam("schedule_id"))
 _MOVE = (
     update(schedules)
@@ -99,6 +111,14 @@ class SqlSchedules:
     async def fire(self, schedule: ScheduleRecord, fired: Fired) -> bool:
         enqueue = self._database.enqueue
         return await self._database.run(lambda connection: _fire(connection, schedule, fired, enqueue))
+
+    async def that_may_have_begun(self, run_id: str, session_id: str, schedule_id: str | None = None) -> Sequence[ScheduleRecord]:
+        rows = await self._rows(_THAT_MAY_HAVE_BEGUN, run_id=run_id, session_id=session_id, schedule_id=schedule_id or "")
+        return [_record(row) for row in rows]
+
+    async def give_up(self, schedule_id: str, error: Mapping[str, Any]) -> None:
+        values = {"schedule_id": schedule_id, "error": pack(encode(dict(error)))}
+        await self._database.run(lambda connection: connection.execute(_GIVE_UP, values).rowcount)
 
     async def note_error(self, run_id: str, error: Mapping[str, Any]) -> None:
         values = {"run_id": run_id, "error": pack(encode(dict(error)))}

@@ -60,7 +60,9 @@ class Schedule(BaseModel):
     next_at: Annotated[Time | None, Field(description="Null while it is paused, and when nothing is to come any more.")]
     last_at: Annotated[Time | None, Field(description="The last time that was due.")]
     last_run_id: str | None
-    last_error: Annotated[dict[str, Any] | None, Field(description="Why there was no run the last time.")]
+    last_error: Annotated[
+        dict[str, Any] | None, Field(description="Why there was no run the last time, or why the schedule was paused.")
+    ]
 
 
 class SchedulePage(BaseModel):

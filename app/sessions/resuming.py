@@ -15,6 +15,7 @@ from app.sessions.live import LiveSession
 from app.sessions.phases import Phase
 from app.sessions.requests import RunOrder, RunRequest
 from app.sessions.run import Run
+from app.sessions.scheduled_runs import pause_schedules_of
 
 __all__ = ["Resumer", "resumption_of", "stored_order"]
 
@@ -92,6 +93,7 @@ class Resumer:
             message = f"the process died at each of {MOST_ATTEMPTS} attempts at its next step, and the run is given up"
             error = {"type": "recovery-failed", "message": message, "action": live.next_action}
             self._accuse(live.machine.name, live.next_action, live.id)
+            await pause_schedules_of(self._store, record, error)  # first: after the end nobody would look again
             await close_stored(self._store, live, record, resumption.steps, RunStatus.FAILED, None, error)
             return
         is_suspect = has_died and attempt == MOST_ATTEMPTS

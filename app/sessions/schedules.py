@@ -25,6 +25,7 @@ from app.sessions.failures import type_of
 from app.sessions.ids import check_id, new_id
 from app.sessions.requests import NewSessionRequest, OnBusy, RunRequest
 from app.sessions.rhythm import Rhythm
+from app.sessions.scheduled_runs import session_for
 from app.sessions.webhooks import Webhooks
 from app.system.clocks import current_time_s
 
@@ -174,7 +175,7 @@ class Scheduler:
             return schedule.session_id
         plan = schedule.plan["session"]
         due = datetime.fromtimestamp(schedule.next_at_s or 0.0, UTC)
-        session_id = f"{schedule.id}:{due:%Y%m%dT%H%M%S.%fZ}"
+        session_id = session_for(schedule.id, f"{due:%Y%m%dT%H%M%S.%fZ}")
         wanted = NewSessionRequest(schedule.machine or "", session_id, plan["state"], plan["partition_key"], plan["metadata"])
         try:
             await self._create_session(wanted)

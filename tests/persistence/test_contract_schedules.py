@@ -81,6 +81,25 @@ async def test_one_that_was_paused_or_deleted_meanwhile_does_not_fire(store: Sto
     assert await store.schedules.pause("paused", False, T0 + 500) == schedule("paused", next_at_s=T0 + 500)
 
 
+async def test_one_that_is_given_up_is_paused_and_says_why(store: Store) -> None:
+    await store.create_session(new())
+    for name, changes in (
+        ("last", {}),
+        ("session", {}),
+        ("maker", {"session_id": None, "machine": "m"}),
+        ("other", {"session_id": "t"}),
+    ):
+        await store.schedules.add(schedule(name, **changes))
+    assert await store.schedules.fire(schedule("last"), Fired(T0 + 120, "s", started("r")))
+    assert {each.id for each in await store.schedules.that_may_have_begun("r", "u")} == {"last"}
+    assert {each.id for each in await store.schedules.that_may_have_begun("x", "s", "maker")} == {"last", "session", "maker"}
+    await store.schedules.give_up("session", {"type": "recovery-failed"})
+    await store.schedules.give_up("gone", {"type": "recovery-failed"})
+    found = await store.schedules.get("session")
+    assert found == schedule("session", is_paused=True, next_at_s=None, last_error={"type": "recovery-failed"})
+    assert await store.schedules.get("other") == schedule("other", session_id="t")
+
+
 async def test_a_session_that_is_gone_leaves_the_schedule_as_it_was(store: Store) -> None:
     await store.schedules.add(schedule())
     with pytest.raises(SessionNotFound):

@@ -16,6 +16,8 @@ from app.persistence.records import Commit, RunRecord, RunStatus, SessionStatus,
 from app.persistence.store import Store
 from app.sessions.host import SessionHost
 from app.sessions.requests import NewSessionRequest, OnBusy, RunRequest
+from app.sessions.rhythm import Rhythm
+from app.sessions.schedules import ScheduleRequest
 from tests.machines import Gate, counter, gated, greeter
 from tests.sessions.hosting import all_events, create, hosting, leave_a_run, types_of
 
@@ -92,6 +94,37 @@ async def test_a_run_that_does_not_get_on_in_three_attempts_ends_as_failed(datab
         assert (await host.get(session)).record.status is SessionStatus.FAILED
         assert types_of(await all_events(host, session))[-1] == "run.failed"
         assert (await host.step(session, {})).seq == 2
+
+
+@pytest.mark.parametrize("of", ["a session", "new sessions"])
+async def test_a_run_of_a_schedule_that_is_given_up_pauses_the_schedule(database_url: str, of: str) -> None:
+    wanted = RunRequest({"by": 2}, max_steps=1, is_background=True)
+    async with hosting([counter()], open_store(database_url)) as host:
+        session = await create(host)
+        if of == "a session":
+            asked = ScheduleRequest(Rhythm(every_s=86400.0), wanted, session)
+        else:
+            asked = ScheduleRequest(Rhythm(every_s=86400.0), wanted, session=NewSessionRequest("counter"))
+        schedule = await host.create_schedule(asked)
+        beside = await host.create_schedule(ScheduleRequest(Rhythm(every_s=86400.0), RunRequest({"by": 3}), session))
+        if of == "new sessions":
+            session = f"{schedule.id}:20260101T000000.000000Z"
+            await host.create(NewSessionRequest("counter", session))
+        await leave_a_run(host.store, session, "crashed", **wanted.parameters())
+        assert [await host.store.begin_attempt("crashed", 0) for _ in range(3)] == [1, 2, 3]
+    async with hosting([counter()], open_store(database_url)) as host:
+        record = await over(host, "crashed")
+        assert (record.status, record.error and record.error["type"]) == (RunStatus.FAILED, "recovery-failed")
+        paused = await host.schedules.get(schedule.id)
+        assert (paused.is_paused, paused.next_at_s, paused.last_error) == (
+            True,
+            None,
+            {**(record.error or {}), "run_id": "crashed"},
+        )
+        assert await host.schedules.get(beside.id) == beside
+        resumed = await host.schedules.pause(schedule.id, False)
+        assert not resumed.is_paused
+        assert resumed.next_at_s is not None
 
 
 async def test_attempts_count_again_from_one_when_a_run_got_on(database_url: str) -> None:
