@@ -6,8 +6,9 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from app.engine.serde_plain import TooLarge
-from app.routes.json_text import MOST_ON_LOOP, dump, dump_anywhere
+from app.routes.json_text import MOST_ON_LOOP, dump
 from app.routes.lean import Reply
+from app.system.encoding_threads import run_aside
 
 __all__ = ["json_answer", "page_answer"]
 
@@ -46,7 +47,17 @@ class _LargeReply(Reply):
         self._more = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await Reply(await dump_anywhere(self._document), self.status_code, self._more)(scope, receive, send)
+        content = await run_aside(self._dump_and_free)
+        await Reply(content, self.status_code, self._more)(scope, receive, send)
+
+    def _dump_and_free(self) -> bytes:
+        """Return the text. Frees the values of the document here, one at a time: that takes long, too, and holds the GIL."""
+        values = list(self._document.values())
+        content = dump(self._document)
+        self._document = {}
+        while values:
+            values.pop()
+        return content
 
 
 def page_answer(items: Sequence[Mapping[str, Any]], next_cursor: str | None) -> Reply:

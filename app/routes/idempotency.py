@@ -10,15 +10,18 @@ from pydantic import BaseModel
 
 from app.persistence.records import Key
 from app.routes.lean import Incoming
-from app.routes.requests import HeaderInvalid
+from app.routes.requests import MOST_ON_LOOP_BYTES, HeaderInvalid
 from app.system.clocks import current_time_s
+from app.system.encoding_threads import run_aside
 
 __all__ = ["key_of"]
 
 _LONGEST = 255
+_PIECEWISE = json.JSONEncoder(sort_keys=True)
+"""`iterencode` gives the text of `json.dumps`, made in Python: other threads get their turn meanwhile."""
 
 
-def key_of(incoming: Incoming, body: BaseModel) -> Key | None:
+async def key_of(incoming: Incoming, body: BaseModel) -> Key | None:
     """Return the key of a request, None if it has none. Raises HeaderInvalid."""
     header = incoming.header(b"idempotency-key")
     if header is None:
@@ -28,8 +31,12 @@ def key_of(incoming: Incoming, body: BaseModel) -> Key | None:
         text = text[1:-1]
     if not (0 < len(text) <= _LONGEST and text.isprintable()):
         raise HeaderInvalid("Idempotency-Key", f"1 to {_LONGEST} printable characters")
-    asked = json.dumps(body.model_dump(), sort_keys=True)
-    return Key(_digest(f"{incoming.scope['path']}\n{text}"), _digest(asked), current_time_s())
+    digest = _digest(f"{incoming.scope['path']}\n{text}")
+    if len(await incoming.body()) > MOST_ON_LOOP_BYTES:
+        asked = await run_aside(lambda: _digest("".join(_PIECEWISE.iterencode(body.model_dump()))))
+    else:
+        asked = _digest(json.dumps(body.model_dump(), sort_keys=True))
+    return Key(digest, asked, current_time_s())
 
 
 def _digest(text: str) -> bytes:

@@ -24,6 +24,7 @@ from app.system.clocks import event_time_us
 from app.system.encoding_threads import run_aside
 
 __all__ = [
+    "MOST_ON_LOOP_BYTES",
     "BodyInvalid",
     "BodyMalformed",
     "BodyTooLarge",
@@ -46,7 +47,8 @@ _ETAG = re.compile(r'\s*(?:W/)?"([^"]*)"\s*')
 _EVENT_ID = re.compile(r"[0-9]{1,18}")
 _NUMBER = re.compile(r"0|-?[1-9][0-9]*")
 _MOST_ERRORS = 20
-_MOST_ON_LOOP_BYTES = 64 * 1024  # of a body that is read on the event loop, which takes about a millisecond
+MOST_ON_LOOP_BYTES = 64 * 1024
+"""Of a body that is read on the event loop, which takes about a millisecond; a larger one is read in a thread."""
 _LONGEST_NAME = 100
 _CLOCKS_DIFFER_BY_S = 86_400.0
 _SEQ = re.compile(r"-1|0|[1-9][0-9]{0,18}")
@@ -134,7 +136,7 @@ async def read_body(incoming: Incoming, model: type[Model]) -> Model:
     media_type = incoming.header(b"content-type") or ""
     if not is_json(media_type):
         raise MediaTypeUnsupported(media_type)
-    if len(raw) <= _MOST_ON_LOOP_BYTES:
+    if len(raw) <= MOST_ON_LOOP_BYTES:
         return _read(raw, model)
     return await run_aside(lambda: _read(raw, model))
 

@@ -96,7 +96,7 @@ class RunRoutes:
             expected_seqs(incoming),
             run_id=incoming.run_id,
             may_be_known=incoming.attempt > 1,
-            key=key_of(incoming, body),
+            key=await key_of(incoming, body),
             webhook=webhook_of(body),
         )
         incoming.run_id = run.id
@@ -104,7 +104,7 @@ class RunRoutes:
 
     async def _accepted(self, incoming: Incoming, asked: RunRequest, body: BaseModel) -> ASGIApp:
         queued = await self._host.queue(
-            session_id_of(incoming), asked, expected_seqs(incoming), key=key_of(incoming, body), webhook=webhook_of(body)
+            session_id_of(incoming), asked, expected_seqs(incoming), key=await key_of(incoming, body), webhook=webhook_of(body)
         )
         return json_answer(run_resource(queued), 202, is_accepted=True, location=f"/v1/runs/{queued.id}")
 

@@ -43,7 +43,7 @@ class ScheduleRoutes:
         session = None if made is None else NewSessionRequest(made.machine, None, made.state, made.partition_key, made.metadata)
         rhythm = Rhythm(body.cron, body.time_zone, body.every_s, body.at)
         asked = ScheduleRequest(rhythm, run_request_of(body.run), body.session_id, session, webhook_of(body.run), body.paused)
-        schedule = await self._host.create_schedule(asked, key_of(incoming, body))
+        schedule = await self._host.create_schedule(asked, await key_of(incoming, body))
         return json_answer(schedule_resource(schedule), 201, location=f"/v1/schedules/{schedule.id}")
 
     async def get_schedule(self, incoming: Incoming) -> ASGIApp:

@@ -52,7 +52,7 @@ class SessionRoutes:
         """Create a session of a machine; nothing runs yet."""
         body = await read_body(incoming, CreateSession)
         asked = NewSessionRequest(body.machine, body.id, body.state, body.partition_key, body.metadata, _ttl_s(body))
-        loaded = await self._host.create(asked, key_of(incoming, body))
+        loaded = await self._host.create(asked, await key_of(incoming, body))
         document = session_with_state(loaded)
         return json_answer(document, 201, seq=loaded.record.seq, location=f"/v1/sessions/{loaded.record.id}")
 
@@ -98,7 +98,7 @@ class SessionRoutes:
         """Create a session that begins where this one stood after a step."""
         body = await read_body(incoming, Fork)
         fork = ForkRequest(body.seq, body.id, body.partition_key, body.metadata, _ttl_s(body))
-        loaded = await self._host.fork(session_id_of(incoming), fork, key_of(incoming, body))
+        loaded = await self._host.fork(session_id_of(incoming), fork, await key_of(incoming, body))
         document = session_with_state(loaded)
         return json_answer(document, 201, seq=loaded.record.seq, location=f"/v1/sessions/{loaded.record.id}")
 

@@ -1,12 +1,16 @@
 """Where a request's body is parsed and validated: a large one does not hold the event loop."""
 
+import json
 import threading
+from hashlib import blake2b
+from typing import Any
 
 import orjson
 import pytest
 from pydantic import BaseModel, field_validator
 from starlette.types import Message
 
+from app.routes.idempotency import key_of
 from app.routes.lean import Incoming
 from app.routes.requests import read_body
 
@@ -31,3 +35,20 @@ async def test_a_large_body_is_read_in_a_thread_and_a_small_one_at_once(size: in
     text = (await read_body(incoming, Body)).text
     assert text.startswith("x" * size)
     assert ("stepwell-encoding" in text) is is_aside
+
+
+class Document(BaseModel):
+    values: list[Any]
+
+
+@pytest.mark.parametrize("count", [1, 5_000])
+async def test_the_digest_of_a_request_with_a_key_does_not_depend_on_its_size(count: int) -> None:
+    document = {"values": [{"z": None, "a": [1.5, -0.0, 2**70, 1e300, True], "\u00e9": '"\\ \u2028 \U0001f600'}] * count}
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": orjson.dumps({"values": document["values"][:0]}) + b" " * count * 20}
+
+    headers = [(b"idempotency-key", b"once"), (b"content-type", b"application/json")]
+    key = await key_of(Incoming({"headers": headers, "path": "/"}, receive), Document.model_validate(document))
+    assert key is not None
+    assert key.request == blake2b(json.dumps(document, sort_keys=True).encode(), digest_size=16).digest()
