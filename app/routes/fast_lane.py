@@ -3,6 +3,7 @@
 The same endpoints are ordinary routes too. Whatever is unusual about a request, or about the application, goes that way.
 """
 
+import asyncio
 from collections.abc import Mapping
 from time import perf_counter
 from typing import Any
@@ -18,6 +19,7 @@ from app.routes.http.limits import ConnectionStats
 from app.routes.http.paths import keep_encoded_slashes
 from app.routes.lean import Endpoint, Incoming
 from app.routes.request_tally import RequestTally
+from app.sessions.errors import ShuttingDown
 
 __all__ = ["Api"]
 
@@ -70,6 +72,8 @@ class Api(FastAPI):
             response = await endpoint(incoming)
         except Exception as exc:  # the border of a request: what the middleware would have done
             response = answer_to(exc, scope)
+        except asyncio.CancelledError:  # the server cancels a request only when a shutdown has taken too long, and then closes
+            response = answer_to(ShuttingDown(), scope)
         self.tally.count("POST", route, getattr(response, "status_code", 200), perf_counter() - began_s)
         await response(scope, receive, send)
 
@@ -87,6 +91,10 @@ class Api(FastAPI):
             await super().__call__(scope, receive, answer)
         except HeadAnswered:
             return
+        except asyncio.CancelledError:  # as in the lane
+            if answer.has_begun:
+                raise
+            await answer_to(ShuttingDown(), scope)(scope, receive, answer)
         except ExceptionGroup as exc:
             if exc.split(HeadAnswered)[1] is not None and not answer.is_complete:
                 raise
