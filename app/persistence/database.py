@@ -19,7 +19,7 @@ from app.persistence.engines import WAL_KEPT_BYTES, postgres_engine, sqlite_read
 from app.persistence.migrating import SchemaMismatch
 from app.persistence.postgres_replicas import PostgresReplicas
 from app.persistence.postgres_writer import PostgresWriter
-from app.persistence.reader import available
+from app.persistence.reader import available, reopen
 from app.persistence.reader import close as close_engine
 from app.persistence.replicas import FileReplica, Replicas
 from app.persistence.run_queue import LocalQueue, RunQueue
@@ -125,6 +125,8 @@ class SqliteDatabase:
         self.queue = LocalQueue(background_runs)
 
     async def prepare(self) -> None:
+        for engine in (self.probe, self.reader):
+            reopen(engine)
         await run_in_own_thread(migrating.on_sqlite, self._database, is_upgrade=True)
 
     def enqueue(self, _connection: Connection, _session_id: str, _run_id: str) -> None:
@@ -202,6 +204,8 @@ class PostgresDatabase:
         self.enqueue: Enqueue = enqueue
 
     async def prepare(self) -> None:
+        for engine in (self.probe, self.reader):
+            reopen(engine)
         found = await migrating.on_postgres(self._database, is_upgrade=self._is_migrating)
         if found != HEAD_REVISION:
             raise SchemaMismatch(found)

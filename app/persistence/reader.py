@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain, takewhile
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy import Executable, Row, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -43,7 +43,7 @@ from app.persistence.writer import ConnectionLost
 from app.system.gil import in_short_turns
 from app.system.host_threads import HostThreads
 
-__all__ = ["Reader", "answer", "available", "close", "ping"]
+__all__ = ["Reader", "answer", "available", "close", "ping", "reopen"]
 
 _MOST = 2**63 - 1
 _THREADS = 4
@@ -51,6 +51,7 @@ _BROWSING_THREADS = 2
 ANSWER_LIMIT_S = 15.0
 _FINISH_S = 1.0
 
+_closed: "WeakSet[Pool]" = WeakSet()
 # the queries of each pool until they end, also those whose callers have gone
 _under_way: "WeakKeyDictionary[Pool, set[asyncio.Future[Any]]]" = WeakKeyDictionary()
 
@@ -310,6 +311,8 @@ async def _answer(engine: AsyncEngine, statement: Executable, values: Mapping[st
     A driver that is cancelled within a query loses its connection: SQLite's with its thread and its file, PostgreSQL's in the
     pool, where the next reader meets it.
     """
+    if engine.pool in _closed:
+        raise StoreUnavailable("the store is closed")
     asking = asyncio.ensure_future(_asked(engine, statement, values))
     under_way = _under_way.setdefault(engine.pool, set())
     under_way.add(asking)
@@ -329,10 +332,17 @@ def _forget(under_way: set[asyncio.Future[Any]], asking: asyncio.Future[Any]) ->
 
 async def close(engine: AsyncEngine) -> None:
     """Close the connections of an engine, after the queries that are under way: one that is being made would stay open."""
+    _closed.add(engine.pool)
     under_way = _under_way.get(engine.pool)
     if under_way:
         await asyncio.wait(under_way, timeout=ANSWER_LIMIT_S)
-    await engine.dispose()
+    await engine.dispose()  # and makes a new pool, in which whoever still reads would open a connection that nobody closes
+    _closed.add(engine.pool)
+
+
+def reopen(engine: AsyncEngine) -> None:
+    """Let an engine that was closed be used again."""
+    _closed.discard(engine.pool)
 
 
 async def _asked(engine: AsyncEngine, statement: Executable, values: Mapping[str, Any]) -> Sequence[Row[Any]]:

@@ -73,7 +73,7 @@ class Body(BaseModel):
 
 
 MachineName = Annotated[str, Field(min_length=1, max_length=200)]
-PartitionKey = Annotated[str, Field(max_length=600)]
+PartitionKey = str
 
 
 class CreateSession(Body):

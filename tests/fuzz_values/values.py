@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import pydantic
 
 from app.engine import ApplicationBuilder, State, action, streaming_action
-from app.engine.serde import KEY, deserializer, serialize
+from app.engine.serde import KEY, deserialize, deserializer, serialize
 
 __all__ = ["CONTAINERS", "LEAVES", "PLACES", "build", "deep", "put", "put_process", "put_sync", "stream", "stream_sync"]
 
@@ -153,7 +153,7 @@ def _write(value: Temperature, **_: Any) -> dict[str, Any]:
     return {KEY: "fuzzed temperature", "degrees": serialize(value.degrees)}
 
 
-deserializer.register("fuzzed temperature")(lambda value, **_: Temperature(value["degrees"]))
+deserializer.register("fuzzed temperature")(lambda value, **_: Temperature(deserialize(value["degrees"])))
 
 
 def without_field() -> Task:

@@ -148,7 +148,8 @@ async def test_a_value_that_cannot_be_stored_fails_its_own_step(
     assert (run.status, run.steps) == (RunStatus.FAILED, 2)
     [failure] = await host.store.list_failures(session_id)
     assert (failure.seq, failure.action) == (2, machine)
-    told = types_of(await all_events(host, session_id))
+    # a busy machine may warn of its loop in between
+    told = [each for each in types_of(await all_events(host, session_id)) if each != "warning"]
     assert told.count("step.finished") == 2
     assert told[-2:] == ["step.failed", "run.failed"]
 
