@@ -123,6 +123,15 @@ class _Limited(asyncio.Protocol):
         detail = f"{part} did not come within the time limit"
         self._refuse(Refusal(408, "request-timeout", "The request took too long", detail, "timeout"))
 
+    def _accepts_data(self) -> bool:
+        """Return whether what has come is to be read. Refuses a connection beyond the limit, now that its client listens."""
+        if self._is_refused:
+            return False
+        self._has_sent = True
+        if self._is_surplus:
+            self._refuse(_TOO_MANY)
+        return not self._is_surplus
+
     def _refuse(self, refusal: Refusal) -> None:
         """Answer with a problem if no answer has begun, and close the connection."""
         if self._is_refused or self.transport.is_closing():
@@ -158,11 +167,7 @@ class LimitedHttpToolsProtocol(_Limited, HttpToolsProtocol):
     _begins_here = False
 
     def data_received(self, data: bytes) -> None:
-        if self._is_refused:
-            return
-        self._has_sent = True
-        if self._is_surplus:
-            self._refuse(_TOO_MANY)
+        if not self._accepts_data():
             return
         self._unset_keepalive_if_required()
         if self._began_s is None:
@@ -261,11 +266,7 @@ class LimitedH11Protocol(_Limited, H11Protocol):
     """HTTP/1.1 by h11, in Python alone. It bounds heads and trailers itself."""
 
     def data_received(self, data: bytes) -> None:
-        if self._is_refused:
-            return
-        self._has_sent = True
-        if self._is_surplus:
-            self._refuse(_TOO_MANY)
+        if not self._accepts_data():
             return
         if self._began_s is None:
             self._began_s = self.loop.time()
